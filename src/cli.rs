@@ -1,0 +1,7 @@
+//! One file a subcommand.
+
+use std::process::ExitCode;
+
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

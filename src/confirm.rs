@@ -1,0 +1,123 @@
+//! One file a way to see. A new way is one file and its line in [`kinds!`] below.
+//!
+//! A confirmer looks and says how far it could see; it never says "lost".
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::client::Clients;
+use crate::journey::{Look, Run, Stage};
+use crate::outcome::Fault;
+use crate::probe::{Effect, Entry};
+use crate::spec::trace::Trace;
+use crate::time::Now;
+
+/// The round that is looked for.
+#[derive(Clone, Debug)]
+pub struct Sought {
+    pub journey: Arc<str>,
+    pub run: Run,
+    pub stage: Stage,
+    /// How many events the round has; sequence numbers are `first_seq..first_seq + count`.
+    pub first_seq: u64,
+    pub count: u64,
+    /// Events that were certainly handed over so far: what a dashboard should show.
+    pub sent: u64,
+    /// The number that a reading should show (`equals:` of the stage; `equals: sent` is `sent`).
+    pub equals: Option<f64>,
+    pub began: Now,
+}
+
+pub struct LookContext<'a> {
+    pub sought: &'a Sought,
+    pub timeout: Duration,
+    pub clients: &'a Clients,
+    pub trace: &'a Trace,
+    pub now: Now,
+}
+
+pub trait Confirmer: Sized + Send + Sync + 'static {
+    const KIND: &'static str;
+    type Spec: DeserializeOwned + Serialize + schemars::JsonSchema + Send;
+
+    fn new(spec: Self::Spec) -> Result<Self, String>;
+    /// What one look does to the world.
+    fn effects(&self) -> Vec<Effect>;
+    /// Before the round's first event is sent: what must be known to see it later (a topic's end
+    /// offsets, a panel's reading before). The value is stored with the round, so that a restart
+    /// goes on looking from there. A fault means that the round does not begin.
+    fn begin(&self, on: LookContext<'_>) -> impl Future<Output = Result<Value, Fault>> + Send;
+    /// Looks once. `mark` is what `begin` returned, or what the last look left there.
+    fn look(&self, mark: &mut Value, on: LookContext<'_>) -> impl Future<Output = Look> + Send;
+}
+
+pub trait AnyConfirmer: Send + Sync {
+    fn kind(&self) -> &'static str;
+    fn effects(&self) -> Vec<Effect>;
+    fn begin<'a>(
+        &'a self,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, Fault>> + Send + 'a>>;
+    fn look<'a>(
+        &'a self,
+        mark: &'a mut Value,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>>;
+}
+
+impl<C: Confirmer> AnyConfirmer for C {
+    fn kind(&self) -> &'static str {
+        C::KIND
+    }
+    fn effects(&self) -> Vec<Effect> {
+        Confirmer::effects(self)
+    }
+    fn begin<'a>(
+        &'a self,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<Value, Fault>> + Send + 'a>> {
+        Box::pin(Confirmer::begin(self, on))
+    }
+    fn look<'a>(
+        &'a self,
+        mark: &'a mut Value,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>> {
+        Box::pin(Confirmer::look(self, mark, on))
+    }
+}
+
+fn entry<C: Confirmer>() -> Entry<dyn AnyConfirmer> {
+    Entry {
+        kind: C::KIND,
+        metrics: &[],
+        targets: false,
+        timeout: Duration::from_secs(10),
+        schema: |generator| generator.subschema_for::<C::Spec>(),
+        compile: |node, diagnostics| {
+            let (made, json) = crate::spec::compile(node, diagnostics, C::new)?;
+            Some((Arc::new(made) as Arc<dyn AnyConfirmer>, json))
+        },
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ty,)+) => {
+        /// The closed set of ways to see.
+        pub fn kinds() -> Vec<Entry<dyn AnyConfirmer>> {
+            vec![$(entry::<$kind>()),+]
+        }
+    };
+}
+
+kinds! {
+    json_api::JsonApi,
+}
+
+pub mod json_api;

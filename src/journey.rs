@@ -1,0 +1,216 @@
+//! Synthetic events followed through stages, counted exactly.
+//!
+//! This file holds the words; `event` renders and recognises events, `walk` is the sans-I/O state
+//! machine of one round, `reconcile` the counts.
+
+use serde::{Deserialize, Serialize};
+
+/// The stages, in their order.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Sent,
+    Accepted,
+    Parsed,
+    Enriched,
+    Stored,
+    Alerted,
+    Notified,
+    Shown,
+}
+
+impl Stage {
+    pub const ALL: [Self; 8] = [
+        Self::Sent,
+        Self::Accepted,
+        Self::Parsed,
+        Self::Enriched,
+        Self::Stored,
+        Self::Alerted,
+        Self::Notified,
+        Self::Shown,
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Accepted => "accepted",
+            Self::Parsed => "parsed",
+            Self::Enriched => "enriched",
+            Self::Stored => "stored",
+            Self::Alerted => "alerted",
+            Self::Notified => "notified",
+            Self::Shown => "shown",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.word() == word)
+    }
+
+    /// At these stages the thing expected is counted (an alert, a notification, a reading), not
+    /// the event.
+    pub const fn counts_things(self) -> bool {
+        matches!(self, Self::Alerted | Self::Notified | Self::Shown)
+    }
+}
+
+/// What became of one event at one stage, in the order of precedence: where several hold, the
+/// first. The contract's words.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    Corrupted,
+    Truncated,
+    Misparsed,
+    DeadLettered,
+    Refused,
+    Lost,
+    Late,
+    Reordered,
+    Ok,
+    /// Sent without an answer: neither sent nor lost.
+    Unknown,
+    /// We could not look.
+    Inconclusive,
+}
+
+impl Fate {
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::Late,
+        Self::Refused,
+        Self::Lost,
+        Self::Reordered,
+        Self::Corrupted,
+        Self::Truncated,
+        Self::Misparsed,
+        Self::DeadLettered,
+        Self::Unknown,
+        Self::Inconclusive,
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Corrupted => "corrupted",
+            Self::Truncated => "truncated",
+            Self::Misparsed => "misparsed",
+            Self::DeadLettered => "dead_lettered",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Late => "late",
+            Self::Reordered => "reordered",
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// The run of one round: short, random, unique. The front of every token.
+pub type Run = std::sync::Arc<str>;
+
+/// One event of a round, rendered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub seq: u64,
+    /// Compact, lower-case letters and digits, starts with a letter, at most 32 characters.
+    pub token: String,
+    /// The human text, token included; `crc` is over these bytes.
+    pub message: String,
+    pub crc: u32,
+    /// Structured fields for formats that have them, `greenlight.run` and its kin included.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// The bytes as they go out, in the journey's format and without the transport's framing.
+    pub payload: bytes::Bytes,
+}
+
+/// What came of handing one event to the way in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Receipt {
+    /// Certainly not handed over.
+    NotSent(crate::outcome::Reason),
+    /// Handed over, on a way in that never acknowledges.
+    Sent { at: crate::time::Mono },
+    /// Handed over and acknowledged.
+    Accepted { at: crate::time::Mono },
+    /// Handed over and refused by the way in.
+    Refused(crate::outcome::Reason),
+    /// Handed over, and no answer came: it may or may not have been taken.
+    Unknown(crate::outcome::Reason),
+    /// Our own fault, certainly not handed over: the event was never sent and is no loss.
+    Fault(crate::outcome::Fault),
+}
+
+/// One copy of something expected, seen at a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// The sequence number, where an event was seen; None where a thing was (an alert, a
+    /// notification, a reading).
+    pub seq: Option<u64>,
+    /// Tells copies apart and the same copy seen twice: a broker's partition and offset, a
+    /// document's id, an alert's fingerprint and start.
+    pub copy: String,
+    /// When we saw it.
+    pub seen: crate::time::Mono,
+    /// The place within the scope that the transport orders (topic-partition, offset), where it
+    /// orders.
+    pub order: Option<(String, u64)>,
+    /// The text as the stage showed it.
+    pub text: Option<String>,
+    /// The fields as the stage showed them.
+    pub fields: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Seen in the dead-letter place instead of the stage's own.
+    pub dead_letter: bool,
+    /// What the confirmer itself found wrong with it (an alert that is suppressed, a panel that
+    /// shows another number).
+    pub wrong: Option<crate::outcome::Reason>,
+}
+
+/// How far a look could see.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Horizon {
+    /// Everything that had arrived when the look began was seen.
+    Complete,
+    /// Some of it was seen; what was not seen may be there.
+    Partial(crate::outcome::Fault),
+    /// Nothing could be seen. "I could not look" is never "it is not there".
+    Blind(crate::outcome::Fault),
+}
+
+/// What one look of a confirmer yields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    pub arrivals: Vec<Arrival>,
+    pub horizon: Horizon,
+}
+
+impl Look {
+    pub fn blind(fault: crate::outcome::Fault) -> Self {
+        Self { arrivals: Vec::new(), horizon: Horizon::Blind(fault) }
+    }
+}

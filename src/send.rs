@@ -1,0 +1,99 @@
+//! One file a way in. A new way is one file and its line in [`kinds!`] below.
+//!
+//! A sender yields one receipt an event, never a verdict, and never retries in silence.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::Clients;
+use crate::journey::{Event, Receipt};
+use crate::probe::{Effect, Entry};
+use crate::spec::trace::Trace;
+
+pub struct SendContext<'a> {
+    /// All of the batch's time.
+    pub timeout: Duration,
+    pub clients: &'a Clients,
+    pub trace: &'a Trace,
+}
+
+pub trait Sender: Sized + Send + Sync + 'static {
+    const KIND: &'static str;
+    type Spec: DeserializeOwned + Serialize + schemars::JsonSchema + Send;
+    /// Whether the way in answers for each event: only then has the journey a stage `accepted`.
+    const ACKNOWLEDGES: bool;
+
+    fn new(spec: Self::Spec) -> Result<Self, String>;
+    /// What sending `count` events does to the world.
+    fn effects(&self, count: u64) -> Vec<Effect>;
+    /// Hands over the events in order. Exactly one receipt an event, in the same order.
+    fn send(
+        &self,
+        events: &[Event],
+        on: SendContext<'_>,
+    ) -> impl Future<Output = Vec<Receipt>> + Send;
+}
+
+pub trait AnySender: Send + Sync {
+    fn kind(&self) -> &'static str;
+    fn acknowledges(&self) -> bool;
+    fn effects(&self, count: u64) -> Vec<Effect>;
+    fn send<'a>(
+        &'a self,
+        events: &'a [Event],
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Vec<Receipt>> + Send + 'a>>;
+}
+
+impl<S: Sender> AnySender for S {
+    fn kind(&self) -> &'static str {
+        S::KIND
+    }
+    fn acknowledges(&self) -> bool {
+        S::ACKNOWLEDGES
+    }
+    fn effects(&self, count: u64) -> Vec<Effect> {
+        Sender::effects(self, count)
+    }
+    fn send<'a>(
+        &'a self,
+        events: &'a [Event],
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Vec<Receipt>> + Send + 'a>> {
+        Box::pin(Sender::send(self, events, on))
+    }
+}
+
+fn entry<S: Sender>() -> Entry<dyn AnySender> {
+    Entry {
+        kind: S::KIND,
+        metrics: &[],
+        targets: false,
+        timeout: Duration::from_secs(10),
+        schema: |generator| generator.subschema_for::<S::Spec>(),
+        compile: |node, diagnostics| {
+            let (made, json) = crate::spec::compile(node, diagnostics, S::new)?;
+            Some((Arc::new(made) as Arc<dyn AnySender>, json))
+        },
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ty,)+) => {
+        /// The closed set of ways in.
+        pub fn kinds() -> Vec<Entry<dyn AnySender>> {
+            vec![$(entry::<$kind>()),+]
+        }
+    };
+}
+
+kinds! {
+    syslog::Syslog,
+}
+
+pub mod syslog;

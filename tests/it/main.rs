@@ -1,0 +1,1 @@
+//! All integration tests in one binary. `tests/run` installs what they need and runs them.
