@@ -95,11 +95,11 @@ pub struct Entry<T: ?Sized> {
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
     /// Decodes what stands under the key; collects its mistakes. The JSON is the canonical spec,
     /// secrets as references.
-    pub compile: fn(
-        &crate::spec::Node,
-        &mut crate::spec::Diagnostics,
-    ) -> Option<(Arc<T>, serde_json::Value)>,
+    pub compile: fn(&crate::spec::Node, &mut crate::spec::Diagnostics) -> Compiled<T>,
 }
+
+/// A kind and its canonical spec; None where its mistakes are among the diagnostics.
+pub type Compiled<T> = Option<(Arc<T>, serde_json::Value)>;
 
 fn entry<P: Probe>() -> Entry<dyn AnyProbe> {
     Entry {
