@@ -5,6 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod event;
+mod template;
+mod token;
+
 /// The stages, in their order.
 #[derive(
     Clone,
