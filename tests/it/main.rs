@@ -1,4 +1,13 @@
 //! All integration tests in one binary. `tests/run` installs what they need and runs them.
 
+// A test ends by panicking, its helpers too; threads and clocks of its own are no part of the agent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::type_complexity
+)]
+
 mod exposition;
 mod peers;
