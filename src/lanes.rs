@@ -1,1 +1,417 @@
-//! (room)
+//! The only file that makes threads: lanes for what takes its time, cells for what may never
+//! return.
+//!
+//! Asynchronous code touches sockets only. What blocks for a bounded time and keeps state
+//! (SQLite, the node's sampler, a blocking library) has a [`Lane`]: one named thread behind a
+//! bounded queue. What may hang for ever (statfs on a dead mount, a sysfs read) runs in one of
+//! the [`Cells`]: one detached thread a resource, a bounded number of them, and no second while
+//! the first hangs. Tokio's own blocking pool is not used: dropping a runtime waits for it, so one
+//! hung call would keep the daemon from stopping.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::outcome::{Fault, FaultCode};
+use crate::time::Mono;
+
+/// More cells than this at once mean that the node itself is lost; further resources are refused
+/// instead of filling it with threads.
+pub const CELLS_LIMIT: usize = 32;
+
+/// An idle cell's thread waits so long for other work before it ends: longer than the sampler's
+/// tick, so that reading every second does not start a thread every second.
+const CELL_LINGERS: Duration = Duration::from_secs(5);
+
+/// Stands for "never" in a heartbeat.
+const NEVER: i64 = i64::MIN;
+
+/// A panic while a lock was held left plain data behind, never half of an invariant.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One named thread with state of its own, behind a bounded queue.
+///
+/// Closing it, or dropping it, lets the thread finish what is queued and end.
+pub struct Lane<J> {
+    name: &'static str,
+    limit: usize,
+    queue: Mutex<Option<SyncSender<J>>>,
+    pulse: Arc<Pulse>,
+    ended: Mutex<Option<(oneshot::Receiver<()>, JoinHandle<()>)>>,
+}
+
+/// What the thread tells of itself.
+struct Pulse {
+    queued: AtomicUsize,
+    dropped: AtomicU64,
+    panics: AtomicU64,
+    /// When the turn in progress began, or NEVER.
+    began: AtomicI64,
+    /// When the last turn ended, or NEVER.
+    turned: AtomicI64,
+}
+
+/// A job that a lane did not take, and why.
+pub struct Refused<J> {
+    pub job: J,
+    pub fault: Fault,
+}
+
+impl<J> fmt::Debug for Refused<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl<J: Send + 'static> Lane<J> {
+    /// Starts the thread. `turn` is called with each job; a panic in it is contained and counted,
+    /// and the state must stand it (SQLite rolls back a transaction that is dropped).
+    pub fn start<S: Send + 'static>(
+        name: &'static str,
+        limit: usize,
+        mut state: S,
+        mut turn: impl FnMut(&mut S, J) + Send + 'static,
+    ) -> io::Result<Self> {
+        let limit = limit.max(1);
+        let (queue, jobs) = mpsc::sync_channel(limit);
+        let (ending, ended) = oneshot::channel();
+        let pulse = Arc::new(Pulse {
+            queued: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            began: AtomicI64::new(NEVER),
+            turned: AtomicI64::new(NEVER),
+        });
+        let own = Arc::clone(&pulse);
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            while let Ok(job) = jobs.recv() {
+                own.queued.fetch_sub(1, Relaxed);
+                own.began.store(Mono::now().0, Relaxed);
+                if catch_unwind(AssertUnwindSafe(|| turn(&mut state, job))).is_err() {
+                    own.panics.fetch_add(1, Relaxed);
+                }
+                own.turned.store(Mono::now().0, Relaxed);
+                own.began.store(NEVER, Relaxed);
+            }
+            drop(state);
+            // Nobody may be waiting any more.
+            let _ = ending.send(());
+        })?;
+        Ok(Self {
+            name,
+            limit,
+            queue: Mutex::new(Some(queue)),
+            pulse,
+            ended: Mutex::new(Some((ended, thread))),
+        })
+    }
+
+    /// Queues a job. Never blocks: where the queue is full the job comes back, and is counted.
+    pub fn try_send(&self, job: J) -> Result<(), Refused<J>> {
+        let queue = locked(&self.queue);
+        let Some(sender) = queue.as_ref() else {
+            return Err(self.refused(job, FaultCode::Cancelled, "is closed"));
+        };
+        // Before the send, so that the thread never takes away what was not yet added.
+        self.pulse.queued.fetch_add(1, Relaxed);
+        match sender.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(job)) => {
+                Err(self.returned(job, FaultCode::Exhausted, "has a full queue"))
+            }
+            Err(TrySendError::Disconnected(job)) => {
+                Err(self.returned(job, FaultCode::Cancelled, "has ended"))
+            }
+        }
+    }
+
+    /// Queues a job that carries the way back for an answer, and waits for it until the deadline.
+    pub async fn ask<R>(
+        &self,
+        deadline: Duration,
+        job: impl FnOnce(oneshot::Sender<R>) -> J,
+    ) -> Result<R, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.try_send(job(answer)).map_err(|refused| refused.fault)?;
+        match tokio::time::timeout(deadline, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Fault::new(
+                FaultCode::Panicked,
+                format!("lane {} dropped a job without an answer", self.name),
+            )),
+            Err(_) => Err(Fault::new(
+                FaultCode::Hung,
+                format!("lane {} did not answer within {deadline:?}", self.name),
+            )),
+        }
+    }
+
+    fn returned(&self, job: J, code: FaultCode, what: &str) -> Refused<J> {
+        self.pulse.queued.fetch_sub(1, Relaxed);
+        self.refused(job, code, what)
+    }
+
+    fn refused(&self, job: J, code: FaultCode, what: &str) -> Refused<J> {
+        self.pulse.dropped.fetch_add(1, Relaxed);
+        let fault = Fault::new(code, format!("lane {} {what} (limit {})", self.name, self.limit));
+        Refused { job, fault }
+    }
+
+    /// Takes no more jobs, lets the thread do what is queued, and waits for its end. After the
+    /// deadline the thread is left to itself: it does not keep the process from exiting.
+    pub async fn close(&self, deadline: Duration) -> Result<(), Fault> {
+        drop(locked(&self.queue).take());
+        let ended = locked(&self.ended).take();
+        let Some((ended, thread)) = ended else { return Ok(()) };
+        match tokio::time::timeout(deadline, ended).await {
+            Ok(Ok(())) => {
+                // It has said its last word, so this returns at once.
+                let _ = thread.join();
+                Ok(())
+            }
+            Ok(Err(_)) => Err(Fault::new(
+                FaultCode::Panicked,
+                format!("lane {} ended with a panic", self.name),
+            )),
+            Err(_) => Err(Fault::new(
+                FaultCode::Hung,
+                format!("lane {} did not finish its queue within {deadline:?}", self.name),
+            )),
+        }
+    }
+}
+
+impl<J> Lane<J> {
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Jobs that wait.
+    pub fn queued(&self) -> usize {
+        self.pulse.queued.load(Relaxed)
+    }
+
+    /// The most jobs that may wait.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Jobs that were not taken.
+    pub fn dropped(&self) -> u64 {
+        self.pulse.dropped.load(Relaxed)
+    }
+
+    /// Jobs that panicked.
+    pub fn panics(&self) -> u64 {
+        self.pulse.panics.load(Relaxed)
+    }
+
+    /// The heartbeat: when the last turn ended.
+    pub fn last_turn(&self) -> Option<Mono> {
+        match self.pulse.turned.load(Relaxed) {
+            NEVER => None,
+            at => Some(Mono(at)),
+        }
+    }
+
+    /// How long the turn in progress has taken so far; None while the lane is idle.
+    pub fn busy_for(&self, now: Mono) -> Option<Duration> {
+        match self.pulse.began.load(Relaxed) {
+            NEVER => None,
+            at => Some(now.since(Mono(at))),
+        }
+    }
+}
+
+/// Work for a cell.
+enum Work {
+    Once(Box<dyn FnOnce() + Send>),
+    /// The same work again and again: handing it over allocates nothing.
+    Again(Arc<dyn Fn() + Send + Sync>),
+}
+
+/// Detached threads for what may hang for ever. Cheap to clone; all clones share the limit.
+#[derive(Clone, Default)]
+pub struct Cells {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// One entry a resource whose work is queued or running.
+    busy: Vec<Busy>,
+    queue: VecDeque<(Arc<str>, Work)>,
+    /// Threads that wait for work.
+    idle: usize,
+}
+
+struct Busy {
+    resource: Arc<str>,
+    since: Mono,
+    deadline: Duration,
+}
+
+impl Cells {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `work` for `resource` and waits for it until the deadline. After that the work is
+    /// left alone in its thread, and further work for the resource is refused until it returns.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        resource: &str,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move || drop(answer.send(work())));
+        self.hand_over(&Arc::from(resource), deadline, Work::Once(work))?;
+        match tokio::time::timeout(deadline, answered).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(panicked(resource)),
+            Err(_) => Err(hung(resource, deadline)),
+        }
+    }
+
+    /// As [`Cells::run`], for a lane: blocks its thread until the deadline.
+    pub fn run_blocking<T: Send + 'static>(
+        &self,
+        resource: &str,
+        deadline: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let work = Box::new(move || drop(answer.send(work())));
+        self.hand_over(&Arc::from(resource), deadline, Work::Once(work))?;
+        match answered.recv_timeout(deadline) {
+            Ok(value) => Ok(value),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked(resource)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(hung(resource, deadline)),
+        }
+    }
+
+    /// Starts `work` for `resource` and does not wait; the work leaves its result where it likes.
+    /// False while the work before still runs. Allocates nothing once a thread is there.
+    pub fn post(
+        &self,
+        resource: &Arc<str>,
+        deadline: Duration,
+        work: &Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<bool, Fault> {
+        match self.hand_over(resource, deadline, Work::Again(Arc::clone(work))) {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.code == FaultCode::Hung => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// How long the work of this resource has been running; None where none is.
+    pub fn busy_for(&self, resource: &str, now: Mono) -> Option<Duration> {
+        let state = locked(&self.shared.state);
+        state.busy.iter().find(|busy| &*busy.resource == resource).map(|busy| now.since(busy.since))
+    }
+
+    /// Cells in use whose work has outlived its deadline.
+    pub fn hung(&self, now: Mono) -> usize {
+        let state = locked(&self.shared.state);
+        state.busy.iter().filter(|busy| now.since(busy.since) > busy.deadline).count()
+    }
+
+    /// Cells in use, of at most [`CELLS_LIMIT`].
+    pub fn in_use(&self) -> usize {
+        locked(&self.shared.state).busy.len()
+    }
+
+    fn hand_over(&self, resource: &Arc<str>, deadline: Duration, work: Work) -> Result<(), Fault> {
+        let mut state = locked(&self.shared.state);
+        if state.busy.iter().any(|busy| busy.resource == *resource) {
+            return Err(Fault {
+                code: FaultCode::Hung,
+                // Empty for repeated work, which asks `busy_for` for what it wants to say.
+                text: match work {
+                    Work::Once(_) => format!("{resource} still hangs from an earlier reading"),
+                    Work::Again(_) => String::new(),
+                },
+            });
+        }
+        if state.busy.len() >= CELLS_LIMIT {
+            return Err(Fault::new(
+                FaultCode::Exhausted,
+                format!("all {CELLS_LIMIT} cells hang, so {resource} could not be read"),
+            ));
+        }
+        state.busy.push(Busy { resource: Arc::clone(resource), since: Mono::now(), deadline });
+        state.queue.push_back((Arc::clone(resource), work));
+        if state.queue.len() <= state.idle {
+            self.shared.work.notify_one();
+            return Ok(());
+        }
+        // Every waiting thread already has work coming.
+        let shared = Arc::clone(&self.shared);
+        if let Err(error) = Builder::new().name("cell".to_owned()).spawn(move || live(&shared)) {
+            state.queue.pop_back();
+            state.busy.pop();
+            return Err(Fault::new(
+                FaultCode::Exhausted,
+                format!("no thread could be started to read {resource}: {error}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A cell's thread: takes work while there is any.
+fn live(shared: &Shared) {
+    let mut state = locked(&shared.state);
+    loop {
+        let Some((resource, work)) = state.queue.pop_front() else {
+            state.idle += 1;
+            let (woken, waited) = shared
+                .work
+                .wait_timeout_while(state, CELL_LINGERS, |state| state.queue.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.queue.is_empty() {
+                return;
+            }
+            continue;
+        };
+        drop(state);
+        // The one who waits learns of a panic from the answer that never comes.
+        let _ = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Once(work) => work(),
+            Work::Again(work) => work(),
+        }));
+        state = locked(&shared.state);
+        state.busy.retain(|busy| busy.resource != resource);
+    }
+}
+
+fn hung(resource: &str, deadline: Duration) -> Fault {
+    Fault::new(FaultCode::Hung, format!("{resource} did not answer within {deadline:?}"))
+}
+
+fn panicked(resource: &str) -> Fault {
+    Fault::new(FaultCode::Panicked, format!("reading {resource} panicked"))
+}
+
+#[cfg(test)]
+mod tests;
