@@ -1,7 +1,31 @@
 //! One protocol a file. Knows no check, no journey and no verdict; says of every error whose
 //! fault it is.
 
+use std::sync::{Arc, OnceLock};
+
+pub mod http;
+pub mod resolve;
+pub mod tls;
+
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a
 /// plan pays only for what it names. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Clients {}
+pub struct Clients {
+    parts: Arc<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    resolver: OnceLock<resolve::Resolver>,
+    tls: OnceLock<tls::Tls>,
+}
+
+impl Clients {
+    pub fn resolver(&self) -> &resolve::Resolver {
+        self.parts.resolver.get_or_init(resolve::Resolver::default)
+    }
+
+    pub fn tls(&self) -> &tls::Tls {
+        self.parts.tls.get_or_init(tls::Tls::default)
+    }
+}
