@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 pub mod event;
+pub mod reconcile;
+pub mod tally;
 mod template;
 mod token;
 

@@ -1,0 +1,225 @@
+//! What arrived against what was sent: is this copy whole, and does it carry what the stage
+//! promises? And reordering as RFC 4737 has it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Arrival, Event, Fate};
+
+/// What a stage promises to show of every event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expectation {
+    /// Dotted field path and the value it must have: `exists` for any value, `sent` for the value
+    /// of the event's own field of that name.
+    pub fields: Map<String, Value>,
+}
+
+/// What is wrong with one copy, and the words for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub fate: Fate,
+    pub text: String,
+}
+
+/// So much of a foreign text is shown in a reason; the debug view has all of it.
+const SHOWN_CHARS: usize = 120;
+/// By so many first characters a cut or mangled message is found inside a longer text.
+const ANCHOR: usize = 8;
+
+/// What is wrong with this copy of `event`, by the contract's order of precedence; None where
+/// nothing is.
+pub fn inspect(arrival: &Arrival, event: &Event, expectation: &Expectation) -> Option<Flaw> {
+    content(arrival, event)
+        // What lies in the dead-letter place was not parsed by this stage: its fields are judged
+        // nowhere.
+        .or_else(|| (!arrival.dead_letter).then(|| parsing(arrival, event, expectation)).flatten())
+        .or_else(|| {
+            arrival.dead_letter.then(|| Flaw {
+                fate: Fate::DeadLettered,
+                text: format!("event {} lies in the dead-letter place", event.seq),
+            })
+        })
+}
+
+/// Corrupted or truncated.
+fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
+    let field = arrival.fields.as_ref().and_then(|fields| lookup(fields, "message"));
+    let field = field.and_then(Value::as_str);
+    let texts = [field, arrival.text.as_deref()];
+    let whole = texts.into_iter().flatten().any(|text| shows(text, &event.message));
+    if whole {
+        return checksum(arrival, event);
+    }
+    // The message field says most precisely where the text ends.
+    let text = texts.into_iter().flatten().next()?;
+    let cut = texts.into_iter().flatten().any(|text| is_cut(text, event));
+    Some(if cut {
+        Flaw {
+            fate: Fate::Truncated,
+            text: format!(
+                "event {} was cut: '{}' instead of {} bytes",
+                event.seq,
+                excerpt(text),
+                event.message.len()
+            ),
+        }
+    } else {
+        Flaw {
+            fate: Fate::Corrupted,
+            text: format!(
+                "event {} reads '{}' instead of '{}'",
+                event.seq,
+                excerpt(text),
+                excerpt(&event.message)
+            ),
+        }
+    })
+}
+
+/// Whether the message stands whole in a text, plain or as it is written inside JSON.
+fn shows(text: &str, message: &str) -> bool {
+    if text.contains(message) {
+        return true;
+    }
+    let quoted = Value::from(message).to_string();
+    quoted.get(1..quoted.len() - 1).is_some_and(|escaped| text.contains(escaped))
+}
+
+/// Whether a text ends where the message, or the payload around it, goes on.
+fn is_cut(text: &str, event: &Event) -> bool {
+    // A cut in the middle of a character shows as the replacement character.
+    let text = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{fffd}');
+    if is_front(text, event.message.as_bytes()) || is_front(text, &event.payload) {
+        return true;
+    }
+    // After a header of the transport's: the message begins, and the text ends in its middle.
+    let anchor: String = event.message.chars().take(ANCHOR).collect();
+    if anchor.is_empty() {
+        return false;
+    }
+    text.match_indices(&anchor)
+        .filter_map(|(at, _)| text.get(at..))
+        .any(|tail| is_front(tail, event.message.as_bytes()))
+}
+
+fn is_front(text: &str, whole: &[u8]) -> bool {
+    text.len() < whole.len() && whole.starts_with(text.as_bytes())
+}
+
+fn checksum(arrival: &Arrival, event: &Event) -> Option<Flaw> {
+    let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, "greenlight.crc"))?;
+    (!same(shown, &Value::from(event.crc))).then(|| Flaw {
+        fate: Fate::Corrupted,
+        text: format!(
+            "event {} carries the checksum {} instead of {}",
+            event.seq,
+            excerpt(&plain(shown)),
+            event.crc
+        ),
+    })
+}
+
+/// A field missing or wrong, or what the confirmer itself found wrong.
+fn parsing(arrival: &Arrival, event: &Event, expectation: &Expectation) -> Option<Flaw> {
+    let misparsed = |text: String| Some(Flaw { fate: Fate::Misparsed, text });
+    if let Some(wrong) = &arrival.wrong {
+        return misparsed(format!("event {}: {}", event.seq, wrong.text));
+    }
+    for (path, expected) in &expectation.fields {
+        let Some(fields) = &arrival.fields else {
+            return misparsed(format!(
+                "event {} shows no fields at all, so no {path}: it was not parsed",
+                event.seq
+            ));
+        };
+        let Some(shown) = lookup(fields, path).filter(|shown| !shown.is_null()) else {
+            return misparsed(format!("event {} has no field {path}", event.seq));
+        };
+        let expected = match expected.as_str() {
+            Some("exists") => continue,
+            Some("sent") => event.fields.get(path).unwrap_or(expected),
+            _ => expected,
+        };
+        let holds = same(shown, expected)
+            || shown.as_array().is_some_and(|all| all.iter().any(|one| same(one, expected)));
+        if !holds {
+            return misparsed(format!(
+                "event {}: {path} is '{}' instead of '{}'",
+                event.seq,
+                excerpt(&plain(shown)),
+                excerpt(&plain(expected))
+            ));
+        }
+    }
+    None
+}
+
+/// The value at a dotted path, whether the dots are in the names or nest.
+pub fn lookup<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    if let Some(value) = fields.get(path) {
+        return Some(value);
+    }
+    path.match_indices('.').find_map(|(dot, _)| {
+        let (front, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
+        lookup(fields.get(front)?.as_object()?, rest)
+    })
+}
+
+/// Equal, with numbers by value and a number written as text taken for the number: formats
+/// without types (structured data) carry nothing else.
+fn same(shown: &Value, expected: &Value) -> bool {
+    if shown == expected {
+        return true;
+    }
+    match (shown, expected) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::String(text), Value::Number(number))
+        | (Value::Number(number), Value::String(text)) => text.parse().ok() == number.as_f64(),
+        (Value::String(text), Value::Bool(truth)) | (Value::Bool(truth), Value::String(text)) => {
+            *text == truth.to_string()
+        }
+        _ => false,
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Which events were reordered, by RFC 4737's Type-P-Reordered: in the order of the scope's
+/// positions, one whose sequence number is smaller than the next expected. A gap moves the next
+/// expected on, so that one lost event reorders nothing.
+///
+/// `copies` are first copies: (scope, position, sequence number).
+pub fn reordered(copies: impl IntoIterator<Item = (u32, u64, u64)>) -> Vec<u64> {
+    let mut scopes: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+    for (scope, position, seq) in copies {
+        scopes.entry(scope).or_default().push((position, seq));
+    }
+    let mut found = Vec::new();
+    for mut copies in scopes.into_values() {
+        copies.sort_unstable();
+        let mut next_expected = 0;
+        for (_, seq) in copies {
+            if seq < next_expected {
+                found.push(seq);
+            } else {
+                next_expected = seq.saturating_add(1);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

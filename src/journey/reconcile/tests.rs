@@ -1,0 +1,180 @@
+use serde_json::json;
+
+use super::*;
+use crate::journey::event::{EventSpec, Events, Format, run_from};
+use crate::outcome::{Reason, ReasonCode};
+use crate::time::{Mono, Wall};
+
+fn event(format: Format) -> Event {
+    let spec = EventSpec {
+        message: String::from("login of \"ü\" {seq} {token}"),
+        ..EventSpec::default()
+    };
+    let events = Events::new(&spec, format).expect("a right spec");
+    events.render(&run_from([1; 8]), "s", 3, Wall::from_secs(1_700_000_000))
+}
+
+fn arrival(text: Option<&str>, fields: Option<Value>) -> Arrival {
+    Arrival {
+        seq: Some(3),
+        copy: String::from("a"),
+        seen: Mono(0),
+        order: None,
+        text: text.map(String::from),
+        fields: fields.map(|fields| fields.as_object().expect("an object").clone()),
+        dead_letter: false,
+        wrong: None,
+    }
+}
+
+fn expect(fields: Value) -> Expectation {
+    serde_json::from_value(json!({"fields": fields})).expect("an expectation")
+}
+
+fn fate(arrival: &Arrival, event: &Event, expectation: &Expectation) -> Option<Fate> {
+    inspect(arrival, event, expectation).map(|flaw| flaw.fate)
+}
+
+#[test]
+fn a_whole_copy_has_no_flaw_however_it_is_shown() {
+    for format in [Format::Json, Format::Rfc5424, Format::Plain] {
+        let event = event(format);
+        let payload = String::from_utf8(event.payload.to_vec()).expect("text");
+        let none = Expectation::default();
+        for text in [&payload, &event.message, &format!("<13>host {}\n", event.message)] {
+            assert_eq!(inspect(&arrival(Some(text), None), &event, &none), None, "{text}");
+        }
+        let crc = json!({"message": event.message, "greenlight": {"crc": event.crc.to_string()}});
+        assert_eq!(inspect(&arrival(None, Some(crc)), &event, &none), None);
+        assert_eq!(inspect(&arrival(None, None), &event, &none), None);
+    }
+}
+
+#[test]
+fn every_true_prefix_is_truncated_and_every_changed_byte_corrupted() {
+    let mut tried = 0;
+    for format in [Format::Json, Format::Rfc5424, Format::Plain] {
+        let event = event(format);
+        let none = Expectation::default();
+        for end in 0..event.message.len() {
+            let cut = String::from_utf8_lossy(&event.message.as_bytes()[..end]).into_owned();
+            for text in [cut.clone(), format!("{cut}\n")] {
+                assert_eq!(
+                    fate(&arrival(Some(&text), None), &event, &none),
+                    Some(Fate::Truncated),
+                    "'{text}'"
+                );
+                tried += 1;
+            }
+            if end > 20 {
+                let text = format!("Nov 14 host app: {cut}");
+                assert_eq!(fate(&arrival(Some(&text), None), &event, &none), Some(Fate::Truncated));
+            }
+            let mut mangled = event.message.clone().into_bytes();
+            mangled[end] = if mangled[end] == b'Z' { b'Y' } else { b'Z' };
+            let mangled = String::from_utf8_lossy(&mangled).into_owned();
+            assert_eq!(
+                fate(&arrival(Some(&mangled), None), &event, &none),
+                Some(Fate::Corrupted),
+                "'{mangled}'"
+            );
+            tried += 1;
+        }
+        for end in 0..event.payload.len() {
+            let cut = String::from_utf8_lossy(&event.payload[..end]).into_owned();
+            if !shows(&cut, &event.message) {
+                let arrival = arrival(Some(&cut), None);
+                assert_eq!(fate(&arrival, &event, &none), Some(Fate::Truncated), "'{cut}'");
+                tried += 1;
+            }
+        }
+    }
+    eprintln!("property cut and changed bytes: {tried} inputs");
+}
+
+#[test]
+fn a_wrong_checksum_is_corruption() {
+    let event = event(Format::Json);
+    let fields = json!({"message": event.message, "greenlight.crc": event.crc ^ 1});
+    assert_eq!(
+        fate(&arrival(None, Some(fields)), &event, &Expectation::default()),
+        Some(Fate::Corrupted)
+    );
+}
+
+#[test]
+fn fields_are_looked_up_flat_and_nested() {
+    let fields = json!({"a.b": {"c": 1}, "a": {"d": {"e": 3}}, "x": {"y": {}}});
+    let fields = fields.as_object().expect("an object");
+    for (path, value) in [("a.b.c", Some(json!(1))), ("a.d.e", Some(json!(3))), ("x.z", None)] {
+        assert_eq!(lookup(fields, path).cloned(), value, "{path}");
+    }
+}
+
+#[test]
+fn missing_and_wrong_fields_are_misparsed() {
+    let event = event(Format::Json);
+    let with = |fields: Value| arrival(Some(&event.message), Some(fields));
+    for (fields, expected, wanted) in [
+        (json!({"o": {"w": "soc"}}), json!({"o.w": "soc"}), None),
+        (json!({"o": {"w": "noc"}}), json!({"o.w": "soc"}), Some("'noc' instead of 'soc'")),
+        (json!({"o": {}}), json!({"o.w": "exists"}), Some("has no field o.w")),
+        (json!({"o": null}), json!({"o": "exists"}), Some("has no field o")),
+        (json!({"o": 0}), json!({"o": "exists"}), None),
+        (json!({"greenlight.seq": "3"}), json!({"greenlight.seq": "sent"}), None),
+        (
+            json!({"greenlight": {"seq": 4}}),
+            json!({"greenlight.seq": "sent"}),
+            Some("instead of '3'"),
+        ),
+        (json!({"n": 1.0}), json!({"n": 1}), None),
+        (json!({"tags": ["a", "b"]}), json!({"tags": "b"}), None),
+        (json!({"t": "true"}), json!({"t": true}), None),
+    ] {
+        let flaw = inspect(&with(fields.clone()), &event, &expect(expected));
+        assert_eq!(
+            flaw.as_ref().map(|flaw| flaw.fate),
+            wanted.map(|_| Fate::Misparsed),
+            "{fields}"
+        );
+        if let (Some(flaw), Some(words)) = (flaw, wanted) {
+            assert!(flaw.text.contains(words), "{}", flaw.text);
+        }
+    }
+    let bare = arrival(Some(&event.message), None);
+    assert_eq!(fate(&bare, &event, &expect(json!({"a": 1}))), Some(Fate::Misparsed));
+}
+
+#[test]
+fn the_order_of_precedence_is_the_contracts() {
+    let event = event(Format::Json);
+    let expectation = expect(json!({"a": 1}));
+    let mut copy = arrival(Some("something else"), Some(json!({})));
+    copy.wrong = Some(Reason::new(ReasonCode::ValueMismatch, "says 3"));
+    copy.dead_letter = true;
+    assert_eq!(fate(&copy, &event, &expectation), Some(Fate::Corrupted));
+    copy.text = Some(event.message[..9].to_owned());
+    assert_eq!(fate(&copy, &event, &expectation), Some(Fate::Truncated));
+    copy.text = Some(event.message.clone());
+    assert_eq!(fate(&copy, &event, &expectation), Some(Fate::DeadLettered));
+    copy.dead_letter = false;
+    assert_eq!(fate(&copy, &event, &Expectation::default()), Some(Fate::Misparsed));
+}
+
+#[test]
+fn reordering_is_rfc_4737s() {
+    let order = |seqs: &[u64]| {
+        let copies = seqs.iter().enumerate();
+        reordered(copies.map(|(at, seq)| (0, at as u64, *seq)))
+    };
+    assert!(order(&[1, 2, 3]).is_empty());
+    // One early event: it alone is in order, those it overtook are reordered.
+    assert_eq!(order(&[1, 4, 2, 3, 5]), [2, 3]);
+    // One late event is one reordered event.
+    assert_eq!(order(&[1, 3, 4, 2]), [2]);
+    // Gaps are no reordering: neither at the head nor in the middle.
+    assert!(order(&[3, 4, 7, 9]).is_empty());
+    assert_eq!(order(&[2, 1]), [1]);
+    // Positions count, not the order of being told; scopes are apart.
+    assert_eq!(reordered([(0, 9, 2), (0, 5, 1), (1, 0, 3), (1, 1, 0)]), [0]);
+}

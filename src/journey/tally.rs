@@ -1,0 +1,271 @@
+//! The counts of rounds, per stage and fate, and what follows from them: percentiles, the bound
+//! on the loss, the first stage that fails.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fate, Stage};
+
+/// What became of the events of one round, or of many.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    pub rounds: u64,
+    /// In the order of the stages.
+    pub stages: Vec<StageTally>,
+}
+
+/// The counts at one stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTally {
+    pub stage: Stage,
+    /// Events (at `alerted`, `notified` and `shown`: things) whose fate is decided; the sum of
+    /// `fates`.
+    pub expected: u64,
+    pub fates: BTreeMap<Fate, u64>,
+    /// Further copies.
+    pub duplicate: u64,
+    /// How many of `fates` arrived after they had been given up.
+    pub resurrected: u64,
+    /// Seconds from the intended send to the arrival, of all that arrived, the late ones too; the
+    /// newest [`LATENCIES_LIMIT`].
+    pub latencies: Vec<f64>,
+    /// What was wrong with the first that failed.
+    pub reason: Option<String>,
+}
+
+/// One full round of the largest size, or as much of many small ones: a p99.9 needs 10,000.
+pub const LATENCIES_LIMIT: usize = 10_000;
+
+/// Percentiles of the latency, nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Fate {
+    /// Whether the platform did wrong. Unknown and inconclusive are not known to be its fault:
+    /// they are no pass, but they name no stage.
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Ok | Self::Unknown | Self::Inconclusive)
+    }
+
+    /// Whether an event with this fate is gone for every later stage too.
+    pub const fn carries_on(self) -> bool {
+        matches!(self, Self::Refused | Self::DeadLettered | Self::Lost)
+    }
+}
+
+impl Tally {
+    pub fn stage(&self, stage: Stage) -> Option<&StageTally> {
+        self.stages.iter().find(|tally| tally.stage == stage)
+    }
+
+    /// The first stage at which an event or thing failed, by [`Fate::is_failure`].
+    pub fn first_failing_stage(&self) -> Option<Stage> {
+        self.stages.iter().find(|tally| tally.failed() > 0).map(|tally| tally.stage)
+    }
+
+    /// Adds the counts of further rounds.
+    pub fn add(&mut self, other: &Self) {
+        self.rounds = self.rounds.saturating_add(other.rounds);
+        for theirs in &other.stages {
+            match self.stages.iter_mut().find(|ours| ours.stage == theirs.stage) {
+                Some(ours) => ours.add(theirs),
+                None => self.stages.push(theirs.clone()),
+            }
+        }
+        self.stages.sort_by_key(|tally| tally.stage);
+    }
+}
+
+impl StageTally {
+    pub fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            expected: 0,
+            fates: BTreeMap::new(),
+            duplicate: 0,
+            resurrected: 0,
+            latencies: Vec::new(),
+            reason: None,
+        }
+    }
+
+    pub fn count(&self, fate: Fate) -> u64 {
+        self.fates.get(&fate).copied().unwrap_or(0)
+    }
+
+    /// How many failed, by [`Fate::is_failure`].
+    pub fn failed(&self) -> u64 {
+        self.sum(Fate::is_failure)
+    }
+
+    /// How many are known to be either there or not: all but unknown and inconclusive.
+    pub fn known(&self) -> u64 {
+        self.sum(|fate| !matches!(fate, Fate::Unknown | Fate::Inconclusive))
+    }
+
+    fn sum(&self, of: impl Fn(Fate) -> bool) -> u64 {
+        let counts = self.fates.iter().filter(|(fate, _)| of(**fate)).map(|(_, n)| *n);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    pub(super) fn decide(&mut self, fate: Fate) {
+        self.expected = self.expected.saturating_add(1);
+        let count = self.fates.entry(fate).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.expected = self.expected.saturating_add(other.expected);
+        for (fate, n) in &other.fates {
+            let count = self.fates.entry(*fate).or_default();
+            *count = count.saturating_add(*n);
+        }
+        self.duplicate = self.duplicate.saturating_add(other.duplicate);
+        self.resurrected = self.resurrected.saturating_add(other.resurrected);
+        self.latencies.extend(&other.latencies);
+        let over = self.latencies.len().saturating_sub(LATENCIES_LIMIT);
+        self.latencies.drain(..over);
+        if self.reason.is_none() {
+            self.reason.clone_from(&other.reason);
+        }
+    }
+
+    /// None where nothing arrived: never a zero.
+    pub fn latency(&self) -> Option<Percentiles> {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = |quantile: f64| {
+            let rank = (quantile * sorted.len() as f64).ceil() as usize;
+            sorted.get(rank.saturating_sub(1)).copied()
+        };
+        Some(Percentiles {
+            p50: rank(0.50)?,
+            p95: rank(0.95)?,
+            p99: rank(0.99)?,
+            max: sorted.last().copied()?,
+        })
+    }
+
+    /// The share that may be lost in truth, at 95 % confidence, given how many were; None before
+    /// anything is known.
+    pub fn loss_upper_bound_95(&self) -> Option<f64> {
+        upper_bound_95(self.count(Fate::Lost), self.known())
+    }
+}
+
+/// The one-sided 95 % upper bound on a share of which `hits` of `n` were seen: 3/n where none was
+/// (the rule of three), else exact (Clopper and Pearson 1934), and Wilson's interval for so many
+/// hits that both agree to three digits.
+pub fn upper_bound_95(hits: u64, n: u64) -> Option<f64> {
+    /// The 95 % point of the normal distribution, one-sided.
+    const Z: f64 = 1.644_853_626_951;
+    /// Beyond this many hits the exact sum costs more than it tells.
+    const EXACT_HITS: u64 = 1_000;
+    if n == 0 {
+        return None;
+    }
+    if hits == 0 {
+        return Some((3.0 / n as f64).min(1.0));
+    }
+    if hits >= n {
+        return Some(1.0);
+    }
+    if hits > EXACT_HITS {
+        let (n, share) = (n as f64, hits as f64 / n as f64);
+        let centre = share + Z * Z / (2.0 * n);
+        let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        return Some(((centre + spread) / (1.0 + Z * Z / n)).min(1.0));
+    }
+    // The share at which so few hits would be seen in one of twenty tries only.
+    let (mut low, mut high) = (hits as f64 / n as f64, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if at_most(hits, n, middle) > 0.05 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(high)
+}
+
+/// The binomial probability of at most `hits` of `n`, each with chance `p`.
+fn at_most(hits: u64, n: u64, p: f64) -> f64 {
+    if p >= 1.0 {
+        return 0.0;
+    }
+    let odds = p.ln() - (-p).ln_1p();
+    let mut term = n as f64 * (-p).ln_1p();
+    let mut sum = term.exp();
+    for i in 0..hits {
+        term += ((n - i) as f64).ln() - ((i + 1) as f64).ln() + odds;
+        sum += term.exp();
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_the_textbooks() {
+        assert_eq!(upper_bound_95(0, 0), None);
+        assert_eq!(upper_bound_95(0, 2), Some(1.0));
+        assert_eq!(upper_bound_95(0, 3_000), Some(0.001));
+        assert_eq!(upper_bound_95(5, 5), Some(1.0));
+        // Exact one-sided bounds: the 0.95 point of the beta distribution (hits + 1, n - hits).
+        for (hits, n, expected) in
+            [(1, 10, 0.394_163), (1, 100, 0.046_559), (5, 100, 0.102_253), (10, 1_000, 0.016_903)]
+        {
+            let bound = upper_bound_95(hits, n).expect("a bound");
+            assert!((bound - expected).abs() < 2e-6, "{hits} of {n}: {bound}");
+        }
+        let (exact, wilson) = (upper_bound_95(1_000, 100_000), upper_bound_95(1_001, 100_000));
+        let (exact, wilson) = (exact.expect("a bound"), wilson.expect("a bound"));
+        assert!((exact - wilson).abs() < 1e-4 && exact > 0.01, "{exact} {wilson}");
+    }
+
+    #[test]
+    fn rounds_add_up_and_the_first_failing_stage_is_named() {
+        let mut parsed = StageTally::new(Stage::Parsed);
+        parsed.decide(Fate::Ok);
+        parsed.decide(Fate::Unknown);
+        parsed.latencies = vec![0.5];
+        let mut stored = StageTally::new(Stage::Stored);
+        stored.decide(Fate::Lost);
+        stored.decide(Fate::Late);
+        stored.reason = Some(String::from("first"));
+        let one = Tally { rounds: 1, stages: vec![stored, parsed] };
+        let mut sum = Tally::default();
+        assert_eq!(sum.first_failing_stage(), None);
+        sum.add(&one);
+        sum.add(&one);
+        assert_eq!(sum.rounds, 2);
+        assert_eq!(sum.first_failing_stage(), Some(Stage::Stored));
+        let parsed = sum.stage(Stage::Parsed).expect("a stage");
+        assert_eq!((parsed.expected, parsed.known(), parsed.failed()), (4, 2, 0));
+        assert_eq!(parsed.latency().map(|p| p.max), Some(0.5));
+        let stored = sum.stage(Stage::Stored).expect("a stage");
+        assert_eq!((stored.count(Fate::Lost), stored.failed(), stored.latency()), (2, 4, None));
+    }
+
+    #[test]
+    fn percentiles_are_nearest_rank_and_latencies_bounded() {
+        let mut tally = StageTally::new(Stage::Stored);
+        tally.latencies = (1..=100).rev().map(f64::from).collect();
+        let Percentiles { p50, p95, p99, max } = tally.latency().expect("percentiles");
+        assert_eq!((p50, p95, p99, max), (50.0, 95.0, 99.0, 100.0));
+        let mut other = StageTally::new(Stage::Stored);
+        other.latencies = vec![7.0; LATENCIES_LIMIT - 1];
+        tally.add(&other);
+        assert_eq!(tally.latencies.len(), LATENCIES_LIMIT);
+        assert_eq!(tally.latencies.first(), Some(&1.0), "the oldest go first");
+    }
+}
