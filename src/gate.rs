@@ -4,7 +4,20 @@
 
 use std::time::Duration;
 
-use crate::catalogue::Metric;
+use crate::catalogue::Unit;
+use crate::journey::Stage;
+pub use crate::series::Selection;
+use crate::series::{Demand, JourneyRecord, Tracks};
+
+mod events;
+mod judge;
+pub mod promql;
+mod samples;
+pub mod sentence;
+mod window;
+
+pub use judge::judge;
+pub use sentence::sentence;
 
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
@@ -90,7 +103,7 @@ pub struct Gate {
     pub level: Level,
     pub require: Requirement,
     /// Decided when the plan is compiled for what only the plan knows; None where the gate has no
-    /// `when`, Some(Unset) where its variable or fact has no value.
+    /// `when`; Some(Unset) where its variable or fact has no value.
     pub when: Option<When>,
     pub refs: Vec<String>,
     pub why: Option<String>,
@@ -145,7 +158,8 @@ pub enum Function {
     Max,
     /// 0 to 1: `p99` is 0.99; nearest rank.
     Quantile(f64),
-    /// Share of attempts that succeeded, or the mean of a 0/1 series; a failed attempt counts 0.
+    /// Share of attempts that succeeded, or the mean of a series of 0 to 1. A failed attempt counts
+    /// as the worst of the two for the bound: 0 where the share must be high, 1 where low.
     Ratio,
     /// Growth of a counter over the window; a reset starts it anew.
     Increase,
@@ -154,11 +168,12 @@ pub enum Function {
     Absent,
     /// Age of the newest sample.
     Fresh,
-    /// Journey: share of decided events that were lost, at `stage` or at any stage.
+    /// Journey: share of decided events that did not arrive (lost, refused or dead-lettered), at
+    /// `stage` or at the worst stage.
     Loss,
     /// Journey: further copies of events, as a count.
     Duplicates,
-    /// Journey: share of decided events whose fate is `ok`, at `stage` or at every stage.
+    /// Journey: share of decided events whose fate is `ok`, at `stage` or at the worst stage.
     Complete,
 }
 
@@ -191,30 +206,177 @@ pub enum Subject {
     /// A journey; with a stage, that stage alone.
     Journey {
         journey: String,
-        stage: Option<crate::journey::Stage>,
+        stage: Option<Stage>,
     },
-}
-
-/// Which tracks of a series.
-#[derive(Clone, Debug)]
-pub struct Selection {
-    pub metric: &'static Metric,
-    pub check: Option<String>,
-    pub target: Option<String>,
-    /// Label name and value.
-    pub labels: Vec<(String, String)>,
 }
 
 /// What judging remembers of a gate: hysteresis and "without interruption" live here. Stored.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Standing {
-    /// One entry for each criterion, target by target, as `judge` needs it.
+    /// One entry for each criterion and target of which something is to be remembered.
     pub parts: std::collections::BTreeMap<String, Part>,
 }
 
+/// Of one criterion on one target.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Part {
+    #[serde(default)]
     pub failing: bool,
-    /// Since when the condition has held without interruption (wall clock, nanoseconds).
-    pub holds_since: Option<i64>,
+    #[serde(default)]
+    pub held: Option<Held>,
+}
+
+/// How long a condition has held without interruption, and when that was last seen.
+///
+/// The span is a sum of steps from one judging to the next, so that neither a restart nor a jump
+/// of the wall clock adds to it or takes from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Held {
+    pub nanos: u64,
+    pub mono: i64,
+    pub wall: i64,
+}
+
+/// What a gate is judged from. Cheap: references only.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    pub tracks: &'a Tracks,
+    pub journeys: &'a [JourneyRecord],
+}
+
+/// A bounded code and the words for it.
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct Why {
+    pub code: String,
+    pub text: String,
+}
+
+impl Why {
+    pub fn new(code: &str, text: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), text: text.into() }
+    }
+}
+
+/// What judging came to. A number that nobody measured is None, never zero; every number is
+/// finite and in base units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    pub value: Option<f64>,
+    pub unit: Option<Unit>,
+    pub threshold: Option<f64>,
+    /// How far the value is on the good side of the threshold; negative beyond it.
+    pub margin: Option<f64>,
+    pub samples: u64,
+    pub window_seconds: Option<f64>,
+    pub covered_seconds: Option<f64>,
+    /// The check and target (the journey and stage) that decided.
+    pub worst: Option<(String, String)>,
+    /// None for a pass.
+    pub reason: Option<Why>,
+    pub first_failing_stage: Option<Stage>,
+    /// The checks and journeys that it was judged from, or would be.
+    pub checks: Vec<String>,
+    pub journeys: Vec<String>,
+}
+
+impl Gate {
+    /// Whether it can block: mandatory, or conditional and not known to be not applicable.
+    pub fn blocks(&self) -> bool {
+        match self.level {
+            Level::Mandatory => true,
+            Level::Optional => false,
+            Level::Conditional => !matches!(self.when, Some(When::False(_))),
+        }
+    }
+}
+
+impl Requirement {
+    /// All criteria in it, in order.
+    pub fn criteria(&self) -> Vec<&Criterion> {
+        match self {
+            Self::Criterion(criterion) => vec![criterion],
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::criteria).collect(),
+            Self::Missing(_) => Vec::new(),
+        }
+    }
+}
+
+impl Criterion {
+    /// The bound that fails. Some functions have one that goes without saying: nothing lost, no
+    /// duplicate, all complete, no sample, a sample as young as the window.
+    pub fn fails(&self) -> Option<Bound> {
+        self.fail.or_else(|| {
+            if self.warn.is_some() {
+                return None;
+            }
+            match self.function {
+                Function::Loss | Function::Duplicates | Function::Absent => Some(Bound::Below(0.0)),
+                Function::Complete => Some(Bound::Above(1.0)),
+                Function::Fresh => Some(Bound::Below(self.over.as_secs_f64())),
+                _ => None,
+            }
+        })
+    }
+
+    /// The bounds that are written or go without saying, with their severity.
+    pub fn thresholds(&self) -> Vec<(&'static str, f64)> {
+        let mut all = Vec::new();
+        all.extend(self.warn.map(|bound| ("warn", bound.limit())));
+        all.extend(self.fails().map(|bound| ("fail", bound.limit())));
+        all
+    }
+
+    /// How far back it looks.
+    pub fn window(&self) -> Duration {
+        let age = match (self.function, self.fails().or(self.warn)) {
+            (Function::Fresh, Some(bound)) => {
+                Duration::try_from_secs_f64(bound.limit().max(0.0)).unwrap_or(Duration::MAX)
+            }
+            _ => Duration::ZERO,
+        };
+        self.over.max(age)
+    }
+
+    /// The unit of its value and thresholds.
+    pub fn unit(&self) -> Unit {
+        match (self.function, &self.subject) {
+            (Function::Fresh, _) => Unit::Seconds,
+            (Function::Absent | Function::Duplicates, _) => Unit::Count,
+            (Function::Ratio | Function::Loss | Function::Complete, _) => Unit::Ratio,
+            (_, Subject::Series(selection)) => selection.metric.unit,
+            (_, Subject::Journey { .. }) => Unit::Ratio,
+        }
+    }
+}
+
+/// What the series must keep for these gates.
+pub fn demands<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> Vec<Demand> {
+    let mut demands: Vec<Demand> = Vec::new();
+    for criterion in gates.into_iter().flat_map(|gate| gate.require.criteria()) {
+        let Subject::Series(selection) = &criterion.subject else { continue };
+        let window = criterion.window();
+        match demands.iter_mut().find(|demand| demand.selection == *selection) {
+            Some(demand) => demand.window = demand.window.max(window),
+            None => demands.push(Demand { selection: selection.clone(), window }),
+        }
+    }
+    demands
+}
+
+/// How far back some gate looks at this journey: what its record must keep.
+pub fn journey_window<'a>(
+    gates: impl IntoIterator<Item = &'a Gate>,
+    journey: &str,
+) -> Option<Duration> {
+    gates
+        .into_iter()
+        .flat_map(|gate| gate.require.criteria())
+        .filter(|criterion| {
+            matches!(&criterion.subject, Subject::Journey { journey: other, .. } if other == journey)
+        })
+        .map(Criterion::window)
+        .max()
 }

@@ -1,1 +1,380 @@
-//! (room)
+//! All gates of a plan with exactly one verdict each, the decision, and the document that says so:
+//! the contract's JSON, word for word.
+//!
+//! Pure: [`assemble`] makes the document of what the agent knows, [`decide`] the decision.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gate::{Finding, Gate, Level, Verdict, Why, sentence};
+use crate::journey::{Fate, Stage};
+use crate::outcome::Outcome;
+use crate::series::StageCount;
+use crate::time::Wall;
+
+mod confidence;
+
+pub use confidence::upper_bound_95;
+
+/// The version of the document's shape.
+pub const VERSION: u32 = 1;
+
+/// In the order of `greenlight_decision`: the largest is the worst.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Go,
+    GoWithWaivers,
+    Incomplete,
+    NoGo,
+}
+
+impl Decision {
+    pub const ALL: [Self; 4] = [Self::Go, Self::GoWithWaivers, Self::Incomplete, Self::NoGo];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Go => "go",
+            Self::GoWithWaivers => "go_with_waivers",
+            Self::Incomplete => "incomplete",
+            Self::NoGo => "no_go",
+        }
+    }
+
+    /// As a report's headline writes it.
+    pub const fn headline(self) -> &'static str {
+        match self {
+            Self::Go => "GO",
+            Self::GoWithWaivers => "GO WITH WAIVERS",
+            Self::Incomplete => "INCOMPLETE",
+            Self::NoGo => "NO-GO",
+        }
+    }
+
+    /// The value of `greenlight_decision`.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The exit code of `check`, `report` and `demo --once`.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Go | Self::GoWithWaivers => 0,
+            Self::NoGo => 1,
+            Self::Incomplete => 2,
+        }
+    }
+}
+
+/// NO-GO if a mandatory gate fails; else INCOMPLETE if one is `error` or `open`, or there is no
+/// gate at all; else GO WITH WAIVERS if one is waived; else GO.
+///
+/// A conditional gate counts as mandatory: what is known not to apply has the verdict
+/// `not_applicable`, which blocks nothing.
+pub fn decide(gates: impl IntoIterator<Item = (Level, Verdict)>) -> Decision {
+    let mut any = false;
+    let worst = gates
+        .into_iter()
+        .inspect(|_| any = true)
+        .filter(|(level, _)| *level != Level::Optional)
+        .map(|(_, verdict)| match verdict {
+            Verdict::Fail => Decision::NoGo,
+            Verdict::Error | Verdict::Open => Decision::Incomplete,
+            Verdict::Waived => Decision::GoWithWaivers,
+            Verdict::Pass | Verdict::Warn | Verdict::NotApplicable => Decision::Go,
+        })
+        .max()
+        .unwrap_or(Decision::Go);
+    if any { worst } else { Decision::Incomplete }
+}
+
+/// The report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Document {
+    pub version: u32,
+    pub tool: Tool,
+    pub plan: Plan,
+    pub node: Node,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    pub decision: Decision,
+    /// How many gates have each verdict.
+    pub counts: BTreeMap<Verdict, u64>,
+    /// Every gate of the plan.
+    pub gates: Vec<GateRow>,
+    pub journeys: Vec<JourneyRow>,
+    pub checks: Vec<CheckRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Plan {
+    pub digest: String,
+    pub sources: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Node {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One gate. Numbers are in base units; what nobody measured is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct GateRow {
+    pub id: String,
+    pub title: String,
+    pub level: Level,
+    pub verdict: Verdict,
+    /// Lines of requirement documents.
+    pub refs: Vec<String>,
+    /// What is demanded, as a sentence.
+    pub criterion: String,
+    pub value: Option<f64>,
+    /// The unit of value, threshold and margin: seconds, bytes, ratio or count.
+    pub unit: Option<String>,
+    pub threshold: Option<f64>,
+    /// How far the value is on the good side of the threshold; negative beyond it.
+    pub margin: Option<f64>,
+    pub samples: u64,
+    pub window_seconds: Option<f64>,
+    pub covered_seconds: Option<f64>,
+    /// Who decided.
+    pub worst: Option<Worst>,
+    /// Why it is no pass.
+    pub reason: Option<Why>,
+    pub first_failing_stage: Option<Stage>,
+    pub checks: Vec<String>,
+    pub journeys: Vec<String>,
+    /// The same asked of Prometheus; null where PromQL can't say it.
+    pub promql: Option<String>,
+    /// Why `promql` is null.
+    #[serde(default)]
+    pub promql_missing: Option<String>,
+    /// Why the gate is there.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// What to do when it fails.
+    #[serde(default)]
+    pub fix: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Worst {
+    pub check: String,
+    pub target: String,
+}
+
+/// One journey: what became of its events, stage by stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct JourneyRow {
+    pub id: String,
+    pub rounds: u64,
+    pub first_failing_stage: Option<Stage>,
+    pub stages: Vec<StageRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StageRow {
+    pub name: Stage,
+    /// Those whose fate is decided; the fates sum to it.
+    pub expected: u64,
+    pub fates: BTreeMap<Fate, u64>,
+    /// Further copies.
+    pub duplicate: u64,
+    pub latency_seconds: Latency,
+    /// With 95 % confidence no more than this share does not arrive; null where nothing was
+    /// decided.
+    pub loss_upper_bound_95: Option<f64>,
+}
+
+/// Seconds from the intended send to the arrival; null where nothing arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Latency {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CheckRow {
+    pub id: String,
+    pub kind: String,
+    pub targets: Vec<TargetRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TargetRow {
+    pub target: String,
+    /// The newest attempt; null where none was made yet.
+    pub last: Option<LastAttempt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LastAttempt {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// success, failure or inconclusive.
+    pub outcome: String,
+    pub reason: Option<Why>,
+}
+
+impl LastAttempt {
+    pub fn of(at: Wall, outcome: &Outcome) -> Self {
+        Self {
+            at: at.rfc3339(),
+            outcome: outcome.word().to_owned(),
+            reason: outcome.why().map(|(code, text)| Why::new(code, text)),
+        }
+    }
+}
+
+/// One gate and what judging it came to.
+#[derive(Clone, Debug)]
+pub struct Judged<'a> {
+    pub gate: &'a Gate,
+    pub finding: Finding,
+    /// The independent PromQL, or why there is none.
+    pub promql: Result<String, String>,
+}
+
+/// The counts of one journey since the plan began.
+#[derive(Clone, Debug, Default)]
+pub struct JourneyTally {
+    pub id: String,
+    pub rounds: u64,
+    /// In the order of the stages.
+    pub stages: Vec<(Stage, StageCount, Latency)>,
+}
+
+/// All that a document is made of.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    pub tool_version: String,
+    pub plan: Plan,
+    pub node: Node,
+    pub started: Wall,
+    pub finished: Wall,
+    /// Every gate of the plan, in its order.
+    pub gates: Vec<Judged<'a>>,
+    pub journeys: Vec<JourneyTally>,
+    pub checks: Vec<CheckRow>,
+}
+
+/// Makes the document.
+pub fn assemble(parts: Parts<'_>) -> Document {
+    let gates: Vec<GateRow> = parts.gates.into_iter().map(gate_row).collect();
+    let mut counts: BTreeMap<Verdict, u64> =
+        Verdict::ALL.into_iter().map(|verdict| (verdict, 0)).collect();
+    for gate in &gates {
+        *counts.entry(gate.verdict).or_default() += 1;
+    }
+    Document {
+        version: VERSION,
+        tool: Tool { name: "greenlight".to_owned(), version: parts.tool_version },
+        plan: parts.plan,
+        node: parts.node,
+        started_at: parts.started.rfc3339(),
+        finished_at: parts.finished.rfc3339(),
+        decision: decide(gates.iter().map(|gate| (gate.level, gate.verdict))),
+        counts,
+        gates,
+        journeys: parts.journeys.iter().map(journey_row).collect(),
+        checks: parts.checks,
+    }
+}
+
+/// JSON knows no infinity: what is no finite number was not measured.
+fn finite(number: Option<f64>) -> Option<f64> {
+    number.filter(|number| number.is_finite())
+}
+
+fn gate_row(judged: Judged<'_>) -> GateRow {
+    let Judged { gate, finding, promql } = judged;
+    let (promql, promql_missing) = match promql {
+        Ok(promql) => (Some(promql), None),
+        Err(why) => (None, Some(why)),
+    };
+    GateRow {
+        id: gate.id.clone(),
+        title: gate.title.clone(),
+        level: gate.level,
+        verdict: finding.verdict,
+        refs: gate.refs.clone(),
+        criterion: sentence(gate),
+        value: finite(finding.value),
+        unit: finding.unit.map(|unit| unit.word().to_owned()),
+        threshold: finite(finding.threshold),
+        margin: finite(finding.margin),
+        samples: finding.samples,
+        window_seconds: finite(finding.window_seconds),
+        covered_seconds: finite(finding.covered_seconds),
+        worst: finding.worst.map(|(check, target)| Worst { check, target }),
+        reason: finding.reason,
+        first_failing_stage: finding.first_failing_stage,
+        checks: finding.checks,
+        journeys: finding.journeys,
+        promql,
+        promql_missing,
+        why: gate.why.clone(),
+        fix: gate.fix.clone(),
+    }
+}
+
+fn journey_row(tally: &JourneyTally) -> JourneyRow {
+    let flawed = tally.stages.iter().filter(|(_, count, _)| count.flawed() > 0);
+    JourneyRow {
+        id: tally.id.clone(),
+        rounds: tally.rounds,
+        first_failing_stage: flawed.map(|(stage, ..)| *stage).min(),
+        stages: tally
+            .stages
+            .iter()
+            .map(|(stage, count, latency)| StageRow {
+                name: *stage,
+                expected: count.expected,
+                fates: Fate::ALL.into_iter().map(|fate| (fate, count.of(fate))).collect(),
+                duplicate: count.duplicate,
+                latency_seconds: Latency {
+                    p50: finite(latency.p50),
+                    p95: finite(latency.p95),
+                    p99: finite(latency.p99),
+                    max: finite(latency.max),
+                },
+                loss_upper_bound_95: upper_bound_95(count.gone(), count.decided()),
+            })
+            .collect(),
+    }
+}
+
+/// The JSON Schema of the document.
+pub fn schema() -> schemars::Schema {
+    schemars::generate::SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<Document>()
+}
+
+#[cfg(test)]
+mod tests;

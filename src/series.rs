@@ -3,23 +3,176 @@
 //!
 //! A track is one series of one check on one target. Every attempt leaves at least one point in
 //! each of its tracks, whatever came of it, so that coverage and absence can be judged from the
-//! track alone.
+//! track alone. A journey leaves its rounds' counts beside them, in a [`JourneyRecord`].
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalogue::Metric;
+use crate::journey::{Fate, Stage};
 use crate::time::Mono;
 
+mod tracks;
+
+pub use tracks::{Demand, POINTS_LIMIT, TRACKS_LIMIT, Tracks};
+
+/// The check that the node's own series belong to: a gate says `where: { check: node }`.
+pub const NODE_CHECK: &str = "node";
+
 /// Whose values: a metric of one check on one target, and the values of its further labels.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// For a journey's series, `check` is the journey and `target` the stage. For the node's series,
+/// `check` is [`NODE_CHECK`] and `target` the instance (the device, the mount point), or empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackKey {
     pub metric: &'static Metric,
     pub check: Arc<str>,
     pub target: Arc<str>,
-    /// Values of the metric's labels after `check` and `target`.
+    /// Values of the metric's labels after those that `check` and `target` stand for.
     pub labels: Vec<Arc<str>>,
+}
+
+/// Which labels of a metric a key's parts are exported as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelNames {
+    /// None where the check is not exported: the node's series.
+    pub check: Option<&'static str>,
+    /// None where the target is not exported: a node's series of which there is one.
+    pub target: Option<&'static str>,
+    pub rest: &'static [&'static str],
+}
+
+impl LabelNames {
+    /// The one place that knows: `[check, target, …]` and `[journey, stage, …]` carry both; any
+    /// other metric is the node's, and its first label tells the instance.
+    pub fn of(metric: &'static Metric) -> Self {
+        match metric.labels {
+            [check @ "check", target @ "target", rest @ ..]
+            | [check @ "journey", target @ "stage", rest @ ..] => {
+                Self { check: Some(check), target: Some(target), rest }
+            }
+            [target, rest @ ..] => Self { check: None, target: Some(target), rest },
+            [] => Self { check: None, target: None, rest: &[] },
+        }
+    }
+}
+
+impl TrackKey {
+    /// The names and values of the labels that the metric is exported with.
+    pub fn exported_labels(&self) -> Vec<(&'static str, Arc<str>)> {
+        let names = LabelNames::of(self.metric);
+        let mut pairs = Vec::with_capacity(2 + names.rest.len());
+        pairs.extend(names.check.map(|name| (name, self.check.clone())));
+        pairs.extend(names.target.map(|name| (name, self.target.clone())));
+        pairs.extend(names.rest.iter().copied().zip(self.labels.iter().cloned()));
+        pairs
+    }
+
+    /// The value that a gate's `where:` compares with: of an exported label, else of `check` and
+    /// `target`, which every series has.
+    pub fn value_of(&self, name: &str) -> Option<&str> {
+        let names = LabelNames::of(self.metric);
+        if names.check == Some(name) {
+            return Some(&self.check);
+        }
+        if names.target == Some(name) {
+            return Some(&self.target);
+        }
+        if let Some(place) = names.rest.iter().position(|rest| *rest == name) {
+            return self.labels.get(place).map(AsRef::as_ref);
+        }
+        match name {
+            "check" => Some(&self.check),
+            "target" => Some(&self.target),
+            _ => None,
+        }
+    }
+}
+
+impl Hash for TrackKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.metric.name, &self.check, &self.target, &self.labels).hash(state);
+    }
+}
+
+impl Ord for TrackKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.metric.name, &self.check, &self.target, &self.labels).cmp(&(
+            other.metric.name,
+            &other.check,
+            &other.target,
+            &other.labels,
+        ))
+    }
+}
+
+impl PartialOrd for TrackKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Which tracks of a series: a gate's `where:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    pub metric: &'static Metric,
+    pub check: Option<String>,
+    pub target: Option<String>,
+    /// Label name and value.
+    pub labels: Vec<(String, String)>,
+}
+
+impl Selection {
+    pub fn all(metric: &'static Metric) -> Self {
+        Self { metric, check: None, target: None, labels: Vec::new() }
+    }
+
+    /// The same, sorted by what the labels stand for: `where: { journey: j }` is the check of a
+    /// journey's series.
+    pub fn resolved(&self) -> Resolved<'_> {
+        let names = LabelNames::of(self.metric);
+        let mut resolved = Resolved {
+            check: self.check.as_deref(),
+            target: self.target.as_deref(),
+            rest: Vec::new(),
+        };
+        for (name, value) in &self.labels {
+            let name = name.as_str();
+            if names.check == Some(name) {
+                resolved.check = Some(value);
+            } else if names.target == Some(name) {
+                resolved.target = Some(value);
+            } else if names.rest.contains(&name) {
+                resolved.rest.push((name, value));
+            } else if name == "check" {
+                resolved.check = Some(value);
+            } else if name == "target" {
+                resolved.target = Some(value);
+            } else {
+                resolved.rest.push((name, value));
+            }
+        }
+        resolved
+    }
+
+    /// A label that the series does not have selects nothing.
+    pub fn matches(&self, key: &TrackKey) -> bool {
+        self.metric == key.metric
+            && self.check.as_deref().is_none_or(|check| check == &*key.check)
+            && self.target.as_deref().is_none_or(|target| target == &*key.target)
+            && self.labels.iter().all(|(name, value)| key.value_of(name) == Some(value.as_str()))
+    }
+}
+
+/// A selection's parts by what they stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<'a> {
+    pub check: Option<&'a str>,
+    pub target: Option<&'a str>,
+    pub rest: Vec<(&'a str, &'a str)>,
 }
 
 /// What one attempt left.
@@ -34,19 +187,167 @@ pub enum Value {
     Inconclusive,
 }
 
+/// One sample, or the lack of it. All points of one attempt carry the instant at which it began;
+/// that is how they are told to be one attempt's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
     pub at: Mono,
     pub value: Value,
 }
 
-/// The recent points of one series, oldest first.
-#[derive(Clone, Debug)]
-pub struct Track {
-    pub key: TrackKey,
+/// How often a track is due, since when, and how late a point may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cadence {
     /// How often an attempt is due.
     pub interval: Duration,
     /// Since when attempts have been due.
     pub since: Mono,
+    /// How long an attempt may stay undecided before its points appear: `give_up` for a journey,
+    /// zero for everything that is decided within its interval.
+    pub lag: Duration,
+}
+
+impl Cadence {
+    pub fn every(interval: Duration, since: Mono) -> Self {
+        Self { interval, since, lag: Duration::ZERO }
+    }
+
+    /// The longest time without an attempt that is no gap in the observation: three intervals, as
+    /// the contract has it, after what an attempt may take to be decided.
+    pub fn longest_gap(&self) -> Duration {
+        self.interval.saturating_mul(3).saturating_add(self.lag)
+    }
+}
+
+/// The recent points of one series, oldest first.
+#[derive(Clone, Debug)]
+pub struct Track {
+    pub key: TrackKey,
+    pub cadence: Cadence,
     pub points: VecDeque<Point>,
 }
+
+impl Track {
+    pub fn new(key: TrackKey, cadence: Cadence) -> Self {
+        Self { key, cadence, points: VecDeque::new() }
+    }
+
+    /// Adds a point in its place by time. What is no finite number was not measured.
+    pub fn push(&mut self, at: Mono, value: Value) {
+        let value = match value {
+            Value::Number(number) if !number.is_finite() => Value::Inconclusive,
+            value => value,
+        };
+        let point = Point { at, value };
+        match self.points.back() {
+            Some(last) if last.at > at => {
+                let place = self.points.partition_point(|point| point.at <= at);
+                self.points.insert(place, point);
+            }
+            _ => self.points.push_back(point),
+        }
+    }
+
+    /// Forgets what no window of this length can reach any more; returns how many points went.
+    /// Three intervals more are kept, so that coverage is known at the window's very start.
+    pub fn forget(&mut self, window: Duration, now: Mono) -> usize {
+        let keep = window.saturating_add(self.cadence.longest_gap());
+        let horizon = now.minus(keep);
+        let old = self.points.partition_point(|point| point.at < horizon);
+        self.points.drain(..old);
+        if self.points.capacity() > 64 && self.points.len() < self.points.capacity() / 4 {
+            self.points.shrink_to(self.points.len() * 2);
+        }
+        old
+    }
+}
+
+/// What the stages of one journey counted, round by round, oldest first.
+#[derive(Clone, Debug)]
+pub struct JourneyRecord {
+    pub journey: Arc<str>,
+    /// The stages that the journey declares, in their order.
+    pub stages: Vec<Stage>,
+    /// `lag` is the journey's longest `give_up`.
+    pub cadence: Cadence,
+    pub rounds: VecDeque<RoundPoint>,
+}
+
+/// More rounds than this are forgotten, oldest first: a round every 10 s for a day.
+pub const ROUNDS_LIMIT: usize = 8_640;
+
+impl JourneyRecord {
+    pub fn new(journey: Arc<str>, stages: Vec<Stage>, cadence: Cadence) -> Self {
+        Self { journey, stages, cadence, rounds: VecDeque::new() }
+    }
+
+    /// Adds a decided round in its place by time.
+    pub fn push(&mut self, round: RoundPoint) {
+        let place = self.rounds.partition_point(|other| other.at <= round.at);
+        self.rounds.insert(place, round);
+        if self.rounds.len() > ROUNDS_LIMIT {
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Forgets what no window of this length can reach any more.
+    pub fn forget(&mut self, window: Duration, now: Mono) {
+        let horizon = now.minus(window.saturating_add(self.cadence.longest_gap()));
+        let old = self.rounds.partition_point(|round| round.at < horizon);
+        self.rounds.drain(..old);
+    }
+}
+
+/// The counts of one decided round, stage by stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoundPoint {
+    /// When the last of its fates was decided, or when it could not begin.
+    pub at: Mono,
+    pub stages: Vec<(Stage, StageCount)>,
+    /// The round could not be sent or followed at all, by our own fault: nothing was counted.
+    pub inconclusive: bool,
+}
+
+/// Exactly one fate for each of the expected; further copies are counted apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageCount {
+    pub expected: u64,
+    /// How many there are of each fate.
+    pub fates: Vec<(Fate, u64)>,
+    pub duplicate: u64,
+}
+
+impl StageCount {
+    pub fn of(&self, fate: Fate) -> u64 {
+        self.fates
+            .iter()
+            .filter(|(other, _)| *other == fate)
+            .fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// Of these nobody knows what became of them.
+    pub fn undecided(&self) -> u64 {
+        self.of(Fate::Unknown).saturating_add(self.of(Fate::Inconclusive))
+    }
+
+    pub fn decided(&self) -> u64 {
+        self.expected.saturating_sub(self.undecided())
+    }
+
+    /// What certainly did not arrive. A refused event is no loss in transport and has a fate of
+    /// its own; a gate on loss counts it all the same, or a platform that refuses everything
+    /// would lose nothing.
+    pub fn gone(&self) -> u64 {
+        [Fate::Lost, Fate::Refused, Fate::DeadLettered]
+            .into_iter()
+            .fold(0, |sum, fate| sum.saturating_add(self.of(fate)))
+    }
+
+    /// Decided, and not `ok`.
+    pub fn flawed(&self) -> u64 {
+        self.decided().saturating_sub(self.of(Fate::Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests;

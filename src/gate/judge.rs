@@ -1,0 +1,684 @@
+//! From evidence to a verdict: pure, and closed by default. Whatever is missing is `open`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::samples::Samples;
+use super::sentence::{number, span};
+use super::window::{Coverage, Window};
+use super::{
+    Bound, Criterion, Evidence, Finding, Function, Gate, Held, Part, Requirement, Standing,
+    Subject, Verdict, When, Why, events,
+};
+use crate::series::{LabelNames, NODE_CHECK, Selection, Track, Value};
+use crate::time::Now;
+
+/// The most that a standing remembers: targets of all criteria of one gate.
+const PARTS_LIMIT: usize = 10_000;
+
+/// Two judgings at most so far apart (or the window, if longer) join to one unbroken time.
+/// A pause of the agent that is longer than three intervals uncovers the window anyway.
+const JOINS: Duration = Duration::from_secs(60);
+
+/// Judges one gate.
+pub fn judge(
+    gate: &Gate,
+    evidence: &Evidence<'_>,
+    standing: &Standing,
+    now: Now,
+) -> (Finding, Standing) {
+    let mut judging = Judging { gate, evidence, before: standing, after: BTreeMap::new(), now };
+    let mut finding = judging.requirement(&gate.require, "0");
+    let parts = judging.remember();
+    (finding.checks, finding.journeys) = subjects(&gate.require, evidence);
+    match &gate.when {
+        Some(When::False(why)) => {
+            finding.verdict = Verdict::NotApplicable;
+            finding.reason = Some(Why::new("condition_false", why.clone()));
+            finding.first_failing_stage = None;
+        }
+        Some(When::Unset(why)) => {
+            finding.verdict = Verdict::Open;
+            finding.reason = Some(Why::new("condition_unset", why.clone()));
+            finding.first_failing_stage = None;
+        }
+        Some(When::True(_)) | None => {}
+    }
+    (finding, Standing { parts })
+}
+
+/// The code of a part that nothing measures yet.
+const NOT_MEASURED: &str = "not_measured";
+
+/// A requirement of which a part is not measured yet is open and names that part, whatever the
+/// measured parts say: nothing is judged by half.
+fn not_measured(parts: &[Finding]) -> Option<Finding> {
+    let reasons = parts.iter().filter_map(|part| part.reason.as_ref());
+    let texts: Vec<&str> = reasons
+        .filter(|reason| reason.code == NOT_MEASURED)
+        .map(|reason| reason.text.as_str())
+        .collect();
+    (!texts.is_empty()).then(|| Finding::open(NOT_MEASURED, texts.join("; ")))
+}
+
+/// The checks and journeys that a requirement is about: named by it, or found.
+fn subjects(require: &Requirement, evidence: &Evidence<'_>) -> (Vec<String>, Vec<String>) {
+    let mut checks = Vec::new();
+    let mut journeys = Vec::new();
+    let add = |to: &mut Vec<String>, id: &str| {
+        if !to.iter().any(|other| other == id) {
+            to.push(id.to_owned());
+        }
+    };
+    for criterion in require.criteria() {
+        match &criterion.subject {
+            Subject::Journey { journey, .. } => add(&mut journeys, journey),
+            Subject::Series(selection) => {
+                let list = match LabelNames::of(selection.metric).check {
+                    Some("journey") => &mut journeys,
+                    _ => &mut checks,
+                };
+                match selection.resolved().check {
+                    Some(check) => add(list, check),
+                    None if LabelNames::of(selection.metric).check.is_none() => {
+                        add(list, NODE_CHECK)
+                    }
+                    None => {
+                        for track in evidence.tracks.select(selection) {
+                            add(list, &track.key.check);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (checks, journeys)
+}
+
+struct Judging<'a> {
+    gate: &'a Gate,
+    evidence: &'a Evidence<'a>,
+    before: &'a Standing,
+    after: BTreeMap<String, Part>,
+    now: Now,
+}
+
+impl Judging<'_> {
+    fn requirement(&mut self, require: &Requirement, path: &str) -> Finding {
+        // All parts are judged, so that each keeps its standing; then one decides.
+        let mut judged = |parts: &[Requirement]| -> Vec<Finding> {
+            let each = parts.iter().enumerate();
+            each.map(|(n, part)| self.requirement(part, &format!("{path}.{n}"))).collect()
+        };
+        let decides = match require {
+            Requirement::Criterion(criterion) => Some(self.criterion(criterion, path)),
+            Requirement::Missing(what) => Some(Finding::open(NOT_MEASURED, what.clone())),
+            Requirement::All(parts) => {
+                let parts = judged(parts);
+                not_measured(&parts).or_else(|| worst(parts))
+            }
+            // Where one way is enough and was taken, another that is missing does not matter.
+            Requirement::Any(parts) => {
+                let parts = judged(parts);
+                if parts.iter().any(|part| part.verdict <= Verdict::Warn) {
+                    best(parts)
+                } else {
+                    not_measured(&parts).or_else(|| best(parts))
+                }
+            }
+        };
+        decides.unwrap_or_else(|| Finding::open("no_criterion", "nothing is required"))
+    }
+
+    fn criterion(&mut self, criterion: &Criterion, path: &str) -> Finding {
+        match &criterion.subject {
+            _ if criterion.fails().or(criterion.warn).is_none() => {
+                Finding::open("no_threshold", "the criterion has no threshold")
+            }
+            Subject::Series(selection) => self.series(criterion, selection, path),
+            Subject::Journey { journey, stage } => {
+                let key = format!("{path}\u{1f}{journey}");
+                let found =
+                    self.evidence.journeys.iter().find(|record| *record.journey == **journey);
+                match found {
+                    Some(record) => {
+                        let bound = self.bound(criterion, &key);
+                        let finding =
+                            events::judge(self.gate, criterion, record, *stage, bound, self.now);
+                        self.settle(criterion, &key, finding)
+                    }
+                    None => Finding::open(
+                        "no_evidence",
+                        format!("no round of journey {journey} was seen yet"),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn series(&mut self, criterion: &Criterion, selection: &Selection, path: &str) -> Finding {
+        let tracks = self.evidence.tracks.select(selection);
+        let name = selection.metric.series.unwrap_or(selection.metric.name);
+        if tracks.is_empty() {
+            let text = format!("no attempt that measures {name} was seen yet");
+            return Finding::open("no_evidence", text);
+        }
+        if self.evidence.tracks.incomplete(selection.metric) {
+            let text = format!("there are more series of {name} than the agent keeps");
+            return Finding::open("too_many_series", text);
+        }
+        if criterion.pooled {
+            let key = format!("{path}\u{1f}pooled");
+            let bound = self.bound(criterion, &key);
+            let finding = self.pooled(criterion, &tracks, bound);
+            let finding = self.settle(criterion, &key, finding);
+            return finding;
+        }
+        let mut findings = Vec::with_capacity(tracks.len());
+        for track in &tracks {
+            let mut key = format!("{path}\u{1f}{}\u{1f}{}", track.key.check, track.key.target);
+            for label in &track.key.labels {
+                key.push('\u{1f}');
+                key.push_str(label);
+            }
+            let bound = self.bound(criterion, &key);
+            let mut finding = self.track(criterion, track, bound);
+            finding.worst = Some((track.key.check.to_string(), track.key.target.to_string()));
+            if LabelNames::of(track.key.metric).check == Some("journey") {
+                finding.first_failing_stage = self.failing_stage(criterion, track, &finding);
+            }
+            findings.push(self.settle(criterion, &key, finding));
+        }
+        worst_target(findings)
+            .unwrap_or_else(|| Finding::open("no_evidence", "no attempt was seen"))
+    }
+
+    /// The first failing stage behind a latency that fails: of the journey's own counts where
+    /// they tell, else the stage that was slow.
+    fn failing_stage(
+        &self,
+        criterion: &Criterion,
+        track: &Track,
+        finding: &Finding,
+    ) -> Option<crate::journey::Stage> {
+        if !matches!(finding.verdict, Verdict::Warn | Verdict::Fail) {
+            return None;
+        }
+        let stage = crate::journey::Stage::parse(&track.key.target);
+        let record = self.evidence.journeys.iter().find(|record| record.journey == track.key.check);
+        record
+            .and_then(|record| {
+                events::first_failing_stage(record, Window::ending(self.now, criterion.over))
+            })
+            .filter(|first| stage.is_none_or(|stage| *first <= stage))
+            .or(stage)
+    }
+
+    /// The bound that fails now: once failing, the one that clears.
+    fn bound(&self, criterion: &Criterion, key: &str) -> Option<Bound> {
+        let failing = self.before.parts.get(key).is_some_and(|part| part.failing);
+        match criterion.clears {
+            Some(clears) if failing => Some(clears),
+            _ => criterion.fails(),
+        }
+    }
+
+    fn track(&self, criterion: &Criterion, track: &Track, bound: Option<Bound>) -> Finding {
+        let window = Window::ending(self.now, criterion.window());
+        let coverage = coverage(track, window);
+        match criterion.function {
+            Function::Last => last(criterion, track, bound, self.now),
+            Function::Fresh => fresh(self.gate, criterion, &[track], bound, self.now),
+            Function::Loss | Function::Duplicates | Function::Complete => {
+                Finding::open("no_criterion", "this function is for journeys")
+            }
+            _ => {
+                let samples = Samples::of(track, window, &coverage);
+                decide(self.gate, criterion, &samples, &coverage, bound)
+            }
+        }
+    }
+
+    fn pooled(&self, criterion: &Criterion, tracks: &[&Track], bound: Option<Bound>) -> Finding {
+        let window = Window::ending(self.now, criterion.window());
+        match criterion.function {
+            Function::Last => {
+                let all = tracks.iter().map(|track| last(criterion, track, bound, self.now));
+                worst(all.collect()).unwrap_or_else(|| Finding::open("no_evidence", "no attempt"))
+            }
+            Function::Fresh => fresh(self.gate, criterion, tracks, bound, self.now),
+            _ => {
+                let each: Vec<Coverage> =
+                    tracks.iter().map(|track| coverage(track, window)).collect();
+                let samples = Samples::pool(
+                    tracks.iter().zip(&each).map(|(track, seen)| Samples::of(track, window, seen)),
+                );
+                let coverage = Coverage {
+                    full: each.iter().all(|coverage| coverage.full),
+                    covered: each.iter().map(|coverage| coverage.covered).min().unwrap_or_default(),
+                    missed: 0,
+                };
+                decide(self.gate, criterion, &samples, &coverage, bound)
+            }
+        }
+    }
+
+    /// Applies what needs a memory, and keeps it: hysteresis and "without interruption".
+    fn settle(&mut self, criterion: &Criterion, key: &str, mut finding: Finding) -> Finding {
+        let before = self.before.parts.get(key).cloned().unwrap_or_default();
+        let mut part = Part::default();
+        if criterion.clears.is_some() {
+            part.failing = match finding.verdict {
+                Verdict::Fail => true,
+                Verdict::Pass | Verdict::Warn => false,
+                // Nothing was learnt: it stays what it was.
+                _ => before.failing,
+            };
+            if before.failing
+                && finding.verdict == Verdict::Fail
+                && let (Some(value), Some(bound), Some(reason)) =
+                    (finding.value, criterion.fails(), finding.reason.as_mut())
+                && bound.holds(value)
+            {
+                reason.code = "not_cleared".to_owned();
+                reason.text.push_str("; it failed before and has not cleared");
+            }
+        }
+        if let Some(stable) = criterion.stable_for
+            && matches!(finding.verdict, Verdict::Pass | Verdict::Warn)
+        {
+            let joins = criterion.window().max(JOINS);
+            let held = continued(before.held, self.now, joins);
+            part.held = Some(held);
+            let so_far = Duration::from_nanos(held.nanos);
+            if so_far < stable {
+                finding.verdict = Verdict::Open;
+                finding.reason = Some(Why::new(
+                    "not_stable_yet",
+                    format!("it has held for {} of {}", span(so_far), span(stable)),
+                ));
+            }
+        }
+        if part != Part::default() && self.after.len() < PARTS_LIMIT {
+            self.after.insert(key.to_owned(), part);
+        }
+        finding
+    }
+
+    /// What is remembered: of what was judged, and that a target which is out of sight failed.
+    fn remember(mut self) -> BTreeMap<String, Part> {
+        let judged: Vec<String> = self.after.keys().cloned().collect();
+        for (key, part) in &self.before.parts {
+            if part.failing
+                && self.after.len() < PARTS_LIMIT
+                && judged.binary_search(key).is_err()
+                && !self.seen(key)
+            {
+                self.after.insert(key.clone(), Part { failing: true, held: None });
+            }
+        }
+        self.after
+    }
+
+    /// Whether the part belongs to a track that is there; then it was judged, and forgotten on
+    /// purpose.
+    fn seen(&self, key: &str) -> bool {
+        let mut words = key.split('\u{1f}').skip(1);
+        match (words.next(), words.next()) {
+            (Some("pooled"), None) | (None, _) => true,
+            (Some(journey), None) => {
+                self.evidence.journeys.iter().any(|record| &*record.journey == journey)
+            }
+            (Some(check), Some(target)) => self
+                .evidence
+                .tracks
+                .iter()
+                .any(|track| &*track.key.check == check && &*track.key.target == target),
+        }
+    }
+}
+
+/// The time held so far, and the step since the judging before. A step is measured on the clock
+/// of this boot; across a reboot, where that begins anew, on the wall clock, and only if it is
+/// short enough to be believed.
+fn continued(before: Option<Held>, now: Now, joins: Duration) -> Held {
+    let joins = i64::try_from(joins.as_nanos()).unwrap_or(i64::MAX);
+    let nanos = before.map_or(0, |held| {
+        let by_mono = now.mono.0.saturating_sub(held.mono);
+        let by_wall = now.wall.0.saturating_sub(held.wall);
+        let step = if by_mono >= 0 { by_mono } else { by_wall };
+        match u64::try_from(step) {
+            Ok(forward) if step <= joins => held.nanos.saturating_add(forward),
+            _ => 0,
+        }
+    });
+    Held { nanos, mono: now.mono.0, wall: now.wall.0 }
+}
+
+fn coverage(track: &Track, window: Window) -> Coverage {
+    Coverage::of(window, &track.cadence, track.points.iter().map(|point| point.at))
+}
+
+/// Judges a population of samples.
+pub(super) fn decide(
+    gate: &Gate,
+    criterion: &Criterion,
+    samples: &Samples,
+    coverage: &Coverage,
+    bound: Option<Bound>,
+) -> Finding {
+    let unit = criterion.unit();
+    let counted = match criterion.function {
+        Function::Absent => samples.looked,
+        _ => samples.count(),
+    };
+    let at_least = criterion.at_least.max(1);
+    let shown = bound.or(criterion.warn);
+    let value = shown.and_then(|bound| samples.value(criterion.function, bound, 0));
+    let mut finding = measured(value, shown, unit);
+    finding.samples = counted;
+    finding.window_seconds = Some(criterion.over.as_secs_f64());
+    finding.covered_seconds = Some(coverage.covered.as_secs_f64());
+    let failed_text = match samples.failed {
+        0 => String::new(),
+        failed => format!("; {failed} of {} samples are failed attempts", samples.count()),
+    };
+    let beyond = |severity: &str, bound: Bound| {
+        let name = match value.filter(|value| value.is_finite()) {
+            Some(value) => {
+                format!("{} is {severity} {}", number(value, unit), against(bound, unit))
+            }
+            None => format!("failed attempts decide against {}", against(bound, unit)),
+        };
+        let code = match value {
+            Some(value) if value.is_finite() => "beyond_threshold",
+            _ => "failed_attempts",
+        };
+        Why::new(code, format!("{name}{failed_text}"))
+    };
+    // A failure that stands whatever the samples that nobody has would say: those that were
+    // inconclusive, those still to come, and those short of the fewest that decide.
+    let unseen = samples.unseen.map(|unseen| unseen.max(at_least.saturating_sub(counted)));
+    let certain = bound.filter(|bound| {
+        // Where nobody knows how many samples an attempt yields, imagine more than all others.
+        let best = unseen.unwrap_or(1 << 40);
+        samples
+            .value(criterion.function, *bound, best)
+            .is_some_and(|value| counted > 0 && !bound.holds(value))
+    });
+    let share = samples.inconclusive_share();
+    let (verdict, reason) = if let Some(bound) = certain {
+        (Verdict::Fail, Some(beyond("beyond", bound)))
+    } else if !coverage.full {
+        let text = format!(
+            "{} of {} are covered",
+            span(coverage.covered),
+            span(criterion.over.max(criterion.window()))
+        );
+        (Verdict::Open, Some(Why::new("window_not_covered", text)))
+    } else if share > gate.max_inconclusive {
+        let text = format!(
+            "{} of the attempts due were inconclusive, more than {}",
+            number(share, crate::catalogue::Unit::Ratio),
+            number(gate.max_inconclusive, crate::catalogue::Unit::Ratio)
+        );
+        (Verdict::Error, Some(Why::new("too_many_inconclusive", text)))
+    } else if counted < at_least {
+        let text = format!("{counted} of at least {at_least} samples");
+        (Verdict::Open, Some(Why::new("too_few_samples", text)))
+    } else {
+        weigh(criterion, bound, |bound| samples.value(criterion.function, bound, 0), beyond)
+    };
+    if verdict == Verdict::Warn
+        && let Some(warn) = criterion.warn
+    {
+        finding = Finding {
+            samples: finding.samples,
+            window_seconds: finding.window_seconds,
+            covered_seconds: finding.covered_seconds,
+            ..measured(samples.value(criterion.function, warn, 0), Some(warn), unit)
+        };
+    }
+    Finding { verdict, reason, ..finding }
+}
+
+/// Holds the value against the failing bound, then against the warning one.
+pub(super) fn weigh(
+    criterion: &Criterion,
+    fails: Option<Bound>,
+    value: impl Fn(Bound) -> Option<f64>,
+    beyond: impl Fn(&str, Bound) -> Why,
+) -> (Verdict, Option<Why>) {
+    let holds = |bound: Bound| value(bound).map(|value| bound.holds(value));
+    match (fails.map(|bound| (bound, holds(bound))), criterion.warn.map(|warn| (warn, holds(warn))))
+    {
+        (Some((bound, Some(false))), _) => (Verdict::Fail, Some(beyond("beyond", bound))),
+        (_, Some((warn, Some(false)))) => (Verdict::Warn, Some(beyond("beyond the warning", warn))),
+        (Some((_, Some(true))), None | Some((_, Some(true)))) | (None, Some((_, Some(true)))) => {
+            (Verdict::Pass, None)
+        }
+        _ => (Verdict::Open, Some(Why::new("too_few_samples", "there is nothing to judge by"))),
+    }
+}
+
+fn against(bound: Bound, unit: crate::catalogue::Unit) -> String {
+    match bound {
+        Bound::Below(limit) => format!("the limit of at most {}", number(limit, unit)),
+        Bound::Above(limit) => format!("the limit of at least {}", number(limit, unit)),
+    }
+}
+
+/// A finding with the numbers filled in, finite ones only.
+pub(super) fn measured(
+    value: Option<f64>,
+    bound: Option<Bound>,
+    unit: crate::catalogue::Unit,
+) -> Finding {
+    let value = value.filter(|value| value.is_finite());
+    let margin = value.zip(bound).map(|(value, bound)| match bound {
+        Bound::Below(limit) => limit - value,
+        Bound::Above(limit) => value - limit,
+    });
+    Finding {
+        value,
+        unit: Some(unit),
+        threshold: bound.map(Bound::limit).filter(|limit| limit.is_finite()),
+        margin: margin.filter(|margin| margin.is_finite()),
+        ..Finding::open("", "")
+    }
+}
+
+/// The newest attempt alone.
+fn last(criterion: &Criterion, track: &Track, bound: Option<Bound>, now: Now) -> Finding {
+    let unit = criterion.unit();
+    let newest = track.points.iter().rev().find(|point| point.at <= now.mono).map(|point| point.at);
+    let Some(at) = newest else {
+        return Finding::open("no_evidence", "no attempt was seen yet");
+    };
+    let age = now.mono.since(at);
+    let attempt: Vec<Value> = track
+        .points
+        .iter()
+        .rev()
+        .skip_while(|point| point.at > at)
+        .take_while(|point| point.at == at)
+        .map(|point| point.value)
+        .collect();
+    let numbers = attempt.iter().filter_map(|value| match value {
+        Value::Number(number) => Some(*number),
+        _ => None,
+    });
+    // Of several samples of one attempt, the worst.
+    let pick = |bound: Bound| match bound {
+        Bound::Below(_) => numbers.clone().max_by(f64::total_cmp),
+        Bound::Above(_) => numbers.clone().min_by(f64::total_cmp),
+    };
+    let shown = bound.or(criterion.warn);
+    let mut finding = measured(shown.and_then(pick), shown, unit);
+    finding.samples = numbers.clone().count() as u64;
+    let text = |severity: &str, bound: Bound| {
+        let value = pick(bound).map_or_else(|| "nothing".to_owned(), |value| number(value, unit));
+        Why::new("beyond_threshold", format!("{value} is {severity} {}", against(bound, unit)))
+    };
+    let stale = age > track.cadence.longest_gap();
+    let (verdict, reason) = if stale {
+        let text = format!("the newest attempt is {} old", span(age));
+        (Verdict::Open, Some(Why::new("window_not_covered", text)))
+    } else if attempt.contains(&Value::Failed) {
+        finding.samples = finding.samples.saturating_add(1);
+        let why = Why::new("failed_attempts", "the newest attempt failed");
+        match bound {
+            Some(_) => (Verdict::Fail, Some(why)),
+            None => (Verdict::Warn, Some(why)),
+        }
+    } else if finding.samples == 0 && attempt.contains(&Value::Inconclusive) {
+        let text = "the newest attempt was inconclusive";
+        (Verdict::Error, Some(Why::new("too_many_inconclusive", text)))
+    } else if finding.samples < criterion.at_least.max(1) {
+        let text = "the newest attempt yielded no sample";
+        (Verdict::Open, Some(Why::new("too_few_samples", text)))
+    } else {
+        weigh(criterion, bound, pick, text)
+    };
+    if verdict == Verdict::Warn
+        && let Some(warn) = criterion.warn
+    {
+        finding = Finding { samples: finding.samples, ..measured(pick(warn), Some(warn), unit) };
+    }
+    Finding { verdict, reason, ..finding }
+}
+
+/// The age of the newest sample; of several tracks taken together, of the newest of all.
+fn fresh(
+    gate: &Gate,
+    criterion: &Criterion,
+    tracks: &[&Track],
+    bound: Option<Bound>,
+    now: Now,
+) -> Finding {
+    let unit = criterion.unit();
+    let points =
+        || tracks.iter().flat_map(|track| &track.points).filter(move |point| point.at <= now.mono);
+    let newest = points()
+        .filter(|point| matches!(point.value, Value::Number(_)))
+        .map(|point| point.at)
+        .max();
+    let age = newest.map(|at| now.mono.since(at).as_secs_f64());
+    let shown = bound.or(criterion.warn);
+    let mut finding = measured(age, shown, unit);
+    finding.samples =
+        points().filter(|point| matches!(point.value, Value::Number(_))).count() as u64;
+    let text = |severity: &str, bound: Bound| {
+        let text = match age {
+            Some(age) => format!(
+                "the newest sample is {} old, {severity} {}",
+                number(age, unit),
+                against(bound, unit)
+            ),
+            None => format!("no sample for {}", number(bound.limit(), unit)),
+        };
+        Why::new("beyond_threshold", text)
+    };
+    // Who did not look for as long as the bound allows can't say that there was nothing.
+    let looked = |bound: Bound| {
+        let over = Duration::try_from_secs_f64(bound.limit().max(0.0)).unwrap_or(Duration::MAX);
+        let window = Window::ending(now, over);
+        let blind =
+            points().any(|point| point.value == Value::Inconclusive && window.holds(point.at));
+        (tracks.iter().all(|track| coverage(track, window).full), blind)
+    };
+    let holds = |bound: Bound| age.is_some_and(|age| bound.holds(age));
+    let stale = match (bound, criterion.warn) {
+        (Some(bound), _) if !holds(bound) => Some((bound, Verdict::Fail, "beyond")),
+        (_, Some(warn)) if !holds(warn) => Some((warn, Verdict::Warn, "beyond the warning")),
+        _ => None,
+    };
+    let (verdict, reason) = match stale {
+        Some((bound, verdict, severity)) => match looked(bound) {
+            (false, _) => {
+                let text = "nobody looked all the time, and no sample young enough was seen";
+                (Verdict::Open, Some(Why::new("window_not_covered", text)))
+            }
+            (true, true) if gate.max_inconclusive < 1.0 => {
+                let text = "attempts since were inconclusive: one of them could have been a sample";
+                (Verdict::Error, Some(Why::new("too_many_inconclusive", text)))
+            }
+            (true, _) => (verdict, Some(text(severity, bound))),
+        },
+        None if finding.samples < criterion.at_least.max(1) => {
+            let text = format!("{} of at least {} samples", finding.samples, criterion.at_least);
+            (Verdict::Open, Some(Why::new("too_few_samples", text)))
+        }
+        None => (Verdict::Pass, None),
+    };
+    if verdict == Verdict::Warn {
+        finding = Finding { samples: finding.samples, ..measured(age, criterion.warn, unit) };
+    }
+    Finding { verdict, reason, ..finding }
+}
+
+/// The highest verdict, then the smallest margin: it decides and is named.
+fn worst(findings: Vec<Finding>) -> Option<Finding> {
+    findings.into_iter().reduce(|one, other| if is_worse(&other, &one) { other } else { one })
+}
+
+/// The lowest verdict, then the largest margin.
+fn best(findings: Vec<Finding>) -> Option<Finding> {
+    findings.into_iter().reduce(|one, other| {
+        if other.verdict < one.verdict || other.verdict == one.verdict && is_worse(&one, &other) {
+            other
+        } else {
+            one
+        }
+    })
+}
+
+/// The worst target, and in the words of its reason how many more there are like it.
+fn worst_target(findings: Vec<Finding>) -> Option<Finding> {
+    let verdicts: Vec<Verdict> = findings.iter().map(|finding| finding.verdict).collect();
+    let mut worst = worst(findings)?;
+    let more = verdicts.iter().filter(|verdict| **verdict == worst.verdict).count() - 1;
+    if let (Some(reason), true) = (worst.reason.as_mut(), more > 0) {
+        reason.text.push_str(&format!(" (and {more} more)"));
+    }
+    Some(worst)
+}
+
+fn is_worse(one: &Finding, other: &Finding) -> bool {
+    // Relative to the threshold, so that parts in different units compare. No margin means that
+    // there is no finite value: failed attempts decide, which no number is worse than.
+    let margin = |finding: &Finding| {
+        let scale = finding.threshold.map_or(1.0, f64::abs);
+        let scale = if scale > 0.0 { scale } else { 1.0 };
+        finding.margin.map_or(f64::NEG_INFINITY, |margin| margin / scale)
+    };
+    let covered = |finding: &Finding| finding.covered_seconds.unwrap_or(f64::INFINITY);
+    one.verdict
+        .cmp(&other.verdict)
+        .then_with(|| match one.verdict {
+            Verdict::Open => covered(other).total_cmp(&covered(one)),
+            _ => std::cmp::Ordering::Equal,
+        })
+        .then_with(|| margin(other).total_cmp(&margin(one)))
+        .is_gt()
+}
+
+impl Finding {
+    pub fn open(code: &str, text: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Open,
+            value: None,
+            unit: None,
+            threshold: None,
+            margin: None,
+            samples: 0,
+            window_seconds: None,
+            covered_seconds: None,
+            worst: None,
+            reason: Some(Why::new(code, text)),
+            first_failing_stage: None,
+            checks: Vec::new(),
+            journeys: Vec::new(),
+        }
+    }
+}

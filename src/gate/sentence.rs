@@ -1,0 +1,202 @@
+//! A requirement as a sentence, and numbers as people write them.
+
+use std::time::Duration;
+
+use super::{Bound, Criterion, Function, Gate, Requirement, Subject};
+use crate::catalogue::Unit;
+use crate::series::{LabelNames, Selection};
+
+/// What a gate demands, in words.
+pub fn sentence(gate: &Gate) -> String {
+    requirement(&gate.require, true)
+}
+
+fn requirement(require: &Requirement, outermost: bool) -> String {
+    let joined = |parts: &[Requirement], with: &str| {
+        let text = parts.iter().map(|part| requirement(part, false)).collect::<Vec<_>>().join(with);
+        if outermost || parts.len() < 2 { text } else { format!("({text})") }
+    };
+    match require {
+        Requirement::Criterion(one) => criterion(one),
+        Requirement::All(parts) => joined(parts, "; and "),
+        Requirement::Any(parts) => joined(parts, "; or "),
+        Requirement::Missing(what) => format!("not measured yet: {what}"),
+    }
+}
+
+/// One criterion, in words.
+pub fn criterion(criterion: &Criterion) -> String {
+    let unit = criterion.unit();
+    let mut text = condition(criterion, unit);
+    if let (Some(warn), Some(_)) = (criterion.warn, criterion.fails()) {
+        text.push_str(&format!(" (a warning unless it {})", bound(warn, unit)));
+    }
+    if !matches!(criterion.function, Function::Last | Function::Fresh) {
+        text.push_str(&format!(", over {}", span(criterion.over)));
+    }
+    if criterion.at_least > 1 {
+        let what = match criterion.subject {
+            Subject::Journey { .. } => "events",
+            Subject::Series(_) => "samples",
+        };
+        text.push_str(&format!(", from at least {} {what}", criterion.at_least));
+    }
+    if let Subject::Series(selection) = &criterion.subject {
+        text.push_str(&format!(", {}", place(criterion, selection)));
+    }
+    if let Some(clears) = criterion.clears {
+        text.push_str(&format!(", and once it failed it fails until it {}", bound(clears, unit)));
+    }
+    if let Some(stable) = criterion.stable_for {
+        text.push_str(&format!(", for {} without interruption", span(stable)));
+    }
+    text
+}
+
+fn condition(criterion: &Criterion, unit: Unit) -> String {
+    let limit = criterion.fails().or(criterion.warn);
+    let holds = limit.map_or_else(|| "has no threshold".to_owned(), |limit| bound(limit, unit));
+    let what = match &criterion.subject {
+        Subject::Series(selection) => {
+            selection.metric.series.unwrap_or(selection.metric.name).to_owned()
+        }
+        Subject::Journey { journey, stage: Some(stage) } => {
+            format!("journey {journey} at stage {}", stage.word())
+        }
+        Subject::Journey { journey, stage: None } => {
+            format!("journey {journey} at the worst of its stages")
+        }
+    };
+    match criterion.function {
+        Function::Mean => format!("the mean of {what} {holds}"),
+        Function::Min => format!("the smallest {what} {holds}"),
+        Function::Max => format!("the largest {what} {holds}"),
+        Function::Quantile(q) => format!("p{} of {what} {holds}", trimmed(q * 100.0)),
+        Function::Ratio if what == "check.success" => {
+            format!("the share of attempts that succeed {holds}")
+        }
+        Function::Ratio => format!("the mean share of {what} {holds}"),
+        Function::Increase => format!("the growth of {what} {holds}"),
+        Function::Last => format!("the newest {what} {holds}"),
+        Function::Absent if limit == Some(Bound::Below(0.0)) => {
+            format!("no sample of {what} is seen")
+        }
+        Function::Absent => format!("the count of samples of {what} {holds}"),
+        Function::Fresh => format!("the age of the newest sample of {what} {holds}"),
+        Function::Loss => {
+            format!("the share of events lost, refused or dead-lettered on {what} {holds}")
+        }
+        Function::Duplicates => format!("the count of duplicates on {what} {holds}"),
+        Function::Complete => {
+            format!("the share of events that arrive whole, in time and in order on {what} {holds}")
+        }
+    }
+}
+
+fn place(criterion: &Criterion, selection: &Selection) -> String {
+    let names = LabelNames::of(selection.metric);
+    let part = selection.resolved();
+    let whole = if criterion.pooled { " taken together" } else { "" };
+    let every = if criterion.pooled { "all" } else { "each" };
+    let plural = if criterion.pooled { "s" } else { "" };
+    let mut text = match (names.check, names.target) {
+        (Some("journey"), _) => {
+            let stage = match part.target {
+                Some(stage) => format!("at stage {stage}"),
+                None => format!("at {every} stage{plural}"),
+            };
+            match part.check {
+                Some(journey) => format!("{stage} of journey {journey}{whole}"),
+                None => format!("{stage} of {every} journey{plural}{whole}"),
+            }
+        }
+        (Some(_), _) => {
+            let target = match part.target {
+                Some(target) => format!("on {target}"),
+                None => format!("on {every} target{plural}"),
+            };
+            match part.check {
+                Some(check) => format!("{target} of {check}{whole}"),
+                None => format!("{target}{whole}"),
+            }
+        }
+        (None, Some(label)) => match part.target {
+            Some(instance) => format!("on {label} {instance} of this node"),
+            None => format!("on {every} {label}{plural} of this node{whole}"),
+        },
+        (None, None) => "on this node".to_owned(),
+    };
+    for (name, value) in part.rest {
+        text.push_str(&format!(", {name} {value}"));
+    }
+    text
+}
+
+fn bound(bound: Bound, unit: Unit) -> String {
+    match bound {
+        Bound::Below(limit) => format!("is at or below {}", number(limit, unit)),
+        Bound::Above(limit) => format!("is at or above {}", number(limit, unit)),
+    }
+}
+
+/// A value in the unit that people write it in.
+pub fn number(value: f64, unit: Unit) -> String {
+    // From which size on, divided by what, under which name.
+    let scaled = |steps: &[(f64, f64, &str)], smallest: (f64, &str)| {
+        let size = value.abs();
+        let (step, name) = steps
+            .iter()
+            .find(|(from, ..)| size >= *from)
+            .map_or(smallest, |(_, step, name)| (*step, *name));
+        format!("{} {name}", trimmed(value / step))
+    };
+    match unit {
+        _ if !value.is_finite() => value.to_string(),
+        Unit::Seconds if value == 0.0 => "0 s".to_owned(),
+        Unit::Seconds => scaled(
+            &[
+                (172_800.0, 86_400.0, "d"),
+                (7_200.0, 3_600.0, "h"),
+                (120.0, 60.0, "m"),
+                (1.0, 1.0, "s"),
+                (1e-3, 1e-3, "ms"),
+                (1e-6, 1e-6, "µs"),
+            ],
+            (1e-9, "ns"),
+        ),
+        Unit::Bytes => scaled(
+            &[
+                (1_099_511_627_776.0, 1_099_511_627_776.0, "TiB"),
+                (1_073_741_824.0, 1_073_741_824.0, "GiB"),
+                (1_048_576.0, 1_048_576.0, "MiB"),
+                (1_024.0, 1_024.0, "KiB"),
+            ],
+            (1.0, "B"),
+        ),
+        Unit::Ratio => format!("{} %", trimmed(value * 100.0)),
+        Unit::Count => trimmed(value),
+    }
+}
+
+/// A span of time: `15 m`, `90 s`, `250 ms`.
+pub fn span(span: Duration) -> String {
+    number(span.as_secs_f64(), Unit::Seconds)
+}
+
+/// Six significant digits, which hides the binary fraction's noise, and no trailing zeros.
+fn trimmed(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = value.abs().log10().floor();
+    if !(-9.0..15.0).contains(&digits) {
+        return format!("{value:e}");
+    }
+    let places = (5.0 - digits).clamp(0.0, 15.0) as usize;
+    let text = format!("{value:.places$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
