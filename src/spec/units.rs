@@ -154,7 +154,8 @@ impl FromStr for Period {
     }
 }
 
-/// The shortest of: one unit, or several; `90m`, `1h1s`, `1500ms`.
+/// The shorter of one unit and several: `90m`, `1h1s`, `1500ms`. Numbers that nobody can read are
+/// written in several.
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
@@ -173,7 +174,9 @@ impl fmt::Display for Period {
             .iter()
             .find(|(_, factor)| nanos.is_multiple_of(*factor))
             .map(|(unit, factor)| format!("{}{unit}", nanos / factor));
-        f.write_str(&single.filter(|single| single.len() <= several.len()).unwrap_or(several))
+        f.write_str(
+            &single.filter(|single| single.len() <= several.len().min(8)).unwrap_or(several),
+        )
     }
 }
 
@@ -232,12 +235,18 @@ fn number(text: &str) -> Option<f64> {
     Some(if value == 0.0 { 0.0 } else { value })
 }
 
+/// A hundredth, nearest to the decimal number that was written: 99.9 % is 0.999, where a division
+/// would make it 0.9990000000000001.
+fn hundredth(percent: f64) -> f64 {
+    format!("{percent}e-2").parse().unwrap_or(percent / 100.0)
+}
+
 impl FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let value = match text.strip_suffix('%') {
-            Some(percent) => number(percent).map(|percent| percent / 100.0),
+            Some(percent) => number(percent).map(hundredth),
             None => number(text),
         };
         let Some(value) = value else {
@@ -280,7 +289,7 @@ impl Quantity {
             (Unit::Bytes, Self::Number(_)) => {
                 Err(format!("`{self}` has no unit; write `{self}B` or `{self}MiB`"))
             }
-            (Unit::Ratio, Self::Percent(percent)) => ratio(self, percent / 100.0),
+            (Unit::Ratio, Self::Percent(percent)) => ratio(self, hundredth(percent)),
             (Unit::Ratio, Self::Number(value)) => ratio(self, value),
             (Unit::Count, Self::Number(value)) => Ok(value),
             (Unit::Seconds, _) => Err(format!("`{self}` is no time; write one like `5ms`")),

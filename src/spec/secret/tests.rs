@@ -3,7 +3,7 @@ use std::io::Write as _;
 use super::*;
 
 fn code(result: Result<Revealed, Fault>) -> (FaultCode, String) {
-    let fault = result.err().expect("a fault");
+    let fault = result.expect_err("a fault");
     (fault.code, fault.text)
 }
 

@@ -81,6 +81,7 @@ fn shares_are_parts_of_a_whole() {
         ("0", 0.0, "0"),
         ("-0", 0.0, "0"),
         ("99.9%", 0.999, "0.999"),
+        ("7%", 0.07, "7%"),
         ("1e-3", 0.001, "0.1%"),
     ] {
         let share = text.parse::<Share>().expect(text);

@@ -11,7 +11,7 @@ fn read(text: &str) -> (Option<Node>, Diagnostics, Sources) {
     (node, diagnostics, sources)
 }
 
-fn words<'a>(text: &'a str, span: Span) -> &'a str {
+fn words(text: &str, span: Span) -> &str {
     &text[span.start..span.end]
 }
 
