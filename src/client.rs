@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+pub mod assertion;
 pub mod http;
+pub mod inbox;
 pub mod resolve;
 pub mod tls;
 
@@ -18,6 +20,7 @@ pub struct Clients {
 struct Parts {
     resolver: OnceLock<resolve::Resolver>,
     tls: OnceLock<tls::Tls>,
+    inbox: inbox::Inbox,
 }
 
 impl Clients {
@@ -27,5 +30,10 @@ impl Clients {
 
     pub fn tls(&self) -> &tls::Tls {
         self.parts.tls.get_or_init(tls::Tls::default)
+    }
+
+    /// What the agent's webhook receiver was sent.
+    pub fn inbox(&self) -> &inbox::Inbox {
+        &self.parts.inbox
     }
 }

@@ -8,10 +8,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since this machine booted, suspend included (CLOCK_BOOTTIME), so that a restart
 /// of the daemon continues its windows. Instants of an earlier boot are negative.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Mono(pub i64);
 
 impl Mono {
@@ -47,7 +50,9 @@ impl Mono {
 }
 
 /// Nanoseconds since 1970-01-01 UTC. It may jump; nothing that is a duration is made of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Wall(pub i64);
 
 impl Wall {
@@ -85,7 +90,7 @@ impl Wall {
 }
 
 /// One instant on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Now {
     pub mono: Mono,
     pub wall: Wall,
