@@ -10,4 +10,5 @@
 )]
 
 mod exposition;
+mod http;
 mod peers;
