@@ -3,9 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+pub mod alertmanager;
 pub mod assertion;
 pub mod http;
 pub mod inbox;
+pub mod promql;
 pub mod resolve;
 pub mod tls;
 

@@ -25,9 +25,11 @@ use url::{Position, Url};
 use super::{Clients, tls};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::trace::Trace;
+pub use api::{Api, Auth, expect_success, json};
 use dial::{Dialled, Stream};
 use watch::{Watch, Watched};
 
+mod api;
 mod dial;
 mod watch;
 
@@ -525,32 +527,4 @@ impl fmt::Display for Chain<'_> {
         }
         Ok(())
     }
-}
-
-/// For an instrument we look through: an answer that is not 2xx is trouble. `401` and `403` are
-/// told apart, since the operator must mend them here.
-pub fn expect_success(response: &Response) -> Result<(), Trouble> {
-    if response.status.is_success() {
-        return Ok(());
-    }
-    let code = match response.status.as_u16() {
-        401 | 403 => ReasonCode::AuthFailed,
-        404 => ReasonCode::NotFound,
-        429 => ReasonCode::Throttled,
-        _ => ReasonCode::UnexpectedStatus,
-    };
-    Err(Trouble::reason(
-        code,
-        format!("{} answered {}: {}", response.url, response.status, response.excerpt()),
-    ))
-}
-
-/// The body as JSON.
-pub fn json(response: &Response) -> Result<serde_json::Value, Trouble> {
-    serde_json::from_slice(&response.body).map_err(|error| {
-        Trouble::reason(
-            ReasonCode::ProtocolError,
-            format!("{} did not answer in JSON ({error}): {}", response.url, response.excerpt()),
-        )
-    })
 }
