@@ -1,1 +1,218 @@
-//! (room)
+//! Everything one agent will do: config and packs, compiled and validated, with a digest.
+//!
+//! The only room that knows every spec. Compiling reports all mistakes at once; nothing binds,
+//! sends or writes before it has succeeded.
+
+mod checks;
+mod gates;
+mod journeys;
+pub mod load;
+pub mod packs;
+mod peers;
+pub mod schema;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+pub use checks::{Check, Targets};
+pub use journeys::{Equals, Journey, StagePlan};
+pub use peers::{Peer, Peers};
+
+use crate::gate::Gate;
+use crate::spec::selector::Labels;
+use crate::spec::{Diagnostics, Sources};
+
+/// The plan in force.
+pub struct Plan {
+    /// SHA-256 of the canonical plan, in hex.
+    pub digest: String,
+    /// The files and packs it was made of, in the order they were read.
+    pub sources: Vec<String>,
+    pub node: NodeName,
+    /// The declared fleet; this node where the plan declares none.
+    pub nodes: Vec<String>,
+    pub peers: Peers,
+    pub checks: Vec<Check>,
+    pub journeys: Vec<Journey>,
+    pub gates: Vec<Gate>,
+    /// The compiled plan as `plan -o json` shows it, secrets as references.
+    pub json: Arc<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName {
+    pub name: String,
+    pub labels: Labels,
+}
+
+/// What compiling needs to know of this node; read once by the caller, so that compiling is pure
+/// but for the files it includes.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub hostname: String,
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Why there is no plan: every mistake, ready to print.
+#[derive(Debug)]
+pub struct Invalid {
+    pub sources: Sources,
+    pub diagnostics: Diagnostics,
+}
+
+impl Invalid {
+    pub fn render(&self, colour: bool) -> String {
+        self.diagnostics.render(&self.sources, colour)
+    }
+}
+
+impl Plan {
+    /// Compiles what `inputs` name. All mistakes, or the plan.
+    pub fn compile(inputs: &load::Inputs, facts: &Facts) -> Result<Self, Invalid> {
+        let mut diagnostics = Diagnostics::default();
+        let mut loaded = load::load(inputs, &mut diagnostics);
+        loaded.substitute(&mut diagnostics);
+        let plan = assemble(&loaded, facts, &mut diagnostics);
+        match plan {
+            Some(plan) if diagnostics.is_empty() => Ok(plan),
+            _ => Err(Invalid { sources: loaded.sources, diagnostics }),
+        }
+    }
+
+    pub fn check(&self, id: &str) -> Option<&Check> {
+        self.checks.iter().find(|check| &*check.id == id)
+    }
+
+    pub fn journey(&self, id: &str) -> Option<&Journey> {
+        self.journeys.iter().find(|journey| &*journey.id == id)
+    }
+
+    /// How long `check` runs by default: what the slowest gate needs for a covered window: the
+    /// window, one interval, and `give_up` where it judges a journey.
+    pub fn covering_time(&self) -> Duration {
+        self.gates.iter().map(|gate| self.covering_time_of(gate)).max().unwrap_or_default()
+    }
+
+    fn covering_time_of(&self, gate: &Gate) -> Duration {
+        use crate::gate::Subject;
+        let mut longest = Duration::ZERO;
+        for criterion in gate.require.criteria() {
+            let window = criterion.over.max(criterion.stable_for.unwrap_or_default());
+            let more = match &criterion.subject {
+                Subject::Journey { journey, .. } => self.journey_time(journey),
+                Subject::Series(selection) if selection.metric.labels.first() == Some(&"journey") => {
+                    match &selection.check {
+                        Some(journey) => self.journey_time(journey),
+                        None => self.journeys.iter().map(|j| self.journey_time(&j.id)).max().unwrap_or_default(),
+                    }
+                }
+                Subject::Series(selection) => self
+                    .checks
+                    .iter()
+                    .filter(|check| check.yields(selection.metric))
+                    .filter(|check| selection.check.as_deref().is_none_or(|id| *id == *check.id))
+                    .map(|check| check.every)
+                    .max()
+                    .unwrap_or(Duration::from_secs(1)),
+            };
+            longest = longest.max(window + more);
+        }
+        longest
+    }
+
+    fn journey_time(&self, id: &str) -> Duration {
+        let Some(journey) = self.journey(id) else { return Duration::ZERO };
+        journey.every + journey.give_up()
+    }
+}
+
+/// The keys of the plan file.
+pub const TOP_LEVEL: [&str; 8] =
+    ["vars", "node", "nodes", "include", "peers", "checks", "journeys", "gates"];
+
+fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics) -> Option<Plan> {
+    let node = load::node_name(loaded, facts, diagnostics);
+    let nodes = load::declared_nodes(loaded, diagnostics);
+    let peers = peers::compile(loaded, diagnostics);
+    let checks = checks::compile(loaded, diagnostics);
+    let journeys = journeys::compile(loaded, diagnostics);
+    let known = gates::Known { checks: &checks, journeys: &journeys, vars: &loaded.vars, facts };
+    let gates = gates::compile(loaded, &known, diagnostics);
+    if !diagnostics.is_empty() {
+        return None;
+    }
+    let nodes = if nodes.is_empty() { vec![node.name.clone()] } else { nodes };
+    let body = json!({
+        "vars": loaded.vars,
+        "nodes": loaded_nodes(&nodes, &node),
+        "peers": peers.json(),
+        "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
+        "journeys": journeys.iter().map(Journey::json).collect::<Vec<_>>(),
+        "gates": gates.iter().map(gates::json).collect::<Vec<_>>(),
+    });
+    let digest = digest(&body);
+    let mut whole = json!({
+        "version": 1,
+        "digest": digest,
+        "sources": loaded.names(),
+        "node": { "name": node.name, "labels": node.labels },
+    });
+    if let (Some(whole), Value::Object(body)) = (whole.as_object_mut(), body) {
+        whole.extend(body);
+        whole.insert("effects".into(), effects(&checks, &journeys));
+    }
+    Some(Plan {
+        digest,
+        sources: loaded.names(),
+        node,
+        nodes,
+        peers,
+        checks,
+        journeys,
+        gates: gates.into_iter().map(|compiled| compiled.gate).collect(),
+        json: Arc::new(whole),
+    })
+}
+
+/// A fleet that is only this node is the default and says nothing; its name is no part of the
+/// digest.
+fn loaded_nodes(nodes: &[String], node: &NodeName) -> Value {
+    if nodes == [node.name.clone()] { Value::Null } else { json!(nodes) }
+}
+
+/// Every side effect, check by check and journey by journey.
+fn effects(checks: &[Check], journeys: &[Journey]) -> Value {
+    let of_checks = checks.iter().flat_map(|check| {
+        check.effects().into_iter().map(move |effect| {
+            json!({ "check": &*check.id, "every": check.every_text(), "what": effect.what, "needs": effect.needs })
+        })
+    });
+    let of_journeys = journeys.iter().flat_map(|journey| {
+        journey.effects().into_iter().map(move |(when, effect)| {
+            json!({ "journey": &*journey.id, "every": when, "what": effect.what, "needs": effect.needs })
+        })
+    });
+    Value::Array(of_checks.chain(of_journeys).collect())
+}
+
+/// SHA-256 over the JSON with its keys sorted, so that the order in which a plan is written says
+/// nothing.
+fn digest(body: &Value) -> String {
+    let hash = Sha256::digest(canonical(body).to_string().as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), canonical(v))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,463 @@
+//! Gates as written, compiled into the words that `gate` judges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::load::Loaded;
+use super::{Check, Facts, Journey};
+use crate::catalogue::{self, Metric};
+use crate::gate::{
+    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, promql,
+    sentence,
+};
+use crate::journey::Stage;
+use crate::spec::units::{Period, Quantity, Share};
+use crate::spec::{Diagnostics, Fields, Key, Node, closest, decode};
+
+/// What gates may name.
+pub(super) struct Known<'a> {
+    pub checks: &'a [Check],
+    pub journeys: &'a [Journey],
+    pub vars: &'a BTreeMap<String, Value>,
+    pub facts: &'a Facts,
+}
+
+/// A gate and the canonical form of what was written.
+pub(super) struct Compiled {
+    pub gate: Gate,
+    require: Value,
+    when: Value,
+}
+
+/// The share of attempts due that may be inconclusive where the plan does not say (the contract).
+const MAX_INCONCLUSIVE: f64 = 0.05;
+
+/// The functions of a criterion, as keys; `p` and a number is a quantile.
+pub(super) const FUNCTIONS: [&str; 14] = [
+    "mean", "min", "max", "p50", "p90", "p95", "p99", "ratio", "increase", "last", "absent",
+    "fresh", "loss", "duplicates",
+];
+const COMPLETE: &str = "complete";
+
+/// `when:` of a conditional gate: true when the named thing equals `equals` (default true).
+#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+pub(super) struct WhenSpec {
+    /// A variable of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub var: Option<String>,
+    /// A fact of the node, such as `virtualisation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<String>,
+    /// A recorded decision, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<String>,
+}
+
+pub(super) fn json(compiled: &Compiled) -> Value {
+    let gate = &compiled.gate;
+    json!({
+        "id": gate.id,
+        "title": gate.title,
+        "level": gate.level,
+        "require": compiled.require,
+        "when": compiled.when,
+        "refs": gate.refs,
+        "why": gate.why,
+        "fix": gate.fix,
+        "waivable": gate.waivable,
+        "max_inconclusive": gate.max_inconclusive,
+        "criterion": sentence::requirement(&gate.require),
+        "promql": gate.require.criteria().iter().map(|criterion| match promql::criterion(criterion) {
+            Ok(query) => json!({ "query": query }),
+            Err(why) => json!({ "query": null, "why": why }),
+        }).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn compile(loaded: &Loaded, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Vec<Compiled> {
+    let mut seen = BTreeSet::new();
+    loaded
+        .items("gates", diagnostics)
+        .into_iter()
+        .filter_map(|node| {
+            let compiled = one(node, known, diagnostics)?;
+            if !seen.insert(compiled.gate.id.clone()) {
+                diagnostics.error(node.span, format!("a gate `{}` is there already", compiled.gate.id));
+                return None;
+            }
+            Some(compiled)
+        })
+        .collect()
+}
+
+fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<Compiled> {
+    let mut fields = Fields::new(node, "a gate", diagnostics)?;
+    let id = fields.require::<String>("id", diagnostics);
+    let title = fields.take::<String>("title", diagnostics);
+    let level = fields.take::<Level>("level", diagnostics);
+    let refs = fields.take::<Vec<String>>("refs", diagnostics).unwrap_or_default();
+    let why = fields.take::<String>("why", diagnostics);
+    let fix = fields.take::<String>("fix", diagnostics);
+    let waivable = fields.take::<bool>("waivable", diagnostics).unwrap_or(true);
+    let max_inconclusive =
+        fields.take::<Share>("max_inconclusive", diagnostics).map_or(MAX_INCONCLUSIVE, |share| share.0);
+    let when_node = fields.take_node("when");
+    let require_node = fields.require_node("require", diagnostics);
+    fields.finish(&[], diagnostics);
+
+    let when_spec = when_node.as_ref().and_then(|node| decode::<WhenSpec>(node, diagnostics));
+    let when = match (&when_node, &when_spec) {
+        (Some(node), Some(spec)) => Some(condition(node, spec, known, diagnostics)?),
+        (Some(_), None) => return None,
+        (None, _) => None,
+    };
+    let level = level.unwrap_or(if when.is_some() { Level::Conditional } else { Level::Mandatory });
+    match (level, &when) {
+        (Level::Conditional, None) => {
+            diagnostics
+                .error(node.span, "a conditional gate needs `when`")
+                .expected("`when: { var: NAME }`, `{ fact: NAME }` or `{ decision: ID }`");
+        }
+        (Level::Mandatory | Level::Optional, Some(_)) => {
+            diagnostics
+                .error(node.span, format!("a gate with `when` can't be {}", level.word()))
+                .expected("`level: conditional`, or no `when`");
+        }
+        _ => {}
+    }
+    let require_node = require_node?;
+    let require = requirement(&require_node, known, diagnostics, 0)?;
+    let id = id?;
+    Some(Compiled {
+        gate: Gate {
+            title: title.unwrap_or_else(|| id.clone()),
+            id,
+            level,
+            require,
+            when,
+            refs,
+            why,
+            fix,
+            waivable,
+            max_inconclusive,
+        },
+        require: require_node.to_json(),
+        when: json!(when_spec),
+    })
+}
+
+fn condition(node: &Node, spec: &WhenSpec, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<When> {
+    let wanted = spec.equals.as_deref().unwrap_or("true");
+    let (what, value) = match (&spec.var, &spec.fact, &spec.decision) {
+        (Some(name), None, None) => (
+            format!("the variable `{name}`"),
+            known.vars.get(name).filter(|value| !value.is_null()).map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            }),
+        ),
+        (None, Some(name), None) => {
+            (format!("the fact `{name}` of this node"), known.facts.facts.get(name).cloned())
+        }
+        // No decision can be recorded yet, so each is unset: open, and counted as mandatory.
+        (None, None, Some(id)) => (format!("the decision `{id}`"), None),
+        _ => {
+            diagnostics
+                .error(node.span, "`when` names not exactly one thing")
+                .expected("one of `var`, `fact`, `decision`");
+            return None;
+        }
+    };
+    Some(match value {
+        None => When::Unset(format!("{what} is not set")),
+        Some(value) if value == wanted => When::True(format!("{what} is {value}")),
+        Some(value) => When::False(format!("{what} is {value}, not {wanted}")),
+    })
+}
+
+/// Groups deeper than this are a mistake, not a criterion.
+const DEPTH_LIMIT: usize = 8;
+
+fn requirement(
+    node: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+    depth: usize,
+) -> Option<Requirement> {
+    if depth > DEPTH_LIMIT {
+        diagnostics.error(node.span, format!("groups are nested deeper than {DEPTH_LIMIT}"));
+        return None;
+    }
+    for (word, group) in [("all", Requirement::All as fn(_) -> _), ("any", Requirement::Any)] {
+        let Some(parts) = node.get(word) else { continue };
+        let mut fields = Fields::new(node, "a group of criteria", diagnostics)?;
+        fields.take_node(word);
+        fields.finish(&[], diagnostics);
+        let Some(list) = parts.as_list().filter(|list| !list.is_empty()) else {
+            diagnostics.error(parts.span, format!("`{word}` holds no list of criteria"));
+            return None;
+        };
+        let compiled: Vec<_> =
+            list.iter().map(|part| requirement(part, known, diagnostics, depth + 1)).collect();
+        return compiled.into_iter().collect::<Option<Vec<_>>>().map(group);
+    }
+    if let Some(missing) = node.get("missing") {
+        let mut fields = Fields::new(node, "a part that nothing measures", diagnostics)?;
+        fields.take_node("missing");
+        fields.finish(&[], diagnostics);
+        return decode::<String>(missing, diagnostics).map(Requirement::Missing);
+    }
+    if let Some(needs) = needs(node, diagnostics) {
+        return Some(Requirement::Missing(needs));
+    }
+    criterion(node, known, diagnostics).map(Requirement::Criterion)
+}
+
+/// A pack can't know the names of a platform's checks and journeys: they stand in variables that
+/// are empty at first. A criterion about nothing, with `needs:`, is a part that nothing measures.
+fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
+    let needs = node.get("needs")?;
+    let empty = |node: Option<&Node>| node.and_then(Node::as_str) == Some("");
+    let named = node.as_map()?.iter().any(|(key, value)| function(&key.text).is_some() && empty(Some(value)));
+    let check = node.get("where").is_some_and(|at| empty(at.get("check")) || empty(at.get("journey")));
+    if named || check { decode::<String>(needs, diagnostics) } else { None }
+}
+
+fn function(key: &str) -> Option<Function> {
+    Some(match key {
+        "mean" => Function::Mean,
+        "min" => Function::Min,
+        "max" => Function::Max,
+        "ratio" => Function::Ratio,
+        "increase" => Function::Increase,
+        "last" => Function::Last,
+        "absent" => Function::Absent,
+        "fresh" => Function::Fresh,
+        "loss" => Function::Loss,
+        "duplicates" => Function::Duplicates,
+        COMPLETE => Function::Complete,
+        _ => {
+            let percent: f64 = key.strip_prefix('p')?.parse().ok()?;
+            if !(percent > 0.0 && percent < 100.0) {
+                return None;
+            }
+            Function::Quantile(percent / 100.0)
+        }
+    })
+}
+
+fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<Criterion> {
+    let mut fields = Fields::new(node, "a criterion", diagnostics)?;
+    let named: Vec<Key> = fields.keys().filter(|key| function(&key.text).is_some()).cloned().collect();
+    let [key] = named.as_slice() else {
+        diagnostics
+            .error(node.span, if named.is_empty() { "the criterion names no function" } else { "the criterion names two functions" })
+            .expected(format!("one of {}, {COMPLETE}, all, any, missing", FUNCTIONS.join(", ")));
+        return None;
+    };
+    let function = function(&key.text)?;
+    let subject_node = fields.take_node(&key.text)?;
+    let where_node = fields.take_node("where");
+    let over = fields.take::<Period>("over", diagnostics).map(|period| period.0);
+    let at_least = fields.take::<u64>("at_least", diagnostics).unwrap_or(1);
+    let below = fields.take_node("below");
+    let above = fields.take_node("above");
+    let warn = fields.take_node("warn");
+    let clears = fields.take_node("clears");
+    let stage_node = fields.take_node("stage");
+    // Only said while the criterion is about nothing.
+    fields.take_node("needs");
+    let stable_for = fields.take::<Period>("stable_for", diagnostics).map(|period| period.0);
+    let pooled = fields.take::<bool>("pooled", diagnostics).unwrap_or(false);
+    fields.finish(&["where", "over", "at_least", "below", "above", "warn", "clears", "stable_for", "pooled", "stage"], diagnostics);
+
+    let of_journey = matches!(function, Function::Loss | Function::Duplicates | Function::Complete);
+    let (subject, unit) = if of_journey {
+        if let Some(node) = &where_node {
+            diagnostics.error(node.span, format!("`{}` takes no `where`", key.text)).hint("write `stage: stored` for one stage");
+        }
+        let subject = journey_subject(&subject_node, stage_node.as_ref(), known, diagnostics)?;
+        let unit = if function == Function::Duplicates { catalogue::Unit::Count } else { catalogue::Unit::Ratio };
+        (subject, unit)
+    } else {
+        if let Some(node) = &stage_node {
+            diagnostics.error(node.span, format!("`{}` takes no `stage`", key.text)).hint("write `where: { journey: ..., stage: ... }`");
+        }
+        let metric = series(&subject_node, diagnostics)?;
+        let selection = selection(metric, where_node.as_ref(), known, diagnostics)?;
+        let unit = match function {
+            Function::Fresh => catalogue::Unit::Seconds,
+            Function::Ratio => catalogue::Unit::Ratio,
+            _ => metric.unit,
+        };
+        (Subject::Series(selection), unit)
+    };
+
+    let bound = |node: &Node, up: bool, diagnostics: &mut Diagnostics| -> Option<Bound> {
+        let quantity = decode::<Quantity>(node, diagnostics)?;
+        match quantity.value_in(unit) {
+            Ok(value) => Some(if up { Bound::Above(value) } else { Bound::Below(value) }),
+            Err(text) => {
+                diagnostics.error(node.span, text);
+                None
+            }
+        }
+    };
+    let up = above.is_some();
+    let fail = match (&below, &above) {
+        (Some(node), None) | (None, Some(node)) => Some(bound(node, up, diagnostics)?),
+        (Some(_), Some(node)) => {
+            diagnostics.error(node.span, "`below` and `above` in one criterion").hint("write two criteria under `all`");
+            return None;
+        }
+        (None, None) if function == Function::Absent => None,
+        (None, None) => {
+            diagnostics.error(node.span, "the criterion has no threshold").expected("`below` or `above`");
+            return None;
+        }
+    };
+    if function == Function::Absent && fail.is_some() {
+        diagnostics.error(node.span, "`absent` takes no threshold");
+    }
+    let warn = match &warn {
+        Some(node) => Some(bound(node, up, diagnostics)?),
+        None => None,
+    };
+    let clears = match &clears {
+        Some(node) => Some(bound(node, up, diagnostics)?),
+        None => None,
+    };
+    stricter("warn", warn, fail, node, diagnostics);
+    stricter("clears", clears, fail, node, diagnostics);
+    let windowless = matches!(function, Function::Last | Function::Fresh);
+    let over = match over {
+        Some(over) if over.is_zero() => {
+            diagnostics.error(node.span, "a window can't be 0s");
+            return None;
+        }
+        Some(over) => over,
+        None if windowless => fail.filter(|_| function == Function::Fresh).map_or_else(Default::default, |bound| {
+            std::time::Duration::try_from_secs_f64(bound.limit()).unwrap_or_default()
+        }),
+        None => {
+            diagnostics.error(node.span, "the criterion has no window").expected("`over`, such as `over: 15m`");
+            return None;
+        }
+    };
+    Some(Criterion { function, subject, over, at_least, fail, warn, clears, stable_for, pooled })
+}
+
+/// A warning beyond the failing threshold would never be seen; a failure would clear at once.
+fn stricter(what: &str, bound: Option<Bound>, fail: Option<Bound>, node: &Node, diagnostics: &mut Diagnostics) {
+    let (Some(bound), Some(fail)) = (bound, fail) else { return };
+    if !fail.holds(bound.limit()) {
+        diagnostics.error(node.span, format!("`{what}` lies beyond the failing threshold"));
+    }
+}
+
+fn journey_subject(
+    node: &Node,
+    stage: Option<&Node>,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Subject> {
+    let id = decode::<String>(node, diagnostics)?;
+    let journey = named(&id, node, "journey", known.journeys.iter().map(|journey| &*journey.id), diagnostics);
+    let stage = match stage {
+        None => None,
+        Some(node) => {
+            let stage = decode::<Stage>(node, diagnostics)?;
+            let journey = known.journeys.iter().find(|journey| *journey.id == *id);
+            if let Some(journey) = journey
+                && journey.stage(stage).is_none()
+            {
+                diagnostics
+                    .error(node.span, format!("the journey `{id}` has no stage `{}`", stage.word()))
+                    .expected(journey.stages.iter().map(|s| s.stage.word()).collect::<Vec<_>>().join(", "));
+                return None;
+            }
+            Some(stage)
+        }
+    };
+    journey.then_some(Subject::Journey { journey: id, stage })
+}
+
+fn series(node: &Node, diagnostics: &mut Diagnostics) -> Option<&'static Metric> {
+    let name = decode::<String>(node, diagnostics)?;
+    let found = catalogue::series(&name);
+    if found.is_none() {
+        let names: Vec<&str> = catalogue::all().filter_map(|metric| metric.series).collect();
+        let mistake = diagnostics.error(node.span, format!("there is no series `{name}`"));
+        match closest(&name, names.iter().copied()) {
+            Some(close) => mistake.hint(format!("did you mean `{close}`?")),
+            None => mistake.hint("`greenlight metrics` lists them"),
+        };
+    }
+    found
+}
+
+fn named<'a>(
+    id: &str,
+    node: &Node,
+    what: &str,
+    all: impl Iterator<Item = &'a str> + Clone,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    if all.clone().any(|other| other == id) {
+        return true;
+    }
+    let mistake = diagnostics.error(node.span, format!("there is no {what} `{id}` in the plan"));
+    if let Some(close) = closest(id, all) {
+        mistake.hint(format!("did you mean `{close}`?"));
+    }
+    false
+}
+
+fn selection(
+    metric: &'static Metric,
+    node: Option<&Node>,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Selection> {
+    let mut selection = Selection { metric, check: None, target: None, labels: Vec::new() };
+    let Some(node) = node else { return Some(selection) };
+    let labels = decode::<BTreeMap<String, String>>(node, diagnostics)?;
+    let mut good = true;
+    for (name, value) in labels {
+        let at = node.get(&name).unwrap_or(node);
+        match name.as_str() {
+            "check" if metric.labels.first() == Some(&"check") => {
+                good &= named(&value, at, "check", known.checks.iter().map(|check| &*check.id), diagnostics);
+                if let Some(check) = known.checks.iter().find(|check| *check.id == *value)
+                    && !check.yields(metric)
+                {
+                    diagnostics.error(at.span, format!(
+                        "the check `{value}` does not measure `{}`",
+                        metric.series.unwrap_or(metric.name)
+                    )).expected(check.metrics.iter().filter_map(|m| m.series).chain(["check.success", "check.duration"]).collect::<Vec<_>>().join(", "));
+                    good = false;
+                }
+                selection.check = Some(value);
+            }
+            "journey" if metric.labels.first() == Some(&"journey") => {
+                good &= named(&value, at, "journey", known.journeys.iter().map(|journey| &*journey.id), diagnostics);
+                selection.check = Some(value);
+            }
+            "target" if metric.labels.contains(&"target") => selection.target = Some(value),
+            "stage" if metric.labels.contains(&"stage") => selection.target = Some(value),
+            other if metric.instance_label() == Some(other) => selection.target = Some(value),
+            other if metric.labels.contains(&other) => selection.labels.push((name, value)),
+            _ => {
+                diagnostics
+                    .error(at.span, format!("`{}` has no label `{name}`", metric.series.unwrap_or(metric.name)))
+                    .expected(if metric.labels.is_empty() { "no `where`: it has no labels".to_owned() } else { metric.labels.join(", ") });
+                good = false;
+            }
+        }
+    }
+    good.then_some(selection)
+}

@@ -1,0 +1,324 @@
+//! Journeys: a way in, events, and the stages they are followed through.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::load::Loaded;
+use crate::confirm::AnyConfirmer;
+use crate::journey::Stage;
+use crate::journey::event::{EventSpec, Events, Format};
+use crate::journey::reconcile::Expectation;
+use crate::probe::Effect;
+use crate::send::AnySender;
+use crate::spec::units::Period;
+use crate::spec::{Diagnostics, Fields, Node, decode};
+use crate::{confirm, send};
+
+/// How often a round is sent where the plan does not say.
+const EVERY: Duration = Duration::from_secs(300);
+/// How long a stage may take where the plan does not say.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How long handing over a round may take where the plan does not say.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Looks are spread over `within`, within these bounds, so that neither a platform is flooded nor
+/// a latency blurred.
+const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+#[derive(Clone)]
+pub struct Journey {
+    pub id: Arc<str>,
+    pub every: Duration,
+    pub timeout: Duration,
+    pub sender: Arc<dyn AnySender>,
+    pub events: Events,
+    pub stages: Vec<StagePlan>,
+    send: Value,
+    event_spec: EventSpec,
+}
+
+#[derive(Clone)]
+pub struct StagePlan {
+    pub stage: Stage,
+    pub confirmer: Option<Arc<dyn AnyConfirmer>>,
+    pub within: Duration,
+    pub give_up: Duration,
+    pub poll: Duration,
+    pub expect: Expectation,
+    /// How many things a round brings, at the stages that count things.
+    pub exactly: u64,
+    pub equals: Option<Equals>,
+    spec: Value,
+}
+
+/// The number that a reading should show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Equals {
+    /// As many as were certainly sent.
+    Sent,
+    Number(f64),
+}
+
+impl Journey {
+    /// The longest time until the fate of a round's last event is decided.
+    pub fn give_up(&self) -> Duration {
+        self.timeout + self.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default()
+    }
+
+    pub fn stage(&self, stage: Stage) -> Option<&StagePlan> {
+        self.stages.iter().find(|plan| plan.stage == stage)
+    }
+
+    /// Each effect with how often it happens.
+    pub fn effects(&self) -> Vec<(String, Effect)> {
+        let every = Period(self.every).to_string();
+        let sends = self.sender.effects(self.events.count()).into_iter().map(|e| (every.clone(), e));
+        let looks = self.stages.iter().flat_map(|stage| {
+            let poll = format!("{} while a round is under way", Period(stage.poll));
+            stage
+                .confirmer
+                .iter()
+                .flat_map(|confirmer| confirmer.effects())
+                .map(move |effect| (poll.clone(), effect))
+        });
+        sends.chain(looks).collect()
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "id": &*self.id,
+            "every": Period(self.every).to_string(),
+            "timeout": Period(self.timeout).to_string(),
+            "send": { self.sender.kind(): self.send },
+            "events": self.event_spec,
+            "stages": self.stages.iter().map(StagePlan::json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl StagePlan {
+    fn json(&self) -> Value {
+        let mut body = json!({
+            "within": Period(self.within).to_string(),
+            "give_up": Period(self.give_up).to_string(),
+            "poll": Period(self.poll).to_string(),
+            "expect": self.expect,
+        });
+        if let Some(map) = body.as_object_mut() {
+            if let Some(confirmer) = &self.confirmer {
+                map.insert(confirmer.kind().into(), self.spec.clone());
+            }
+            if self.stage.counts_things() {
+                map.insert("exactly".into(), json!(self.exactly));
+            }
+            match self.equals {
+                Some(Equals::Sent) => drop(map.insert("equals".into(), json!("sent"))),
+                Some(Equals::Number(number)) => drop(map.insert("equals".into(), json!(number))),
+                None => {}
+            }
+        }
+        json!({ self.stage.word(): body })
+    }
+}
+
+pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Journey> {
+    let mut seen = BTreeSet::new();
+    loaded
+        .items("journeys", diagnostics)
+        .into_iter()
+        .filter_map(|node| {
+            let journey = one(node, diagnostics)?;
+            if !seen.insert(journey.id.clone()) {
+                diagnostics.error(node.span, format!("a journey `{}` is there already", journey.id));
+                return None;
+            }
+            Some(journey)
+        })
+        .collect()
+}
+
+fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Journey> {
+    let mut fields = Fields::new(node, "a journey", diagnostics)?;
+    let id = fields.require::<String>("id", diagnostics);
+    let every = fields.take::<Period>("every", diagnostics).map_or(EVERY, |period| period.0);
+    let timeout = fields.take::<Period>("timeout", diagnostics).map_or(TIMEOUT, |period| period.0);
+    let events_node = fields.take_node("events");
+    let send = fields.require_node("send", diagnostics);
+    let stages = fields.require_node("stages", diagnostics);
+    fields.finish(&[], diagnostics);
+    if every.is_zero() {
+        diagnostics.error(node.span, "a journey can't be sent every 0s").expected("1s or more");
+    }
+    let sender = send.and_then(|node| sender(&node, diagnostics));
+    let stages = stages.and_then(|node| stage_list(&node, diagnostics));
+    let (sender, send) = sender?;
+    let stages = complete(stages?, &*sender, timeout, node, diagnostics)?;
+    // Syslog has a format of its own; everything else carries JSON best.
+    let format = if sender.kind() == "syslog" { Format::Rfc5424 } else { Format::Json };
+    let event_spec = match &events_node {
+        Some(node) => decode::<EventSpec>(node, diagnostics)?,
+        None => EventSpec::default(),
+    };
+    let events = match Events::new(&event_spec, format) {
+        Ok(events) => events,
+        Err(text) => {
+            diagnostics.error(events_node.as_ref().unwrap_or(node).span, text);
+            return None;
+        }
+    };
+    Some(Journey { id: id?.into(), every, timeout, sender, events, stages, send, event_spec })
+}
+
+fn sender(node: &Node, diagnostics: &mut Diagnostics) -> Option<(Arc<dyn AnySender>, Value)> {
+    let table = send::kinds();
+    let mut fields = Fields::new(node, "a way in", diagnostics)?;
+    let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
+    let kind = fields.take_one_of(&names, diagnostics);
+    fields.finish(&[], diagnostics);
+    let (kind, _, node) = kind?;
+    let entry = table.into_iter().find(|entry| entry.kind == kind)?;
+    (entry.compile)(&node, diagnostics)
+}
+
+fn stage_list(node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<(Node, StagePlan)>> {
+    let Some(list) = node.as_list() else {
+        diagnostics
+            .error(node.span, "the stages are no list")
+            .expected("a list such as `- stored: { opensearch: { ... }, within: 60s }`");
+        return None;
+    };
+    let stages: Vec<_> = list.iter().map(|item| (item, stage(item, diagnostics))).collect();
+    let mut whole = Vec::with_capacity(stages.len());
+    let mut last: Option<Stage> = None;
+    let mut good = true;
+    for (item, plan) in stages {
+        let Some(plan) = plan else {
+            good = false;
+            continue;
+        };
+        if let Some(last) = last
+            && plan.stage <= last
+        {
+            diagnostics
+                .error(item.span, format!("`{}` can't come after `{}`", plan.stage.word(), last.word()))
+                .expected("each stage once, in the order sent, accepted, parsed, enriched, stored, alerted, notified, shown");
+            good = false;
+        }
+        last = Some(plan.stage);
+        whole.push((item.clone(), plan));
+    }
+    good.then_some(whole)
+}
+
+fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
+    let words: Vec<&str> = Stage::ALL.iter().map(|stage| stage.word()).collect();
+    let mut outer = Fields::new(node, "a stage", diagnostics)?;
+    let named = outer.take_one_of(&words, diagnostics);
+    outer.finish(&[], diagnostics);
+    let (word, key, body) = named?;
+    let stage = Stage::parse(&word)?;
+
+    let table = confirm::kinds();
+    let mut fields = Fields::new(&body, "a stage", diagnostics)?;
+    let within = fields.take::<Period>("within", diagnostics).map_or(WITHIN, |period| period.0);
+    let give_up = fields.take::<Period>("give_up", diagnostics).map_or(within * 3, |period| period.0);
+    let poll = fields
+        .take::<Period>("poll", diagnostics)
+        .map_or((within / 20).clamp(POLL.0, POLL.1), |period| period.0);
+    let expect = fields.take::<Expectation>("expect", diagnostics).unwrap_or_default();
+    let exactly = fields.take::<u64>("exactly", diagnostics);
+    let equals = fields.take_node("equals");
+    let looks = !matches!(stage, Stage::Sent | Stage::Accepted);
+    let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
+    let kind = if looks { fields.take_one_of(&names, diagnostics) } else { None };
+    fields.finish(&[], diagnostics);
+
+    if give_up < within {
+        diagnostics.error(
+            body.span,
+            format!("`give_up`, {}, is before `within`, {}", Period(give_up), Period(within)),
+        );
+    }
+    if poll.is_zero() {
+        diagnostics.error(body.span, "`poll` can't be 0s");
+    }
+    if exactly.is_some() && !stage.counts_things() {
+        diagnostics
+            .error(key.span, format!("`exactly` says nothing at `{word}`, where each event is counted"))
+            .expected("`exactly` at alerted, notified or shown");
+    }
+    let equals = match equals {
+        None => None,
+        Some(node) => Some(equals_of(&node, diagnostics)?),
+    };
+    let (confirmer, spec) = if looks {
+        let (kind, _, node) = kind?;
+        let entry = table.into_iter().find(|entry| entry.kind == kind)?;
+        let (confirmer, spec) = (entry.compile)(&node, diagnostics)?;
+        (Some(confirmer), spec)
+    } else {
+        (None, Value::Null)
+    };
+    Some(StagePlan { stage, confirmer, within, give_up, poll, expect, exactly: exactly.unwrap_or(1), equals, spec })
+}
+
+fn equals_of(node: &Node, diagnostics: &mut Diagnostics) -> Option<Equals> {
+    if node.as_str() == Some("sent") {
+        return Some(Equals::Sent);
+    }
+    match node.as_str().and_then(|text| text.parse::<f64>().ok()).filter(|n| n.is_finite()) {
+        Some(number) => Some(Equals::Number(number)),
+        None => {
+            diagnostics.error(node.span, "`equals` is neither `sent` nor a number");
+            None
+        }
+    }
+}
+
+/// Adds what every journey has without saying so: `sent`, and `accepted` where the way in
+/// acknowledges.
+fn complete(
+    declared: Vec<(Node, StagePlan)>,
+    sender: &dyn AnySender,
+    timeout: Duration,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<StagePlan>> {
+    let mut stages = Vec::with_capacity(declared.len() + 2);
+    for (item, plan) in declared {
+        if plan.stage == Stage::Accepted && !sender.acknowledges() {
+            diagnostics
+                .error(item.span, format!("`{}` never acknowledges: it has no stage `accepted`", sender.kind()))
+                .hint("leave the stage out");
+            return None;
+        }
+        stages.push(plan);
+    }
+    let implied = |stage| StagePlan {
+        stage,
+        confirmer: None,
+        within: timeout,
+        give_up: timeout,
+        poll: POLL.0,
+        expect: Expectation::default(),
+        exactly: 1,
+        equals: None,
+        spec: Value::Null,
+    };
+    for stage in [Stage::Sent, Stage::Accepted] {
+        let there = stages.iter().any(|plan| plan.stage == stage);
+        if !there && (stage == Stage::Sent || sender.acknowledges()) {
+            stages.push(implied(stage));
+        }
+    }
+    stages.sort_by_key(|plan| plan.stage);
+    if stages.iter().all(|plan| plan.confirmer.is_none()) {
+        diagnostics
+            .error(node.span, "the journey looks nowhere: it has no stage that sees its events")
+            .expected("at least one of parsed, enriched, stored, alerted, notified, shown");
+        return None;
+    }
+    Some(stages)
+}

@@ -1,0 +1,372 @@
+//! Reading what the operator named: files, folders, standard input, packs, and what they include.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Facts, NodeName, TOP_LEVEL, packs};
+use crate::spec::selector::Labels;
+use crate::spec::{Diagnostics, Node, Sources, Tree, closest, decode, vars, yaml};
+
+/// What to compile.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// Files, folders (their `*.yaml` and `*.yml`, in order of name), `-` for standard input.
+    pub paths: Vec<String>,
+    /// What standard input held, read once by the caller.
+    pub stdin: Option<String>,
+    /// Text that stands in for files: name and content. Used by `demo`.
+    pub texts: Vec<(String, String)>,
+    /// Variables given from outside; they win over all others.
+    pub vars: BTreeMap<String, String>,
+}
+
+/// More files than this are a mistake: an include that goes in circles, or the wrong folder.
+const FILES_LIMIT: usize = 200;
+/// A variable whose value names variables is put in this often at most; deeper is a circle.
+const VARS_DEPTH: usize = 8;
+/// Where packs on disk are looked for, after the including file's own folder.
+const PACKS_FOLDER: &str = "/etc/greenlight/packs";
+
+/// One file read.
+struct Document {
+    folder: PathBuf,
+    node: Node,
+}
+
+pub(super) struct Loaded {
+    pub sources: Sources,
+    pub vars: BTreeMap<String, Value>,
+    names: Vec<String>,
+    documents: Vec<Document>,
+}
+
+enum Wanted {
+    File(PathBuf),
+    Pack(String, PathBuf),
+    Text(String, String),
+}
+
+pub(super) fn load(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Loaded {
+    let mut loaded = Loaded {
+        sources: Sources::default(),
+        vars: BTreeMap::new(),
+        names: Vec::new(),
+        documents: Vec::new(),
+    };
+    let mut wanted = roots(inputs, diagnostics);
+    let mut seen = BTreeSet::new();
+    // The first text that sets a variable wins: what the operator named goes before what it
+    // includes, and of several files named, the last goes first.
+    for (name, value) in &inputs.vars {
+        loaded.vars.insert(name.clone(), Value::String(value.clone()));
+    }
+    while !wanted.is_empty() {
+        let mut next = Vec::new();
+        let from = loaded.documents.len();
+        for item in wanted {
+            loaded.read(item, &mut seen, diagnostics);
+        }
+        let fresh: Vec<usize> = (from..loaded.documents.len()).collect();
+        for index in fresh.iter().rev() {
+            loaded.collect_vars(*index, diagnostics);
+        }
+        for index in fresh {
+            next.extend(loaded.includes(index, diagnostics));
+        }
+        if loaded.documents.len() > FILES_LIMIT {
+            diagnostics.plain(format!("the plan has more than {FILES_LIMIT} files"));
+            break;
+        }
+        wanted = next;
+    }
+    loaded
+}
+
+fn roots(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for (name, text) in &inputs.texts {
+        wanted.push(Wanted::Text(name.clone(), text.clone()));
+    }
+    for path in &inputs.paths {
+        if path == "-" {
+            let text = inputs.stdin.clone().unwrap_or_default();
+            wanted.push(Wanted::Text("standard input".into(), text));
+            continue;
+        }
+        let path = Path::new(path);
+        if !path.is_dir() {
+            wanted.push(Wanted::File(path.to_owned()));
+            continue;
+        }
+        match yaml_files(path) {
+            Ok(files) if files.is_empty() => {
+                diagnostics.plain(format!("{} holds no *.yaml file", path.display()));
+            }
+            Ok(files) => wanted.extend(files.into_iter().map(Wanted::File)),
+            Err(error) => {
+                diagnostics.plain(format!("can't list {}: {error}", path.display()));
+            }
+        }
+    }
+    wanted
+}
+
+fn yaml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_yaml = path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
+        if is_yaml && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Loaded {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    fn read(&mut self, wanted: Wanted, seen: &mut BTreeSet<String>, diagnostics: &mut Diagnostics) {
+        let (name, folder, text) = match wanted {
+            Wanted::Text(name, text) => (name, PathBuf::from("."), Ok(text)),
+            Wanted::File(path) => {
+                let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+                (path.display().to_string(), folder, read_text(&path))
+            }
+            Wanted::Pack(name, folder) => {
+                let on_disk = [folder.join("packs"), PathBuf::from(PACKS_FOLDER)]
+                    .into_iter()
+                    .map(|place| place.join(format!("{name}.yaml")))
+                    .find(|path| path.is_file());
+                match on_disk {
+                    Some(path) => (path.display().to_string(), folder, read_text(&path)),
+                    None => (
+                        format!("pack:{name}"),
+                        folder,
+                        packs::built_in(&name).map(str::to_owned).ok_or_else(|| unknown_pack(&name)),
+                    ),
+                }
+            }
+        };
+        if !seen.insert(name.clone()) {
+            return;
+        }
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => {
+                diagnostics.plain(why);
+                return;
+            }
+        };
+        let source = self.sources.add(name.clone(), text.clone());
+        self.names.push(name);
+        if text.trim().is_empty() {
+            return;
+        }
+        let Some(node) = yaml::parse(source, &text, diagnostics) else { return };
+        let Tree::Map(entries) = &node.value else {
+            diagnostics
+                .error(node.span, "a plan is a map")
+                .expected(format!("the keys {}", TOP_LEVEL.join(", ")));
+            return;
+        };
+        for (key, _) in entries {
+            if TOP_LEVEL.contains(&key.text.as_str()) {
+                continue;
+            }
+            let mistake = diagnostics.error(key.span, format!("unknown key `{}`", key.text));
+            mistake.expected(TOP_LEVEL.join(", "));
+            if let Some(close) = closest(&key.text, TOP_LEVEL) {
+                mistake.hint(format!("did you mean `{close}`?"));
+            }
+        }
+        self.documents.push(Document { folder, node });
+    }
+
+    fn collect_vars(&mut self, index: usize, diagnostics: &mut Diagnostics) {
+        let Some(vars) = self.documents.get(index).and_then(|document| document.node.get("vars")) else {
+            return;
+        };
+        let Some(entries) = decode::<BTreeMap<String, Value>>(vars, diagnostics) else { return };
+        for (name, value) in entries {
+            if value.is_array() || value.is_object() {
+                let at = vars.get(&name).unwrap_or(vars);
+                diagnostics
+                    .error(at.span, format!("the variable `{name}` is no single value"))
+                    .expected("a text, a number, true or false");
+                continue;
+            }
+            // An override from outside comes as text; everything else keeps the first setting.
+            self.vars.entry(name).or_insert(value);
+        }
+    }
+
+    fn includes(&self, index: usize, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
+        let Some(document) = self.documents.get(index) else { return Vec::new() };
+        let Some(node) = document.node.get("include") else { return Vec::new() };
+        let Some(names) = decode::<Vec<String>>(node, diagnostics) else { return Vec::new() };
+        let mut wanted = Vec::new();
+        for (position, name) in names.into_iter().enumerate() {
+            let at = node.as_list().and_then(|list| list.get(position)).unwrap_or(node);
+            if let Some(pack) = name.strip_prefix("pack:") {
+                let local = document.folder.join("packs").join(format!("{pack}.yaml"));
+                let etc = Path::new(PACKS_FOLDER).join(format!("{pack}.yaml"));
+                if packs::built_in(pack).is_none() && !local.is_file() && !etc.is_file() {
+                    let mistake = diagnostics.error(at.span, format!("there is no pack `{pack}`"));
+                    mistake.expected(packs::BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "));
+                    if let Some(close) = closest(pack, packs::BUILT_IN.iter().map(|(name, _)| *name)) {
+                        mistake.hint(format!("did you mean `pack:{close}`?"));
+                    }
+                    continue;
+                }
+                wanted.push(Wanted::Pack(pack.to_owned(), document.folder.clone()));
+                continue;
+            }
+            let path = document.folder.join(&name);
+            if !path.is_file() {
+                diagnostics
+                    .error(at.span, format!("can't read {}: there is no such file", path.display()))
+                    .hint("a path is relative to the file that includes it; a pack is written `pack:NAME`");
+                continue;
+            }
+            wanted.push(Wanted::File(path));
+        }
+        wanted
+    }
+
+    /// Puts the variables in, values of variables first.
+    pub(super) fn substitute(&mut self, diagnostics: &mut Diagnostics) {
+        let texts: BTreeMap<String, String> = self
+            .vars
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Value::Null => None,
+                Value::String(text) => Some((name.clone(), text.clone())),
+                other => Some((name.clone(), other.to_string())),
+            })
+            .collect();
+        let mut settled = BTreeMap::new();
+        for name in texts.keys() {
+            if let Some(text) = settle(name, &texts, 0) {
+                settled.insert(name.clone(), text);
+            } else {
+                diagnostics.plain(format!("the variable `{name}` is made of itself"));
+            }
+        }
+        for (name, text) in &settled {
+            if let Some(Value::String(value)) = self.vars.get_mut(name) {
+                value.clone_from(text);
+            }
+        }
+        let lookup = |name: &str| settled.get(name).cloned().or_else(|| environment(name));
+        let names: Vec<&str> = settled.keys().map(String::as_str).collect();
+        for document in &mut self.documents {
+            let Tree::Map(entries) = &mut document.node.value else { continue };
+            for (key, node) in entries {
+                if key.text != "vars" {
+                    vars::substitute(node, &lookup, &names, diagnostics);
+                }
+            }
+        }
+    }
+
+    /// The entries of a list that every document may have.
+    pub(super) fn items(&self, key: &str, diagnostics: &mut Diagnostics) -> Vec<&Node> {
+        let mut items = Vec::new();
+        for document in &self.documents {
+            let Some(node) = document.node.get(key) else { continue };
+            match (&node.value, node.as_list()) {
+                (_, Some(list)) => items.extend(list.iter()),
+                (Tree::Null, _) => {}
+                _ => {
+                    diagnostics.error(node.span, format!("`{key}` is no list")).expected("entries that begin with `- id:`");
+                }
+            }
+        }
+        items
+    }
+
+    /// The one document's entry of a key that can't be merged, and that document's folder.
+    pub(super) fn single(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<(&Node, &Path)> {
+        let mut found: Option<(&Node, &Path)> = None;
+        for document in &self.documents {
+            let Some(node) = document.node.get(key) else { continue };
+            if found.is_some() {
+                diagnostics.error(node.span, format!("`{key}` is written in two files"));
+                continue;
+            }
+            found = Some((node, &document.folder));
+        }
+        found
+    }
+}
+
+fn settle(name: &str, texts: &BTreeMap<String, String>, depth: usize) -> Option<String> {
+    if depth > VARS_DEPTH {
+        return None;
+    }
+    let text = texts.get(name)?;
+    let mut circle = false;
+    let settled = vars::replace(text, &mut |inner| {
+        if texts.contains_key(inner) {
+            let value = settle(inner, texts, depth + 1);
+            circle |= value.is_none();
+            value
+        } else {
+            environment(inner)
+        }
+    });
+    if circle { None } else { Some(settled) }
+}
+
+#[allow(clippy::disallowed_methods, reason = "`${name}` falls back to the environment, by contract")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("can't read {}: there is no such file; name a plan with -c FILE", path.display())
+        }
+        _ => format!("can't read {}: {error}", path.display()),
+    })?;
+    String::from_utf8(bytes).map_err(|_| format!("{} is no UTF-8 text", path.display()))
+}
+
+fn unknown_pack(name: &str) -> String {
+    format!("there is no pack `{name}`")
+}
+
+pub(super) fn node_name(loaded: &Loaded, facts: &Facts, diagnostics: &mut Diagnostics) -> NodeName {
+    #[derive(serde::Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        labels: Labels,
+    }
+    let spec = loaded
+        .single("node", diagnostics)
+        .and_then(|(node, _)| decode::<Spec>(node, diagnostics));
+    let (name, labels) = spec.map_or((None, Labels::default()), |spec| (spec.name, spec.labels));
+    NodeName { name: name.unwrap_or_else(|| facts.hostname.clone()), labels }
+}
+
+pub(super) fn declared_nodes(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<String> {
+    let mut nodes: Vec<String> = Vec::new();
+    for node in loaded.items("nodes", diagnostics) {
+        let Some(name) = decode::<String>(node, diagnostics) else { continue };
+        if nodes.contains(&name) {
+            diagnostics.error(node.span, format!("the node `{name}` is listed twice"));
+            continue;
+        }
+        nodes.push(name);
+    }
+    nodes
+}
