@@ -128,7 +128,6 @@ pub struct Round<'a> {
     run: Run,
     began: Now,
     progress: Progress,
-    resumed: bool,
 }
 
 impl<'a> Round<'a> {
@@ -153,7 +152,6 @@ impl<'a> Round<'a> {
                 count,
                 began: (began.mono.0, began.wall.0),
             },
-            resumed: false,
         };
         let marks: Vec<(Stage, Mark)> = futures_util::future::join_all(
             journey.stages.iter().filter_map(|plan| {
@@ -183,7 +181,7 @@ impl<'a> Round<'a> {
             mono: Mono(progress.began.0),
             wall: crate::time::Wall(progress.began.1),
         };
-        Self { journey, run, began, progress, resumed: true }
+        Self { journey, run, began, progress }
     }
 
     fn record(&self) -> RoundRecord {
@@ -261,7 +259,7 @@ impl<'a> Round<'a> {
                 () = sleep => self.progress.walk.tick(Mono::now()),
             }
         }
-        self.tell(hands, true).await;
+        self.tell(hands).await;
         hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
     }
 
@@ -353,14 +351,12 @@ impl<'a> Round<'a> {
         hands.store.round_progress(&self.run, self.progress_json());
     }
 
-    async fn tell(&self, hands: &Hands, first: bool) {
+    async fn tell(&self, hands: &Hands) {
         let news = RoundNews::Ended {
             journey: self.journey.id.clone(),
             run: self.run.clone(),
             at: clock::now(),
             tally: self.progress.walk.tally(),
-            first,
-            resumed: self.resumed,
         };
         let _ = hands.records.send(Record::Round(news)).await;
     }
@@ -385,7 +381,7 @@ impl<'a> Round<'a> {
                 }
             }
             if self.progress.walk.resurrected() > before {
-                self.tell(hands, false).await;
+                self.tell(hands).await;
                 hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
             }
         }

@@ -14,7 +14,7 @@ use crate::gate::{
 };
 use crate::journey::Stage;
 use crate::spec::units::{Period, Quantity, Share};
-use crate::spec::{Diagnostics, Fields, Key, Node, closest, decode};
+use crate::spec::{Diagnostics, Fields, Key, Node, decode, did_you_mean};
 
 /// What gates may name.
 pub(super) struct Known<'a> {
@@ -35,9 +35,9 @@ pub(super) struct Compiled {
 const MAX_INCONCLUSIVE: f64 = 0.05;
 
 /// The functions of a criterion, as keys; `p` and a number is a quantile.
-pub(super) const FUNCTIONS: [&str; 14] = [
+pub(super) const FUNCTIONS: [&str; 15] = [
     "mean", "min", "max", "p50", "p90", "p95", "p99", "ratio", "increase", "last", "absent",
-    "fresh", "loss", "duplicates",
+    "fresh", "loss", "duplicates", COMPLETE,
 ];
 const COMPLETE: &str = "complete";
 
@@ -256,7 +256,7 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     let [key] = named.as_slice() else {
         diagnostics
             .error(node.span, if named.is_empty() { "the criterion names no function" } else { "the criterion names two functions" })
-            .expected(format!("one of {}, {COMPLETE}, all, any, missing", FUNCTIONS.join(", ")));
+            .expected(format!("one of {}, all, any, missing", FUNCTIONS.join(", ")));
         return None;
     };
     let function = function(&key.text)?;
@@ -392,7 +392,7 @@ fn series(node: &Node, diagnostics: &mut Diagnostics) -> Option<&'static Metric>
     if found.is_none() {
         let names: Vec<&str> = catalogue::all().filter_map(|metric| metric.series).collect();
         let mistake = diagnostics.error(node.span, format!("there is no series `{name}`"));
-        match closest(&name, names.iter().copied()) {
+        match did_you_mean(&name, names.iter().copied()) {
             Some(close) => mistake.hint(format!("did you mean `{close}`?")),
             None => mistake.hint("`greenlight metrics` lists them"),
         };
@@ -411,7 +411,7 @@ fn named<'a>(
         return true;
     }
     let mistake = diagnostics.error(node.span, format!("there is no {what} `{id}` in the plan"));
-    if let Some(close) = closest(id, all) {
+    if let Some(close) = did_you_mean(id, all) {
         mistake.hint(format!("did you mean `{close}`?"));
     }
     false

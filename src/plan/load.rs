@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Facts, NodeName, TOP_LEVEL, packs};
 use crate::spec::selector::Labels;
-use crate::spec::{Diagnostics, Node, Sources, Tree, closest, decode, vars, yaml};
+use crate::spec::{Diagnostics, Node, Sources, Span, Tree, decode, did_you_mean, vars, yaml};
 
 /// What to compile.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ struct Document {
 pub(super) struct Loaded {
     pub sources: Sources,
     pub vars: BTreeMap<String, Value>,
+    /// Where each variable that a file sets was set.
+    set_at: BTreeMap<String, Node>,
     names: Vec<String>,
     documents: Vec<Document>,
 }
@@ -52,6 +54,7 @@ pub(super) fn load(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Loaded {
     let mut loaded = Loaded {
         sources: Sources::default(),
         vars: BTreeMap::new(),
+        set_at: BTreeMap::new(),
         names: Vec::new(),
         documents: Vec::new(),
     };
@@ -76,7 +79,7 @@ pub(super) fn load(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Loaded {
             next.extend(loaded.includes(index, diagnostics));
         }
         if loaded.documents.len() > FILES_LIMIT {
-            diagnostics.plain(format!("the plan has more than {FILES_LIMIT} files"));
+            diagnostics.error(None::<Span>, format!("the plan has more than {FILES_LIMIT} files"));
             break;
         }
         wanted = next;
@@ -102,11 +105,11 @@ fn roots(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
         }
         match yaml_files(path) {
             Ok(files) if files.is_empty() => {
-                diagnostics.plain(format!("{} holds no *.yaml file", path.display()));
+                diagnostics.error(None::<Span>, format!("{} holds no *.yaml file", path.display()));
             }
             Ok(files) => wanted.extend(files.into_iter().map(Wanted::File)),
             Err(error) => {
-                diagnostics.plain(format!("can't list {}: {error}", path.display()));
+                diagnostics.error(None::<Span>, format!("can't list {}: {error}", path.display()));
             }
         }
     }
@@ -159,7 +162,7 @@ impl Loaded {
         let text = match text {
             Ok(text) => text,
             Err(why) => {
-                diagnostics.plain(why);
+                diagnostics.error(None::<Span>, why);
                 return;
             }
         };
@@ -181,7 +184,7 @@ impl Loaded {
             }
             let mistake = diagnostics.error(key.span, format!("unknown key `{}`", key.text));
             mistake.expected(TOP_LEVEL.join(", "));
-            if let Some(close) = closest(&key.text, TOP_LEVEL) {
+            if let Some(close) = did_you_mean(&key.text, TOP_LEVEL) {
                 mistake.hint(format!("did you mean `{close}`?"));
             }
         }
@@ -193,16 +196,23 @@ impl Loaded {
             return;
         };
         let Some(entries) = decode::<BTreeMap<String, Value>>(vars, diagnostics) else { return };
+        let mut set = Vec::new();
         for (name, value) in entries {
+            let at = vars.get(&name).unwrap_or(vars);
             if value.is_array() || value.is_object() {
-                let at = vars.get(&name).unwrap_or(vars);
                 diagnostics
                     .error(at.span, format!("the variable `{name}` is no single value"))
                     .expected("a text, a number, true or false");
                 continue;
             }
-            // An override from outside comes as text; everything else keeps the first setting.
-            self.vars.entry(name).or_insert(value);
+            set.push((name, value, at.clone()));
+        }
+        for (name, value, at) in set {
+            // What was set first stays.
+            if !self.vars.contains_key(&name) {
+                self.vars.insert(name.clone(), value);
+                self.set_at.insert(name, at);
+            }
         }
     }
 
@@ -219,7 +229,7 @@ impl Loaded {
                 if packs::built_in(pack).is_none() && !local.is_file() && !etc.is_file() {
                     let mistake = diagnostics.error(at.span, format!("there is no pack `{pack}`"));
                     mistake.expected(packs::BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "));
-                    if let Some(close) = closest(pack, packs::BUILT_IN.iter().map(|(name, _)| *name)) {
+                    if let Some(close) = did_you_mean(pack, packs::BUILT_IN.iter().map(|(name, _)| *name)) {
                         mistake.hint(format!("did you mean `pack:{close}`?"));
                     }
                     continue;
@@ -241,21 +251,19 @@ impl Loaded {
 
     /// Puts the variables in, values of variables first.
     pub(super) fn substitute(&mut self, diagnostics: &mut Diagnostics) {
-        let texts: BTreeMap<String, String> = self
-            .vars
-            .iter()
-            .filter_map(|(name, value)| match value {
-                Value::Null => None,
-                Value::String(text) => Some((name.clone(), text.clone())),
-                other => Some((name.clone(), other.to_string())),
-            })
-            .collect();
+        let names: Vec<String> = self.vars.keys().cloned().collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut settled = BTreeMap::new();
-        for name in texts.keys() {
-            if let Some(text) = settle(name, &texts, 0) {
-                settled.insert(name.clone(), text);
-            } else {
-                diagnostics.plain(format!("the variable `{name}` is made of itself"));
+        for (name, value) in &self.vars {
+            match value {
+                Value::Null => {}
+                Value::String(text) if text.contains("${") => {
+                    if let Some(text) = self.settle(name, &names, diagnostics, 0) {
+                        settled.insert(name.clone(), text);
+                    }
+                }
+                Value::String(text) => drop(settled.insert(name.clone(), text.clone())),
+                other => drop(settled.insert(name.clone(), other.to_string())),
             }
         }
         for (name, text) in &settled {
@@ -264,7 +272,6 @@ impl Loaded {
             }
         }
         let lookup = |name: &str| settled.get(name).cloned().or_else(|| environment(name));
-        let names: Vec<&str> = settled.keys().map(String::as_str).collect();
         for document in &mut self.documents {
             let Tree::Map(entries) = &mut document.node.value else { continue };
             for (key, node) in entries {
@@ -273,6 +280,40 @@ impl Loaded {
                 }
             }
         }
+    }
+
+    /// The text of a variable whose value names others.
+    fn settle(
+        &self,
+        name: &str,
+        names: &[&str],
+        diagnostics: &mut Diagnostics,
+        depth: usize,
+    ) -> Option<String> {
+        let text = match self.vars.get(name)? {
+            Value::Null => return None,
+            Value::String(text) => text.clone(),
+            other => return Some(other.to_string()),
+        };
+        let span = self.set_at.get(name).map(|node| node.span);
+        if depth > VARS_DEPTH {
+            diagnostics.error(span, format!("the variable `{name}` is made of itself"));
+            return None;
+        }
+        let mut node = Node {
+            span: span.unwrap_or_default(),
+            value: Tree::Scalar { text, plain: false },
+        };
+        let lookup = |inner: &str| {
+            if self.vars.contains_key(inner) {
+                // Its own mistakes are told where it is settled itself.
+                self.settle(inner, names, &mut Diagnostics::default(), depth + 1)
+            } else {
+                environment(inner)
+            }
+        };
+        vars::substitute(&mut node, &lookup, names, diagnostics);
+        node.as_str().map(str::to_owned)
     }
 
     /// The entries of a list that every document may have.
@@ -304,24 +345,6 @@ impl Loaded {
         }
         found
     }
-}
-
-fn settle(name: &str, texts: &BTreeMap<String, String>, depth: usize) -> Option<String> {
-    if depth > VARS_DEPTH {
-        return None;
-    }
-    let text = texts.get(name)?;
-    let mut circle = false;
-    let settled = vars::replace(text, &mut |inner| {
-        if texts.contains_key(inner) {
-            let value = settle(inner, texts, depth + 1);
-            circle |= value.is_none();
-            value
-        } else {
-            environment(inner)
-        }
-    });
-    if circle { None } else { Some(settled) }
 }
 
 #[allow(clippy::disallowed_methods, reason = "`${name}` falls back to the environment, by contract")]

@@ -8,8 +8,11 @@ use crate::time::Mono;
 /// Collects notes only when somebody looks.
 #[derive(Debug, Default)]
 pub struct Trace {
-    notes: Option<Mutex<Vec<(Mono, String)>>>,
+    notes: Option<Mutex<Vec<Note>>>,
 }
+
+/// When it was noted, and what.
+pub type Note = (Mono, String);
 
 /// More notes than this are cut, so that a long stream can't fill the memory.
 const NOTES_LIMIT: usize = 10_000;
@@ -33,7 +36,7 @@ impl Trace {
     }
 
     /// The notes so far, each with when it was made.
-    pub fn take(&self) -> Vec<(Mono, String)> {
+    pub fn take(&self) -> Vec<Note> {
         self.notes
             .as_ref()
             .and_then(|notes| notes.lock().ok().map(|mut notes| std::mem::take(&mut *notes)))
