@@ -97,6 +97,13 @@ impl Plan {
         self.gates.iter().map(|gate| self.covering_time_of(gate)).max().unwrap_or_default()
     }
 
+    /// How often the slowest check or journey is due: what "no attempt for three intervals" is of.
+    pub fn slowest_interval(&self) -> Duration {
+        let checks = self.checks.iter().map(|check| check.every);
+        let journeys = self.journeys.iter().map(|journey| journey.every);
+        checks.chain(journeys).max().unwrap_or(Duration::from_secs(1))
+    }
+
     fn covering_time_of(&self, gate: &Gate) -> Duration {
         use crate::gate::Subject;
         let mut longest = Duration::ZERO;

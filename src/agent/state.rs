@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
-use crate::gate::{self, Evidence, Finding, Standing, Verdict, Why};
+use crate::gate::{self, Evidence, Finding, Standing, Verdict};
 use crate::journey::Run;
 use crate::journey::tally::Tally;
-use crate::ledger::{self, Document};
+use crate::ledger::Document;
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
 use crate::plan::{Check, Plan};
@@ -41,8 +41,6 @@ pub struct State {
     frame: node::Rows,
     /// What this node does not offer, by series.
     node_faults: BTreeMap<&'static str, Fault>,
-    /// How far back any gate looks at journeys.
-    journey_window: Duration,
 }
 
 /// The newest outcome of one check on one target.
@@ -84,7 +82,6 @@ impl State {
             history: BTreeMap::new(),
             frame: node::Rows::default(),
             node_faults: BTreeMap::new(),
-            journey_window: Duration::ZERO,
             plan,
         };
         state.open(now);
@@ -134,7 +131,6 @@ impl State {
                 }
             }
         }
-        self.journey_window = gate::journey_window(&self.plan.gates);
         let before = std::mem::take(&mut self.journeys);
         for journey in &self.plan.journeys {
             let cadence = Cadence { interval: journey.every, since: now.mono, lag: journey.give_up() };
@@ -179,6 +175,7 @@ impl State {
     /// A new plan: series, standings and tallies carry over by what they are of.
     fn take_in(&mut self, plan: Arc<Plan>, now: Now) {
         self.plan = plan;
+        self.findings.clear();
         // The next second finds its way into the new plan's tracks.
         self.frame.generation = None;
         let extra = gate::promql::extra_boundaries(&self.plan.gates);
@@ -318,36 +315,30 @@ impl State {
     /// Judges every gate and makes the document.
     pub fn judge(&mut self, now: Now) -> Snapshot {
         let plan = self.plan.clone();
-        let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys };
         let mut findings = Vec::with_capacity(plan.gates.len());
-        let mut changes = Vec::new();
         for (index, gate) in plan.gates.iter().enumerate() {
-            let standing = self.standings.entry(gate.id.clone()).or_default();
-            let (mut finding, next) = gate::judge(gate, &evidence, standing, now);
-            if let (Verdict::Error, Err(text)) = (finding.verdict, self.store.state())
-                && !finding.journeys.is_empty()
-            {
-                finding.reason = Some(Why::new("store", format!("no round can begin: {text}")));
-            }
-            if next != *standing {
+            let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys };
+            let standing = self.standings.get(&gate.id).cloned().unwrap_or_default();
+            let (mut finding, next) = gate::judge(gate, &evidence, &standing, now);
+            self.explain(gate, &mut finding);
+            if next != standing {
                 self.store.standing(&gate.id, &next);
-                *standing = next;
+                self.standings.insert(gate.id.clone(), next);
             }
             let before = self.findings.get(index).map(|finding| finding.verdict);
             if before.is_some_and(|before| before != finding.verdict) {
-                changes.push(VerdictChange {
+                let text = finding.reason.as_ref().map(|why| why.text.as_str()).unwrap_or_default();
+                let from = before.map_or("none", Verdict::word);
+                tracing::info!(gate = gate.id, from, to = finding.verdict.word(), text, "verdict");
+                self.store.verdict_change(VerdictChange {
                     gate: gate.id.clone(),
-                    from: before.map(Verdict::word),
-                    to: finding.verdict.word(),
+                    from: before,
+                    to: finding.verdict,
                     at: now.wall,
-                    text: finding.reason.as_ref().map(|why| why.text.clone()).unwrap_or_default(),
+                    text: text.to_owned(),
                 });
             }
             findings.push(finding);
-        }
-        for change in changes {
-            tracing::info!(gate = change.gate, from = change.from.unwrap_or("none"), to = change.to, why = change.text, "verdict");
-            self.store.verdict_change(change);
         }
         self.findings = findings;
         let document = self.document(now);
@@ -378,6 +369,7 @@ impl State {
             .zip(&self.findings)
             .filter(|(gate, finding)| gate::may_change(gate, finding))
             .count();
+        let store = self.store.status();
         Snapshot {
             document: Arc::new(document),
             undecided,
@@ -385,12 +377,8 @@ impl State {
             history: Arc::new(
                 self.history.iter().map(|(gate, values)| (gate.clone(), values.iter().copied().collect())).collect(),
             ),
-            store: self.store.state(),
+            store: store.up.then_some(()).ok_or(store.text),
         }
-    }
-
-    fn document(&self, now: Now) -> Document {
-        ledger::assemble(&self.parts(now))
     }
 
     pub fn write_metrics(&mut self, format: Format, text: &mut Vec<u8>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{State, Total};
 use crate::catalogue::journey as metric;
 use crate::journey::tally::{StageTally, Tally};
+use crate::gate::journey_window;
 use crate::journey::{Fate, Run, Stage};
 use crate::outcome::Fault;
 use crate::series::{Cadence, RoundPoint, StageCount, TrackKey, Value};
@@ -61,7 +62,7 @@ impl State {
         let counts = |tally: &Tally| -> Vec<_> {
             tally.stages.iter().map(|stage| (stage.stage, count_of(stage))).collect()
         };
-        let window = self.journey_window;
+        let window = journey_window(&self.plan.gates, journey).unwrap_or_default();
         if let Some(record) = self.journeys.iter_mut().find(|record| record.journey == *journey) {
             let mut point = RoundPoint { at: at.mono, stages: counts(tally), inconclusive: false };
             if let Some(before) = &before {
@@ -164,7 +165,7 @@ impl Total {
     }
 }
 
-fn count_of(stage: &StageTally) -> StageCount {
+pub(super) fn count_of(stage: &StageTally) -> StageCount {
     StageCount {
         expected: stage.expected,
         fates: stage.fates.iter().map(|(fate, count)| (*fate, *count)).collect(),
