@@ -54,14 +54,6 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-impl Metric {
-    /// The label that names the instance on this node (a device, a mountpoint), where the series
-    /// is of the node and not of a check or a journey.
-    pub fn instance_label(&self) -> Option<&'static str> {
-        self.labels.first().copied().filter(|label| !matches!(*label, "check" | "journey"))
-    }
-}
-
 impl PartialEq for Metric {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name

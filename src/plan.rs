@@ -23,6 +23,8 @@ pub use journeys::{Equals, Journey, StagePlan};
 pub use peers::{Peer, Peers};
 
 use crate::gate::Gate;
+use crate::outcome::Fault;
+use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
 use crate::spec::{Diagnostics, Sources};
 
@@ -39,6 +41,8 @@ pub struct Plan {
     pub checks: Vec<Check>,
     pub journeys: Vec<Journey>,
     pub gates: Vec<Gate>,
+    /// Everything secret that the kinds use; loaded before anything starts.
+    pub secrets: Vec<Secret>,
     /// The compiled plan as `plan -o json` shows it, secrets as references.
     pub json: Arc<Value>,
 }
@@ -72,15 +76,21 @@ impl Invalid {
 
 impl Plan {
     /// Compiles what `inputs` name. All mistakes, or the plan.
-    pub fn compile(inputs: &load::Inputs, facts: &Facts) -> Result<Self, Invalid> {
+    pub fn compile(inputs: &load::Inputs, facts: &Facts) -> Result<Self, Box<Invalid>> {
         let mut diagnostics = Diagnostics::default();
         let mut loaded = load::load(inputs, &mut diagnostics);
         loaded.substitute(&mut diagnostics);
         let plan = assemble(&loaded, facts, &mut diagnostics);
         match plan {
             Some(plan) if diagnostics.is_empty() => Ok(plan),
-            _ => Err(Invalid { sources: loaded.sources, diagnostics }),
+            _ => Err(Box::new(Invalid { sources: loaded.sources, diagnostics })),
         }
+    }
+
+    /// Runs the commands of secrets and keeps what they print. Blocks: call it before the runtime,
+    /// or in a cell.
+    pub fn load_secrets(&self) -> Result<(), Fault> {
+        self.secrets.iter().try_for_each(Secret::load)
     }
 
     pub fn check(&self, id: &str) -> Option<&Check> {
@@ -111,10 +121,17 @@ impl Plan {
             let window = criterion.over.max(criterion.stable_for.unwrap_or_default());
             let more = match &criterion.subject {
                 Subject::Journey { journey, .. } => self.journey_time(journey),
-                Subject::Series(selection) if selection.metric.labels.first() == Some(&"journey") => {
+                Subject::Series(selection)
+                    if selection.metric.labels.first() == Some(&"journey") =>
+                {
                     match &selection.check {
                         Some(journey) => self.journey_time(journey),
-                        None => self.journeys.iter().map(|j| self.journey_time(&j.id)).max().unwrap_or_default(),
+                        None => self
+                            .journeys
+                            .iter()
+                            .map(|j| self.journey_time(&j.id))
+                            .max()
+                            .unwrap_or_default(),
                     }
                 }
                 Subject::Series(selection) => self
@@ -181,6 +198,7 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         checks,
         journeys,
         gates: gates.into_iter().map(|compiled| compiled.gate).collect(),
+        secrets: diagnostics.take_secrets(),
         json: Arc::new(whole),
     })
 }
@@ -216,10 +234,14 @@ fn digest(body: &Value) -> String {
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), canonical(v))).collect();
+            let sorted: BTreeMap<_, _> =
+                map.iter().map(|(k, v)| (k.clone(), canonical(v))).collect();
             Value::Object(sorted.into_iter().collect())
         }
         Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
         other => other.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

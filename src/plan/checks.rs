@@ -54,7 +54,7 @@ impl Check {
     pub fn yields(&self, metric: &Metric) -> bool {
         *metric == catalogue::agent::CHECK_SUCCESS
             || *metric == catalogue::agent::CHECK_ATTEMPT
-            || self.metrics.iter().any(|own| *own == metric)
+            || self.metrics.contains(&metric)
     }
 
     pub fn every_text(&self) -> String {
@@ -131,11 +131,20 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
         && timeout > every
     {
         diagnostics
-            .error(node.span, format!("the timeout {} is longer than `every`, {}", Period(timeout), Period(every)))
+            .error(
+                node.span,
+                format!(
+                    "the timeout {} is longer than `every`, {}",
+                    Period(timeout),
+                    Period(every)
+                ),
+            )
             .hint("two attempts of one check never run at once: ticks would be missed");
     }
     let targets = match (entry.targets, &targets) {
-        (true, Some(node)) => self::targets(node, compiled.as_ref().map(|(probe, _)| &**probe), diagnostics),
+        (true, Some(node)) => {
+            self::targets(node, compiled.as_ref().map(|(probe, _)| &**probe), diagnostics)
+        }
         (true, None) => {
             diagnostics
                 .error(key.span, format!("a `{kind}` check needs `targets`"))
@@ -160,7 +169,11 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
     })
 }
 
-fn targets(node: &Node, probe: Option<&dyn AnyProbe>, diagnostics: &mut Diagnostics) -> Option<Targets> {
+fn targets(
+    node: &Node,
+    probe: Option<&dyn AnyProbe>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Targets> {
     let Some(list) = node.as_list() else {
         let mut fields = Fields::new(node, "targets", diagnostics)?;
         let selector = fields.require::<Selector>("peers", diagnostics);

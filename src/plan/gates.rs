@@ -9,12 +9,12 @@ use super::load::Loaded;
 use super::{Check, Facts, Journey};
 use crate::catalogue::{self, Metric};
 use crate::gate::{
-    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, promql,
-    sentence,
+    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, sentence,
 };
 use crate::journey::Stage;
+use crate::series::{LabelNames, NODE_CHECK};
 use crate::spec::units::{Period, Quantity, Share};
-use crate::spec::{Diagnostics, Fields, Key, Node, decode, did_you_mean};
+use crate::spec::{Diagnostics, Fields, Key, Node, decode, did_you_mean, one_of};
 
 /// What gates may name.
 pub(super) struct Known<'a> {
@@ -22,6 +22,16 @@ pub(super) struct Known<'a> {
     pub journeys: &'a [Journey],
     pub vars: &'a BTreeMap<String, Value>,
     pub facts: &'a Facts,
+}
+
+impl<'a> Known<'a> {
+    fn check_ids(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        self.checks.iter().map(|check| &*check.id)
+    }
+
+    fn journey_ids(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
+        self.journeys.iter().map(|journey| &*journey.id)
+    }
 }
 
 /// A gate and the canonical form of what was written.
@@ -36,8 +46,21 @@ const MAX_INCONCLUSIVE: f64 = 0.05;
 
 /// The functions of a criterion, as keys; `p` and a number is a quantile.
 pub(super) const FUNCTIONS: [&str; 15] = [
-    "mean", "min", "max", "p50", "p90", "p95", "p99", "ratio", "increase", "last", "absent",
-    "fresh", "loss", "duplicates", COMPLETE,
+    "mean",
+    "min",
+    "max",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "ratio",
+    "increase",
+    "last",
+    "absent",
+    "fresh",
+    "loss",
+    "duplicates",
+    COMPLETE,
 ];
 const COMPLETE: &str = "complete";
 
@@ -70,15 +93,15 @@ pub(super) fn json(compiled: &Compiled) -> Value {
         "fix": gate.fix,
         "waivable": gate.waivable,
         "max_inconclusive": gate.max_inconclusive,
-        "criterion": sentence::requirement(&gate.require),
-        "promql": gate.require.criteria().iter().map(|criterion| match promql::criterion(criterion) {
-            Ok(query) => json!({ "query": query }),
-            Err(why) => json!({ "query": null, "why": why }),
-        }).collect::<Vec<_>>(),
+        "criterion": sentence(gate),
     })
 }
 
-pub(super) fn compile(loaded: &Loaded, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Vec<Compiled> {
+pub(super) fn compile(
+    loaded: &Loaded,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Compiled> {
     let mut seen = BTreeSet::new();
     loaded
         .items("gates", diagnostics)
@@ -86,7 +109,8 @@ pub(super) fn compile(loaded: &Loaded, known: &Known<'_>, diagnostics: &mut Diag
         .filter_map(|node| {
             let compiled = one(node, known, diagnostics)?;
             if !seen.insert(compiled.gate.id.clone()) {
-                diagnostics.error(node.span, format!("a gate `{}` is there already", compiled.gate.id));
+                diagnostics
+                    .error(node.span, format!("a gate `{}` is there already", compiled.gate.id));
                 return None;
             }
             Some(compiled)
@@ -103,8 +127,9 @@ fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<
     let why = fields.take::<String>("why", diagnostics);
     let fix = fields.take::<String>("fix", diagnostics);
     let waivable = fields.take::<bool>("waivable", diagnostics).unwrap_or(true);
-    let max_inconclusive =
-        fields.take::<Share>("max_inconclusive", diagnostics).map_or(MAX_INCONCLUSIVE, |share| share.0);
+    let max_inconclusive = fields
+        .take::<Share>("max_inconclusive", diagnostics)
+        .map_or(MAX_INCONCLUSIVE, |share| share.0);
     let when_node = fields.take_node("when");
     let require_node = fields.require_node("require", diagnostics);
     fields.finish(&[], diagnostics);
@@ -145,12 +170,17 @@ fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<
             waivable,
             max_inconclusive,
         },
-        require: require_node.to_json(),
+        require: decode(&require_node, diagnostics).unwrap_or_default(),
         when: json!(when_spec),
     })
 }
 
-fn condition(node: &Node, spec: &WhenSpec, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<When> {
+fn condition(
+    node: &Node,
+    spec: &WhenSpec,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<When> {
     let wanted = spec.equals.as_deref().unwrap_or("true");
     let (what, value) = match (&spec.var, &spec.fact, &spec.decision) {
         (Some(name), None, None) => (
@@ -222,8 +252,12 @@ fn requirement(
 fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
     let needs = node.get("needs")?;
     let empty = |node: Option<&Node>| node.and_then(Node::as_str) == Some("");
-    let named = node.as_map()?.iter().any(|(key, value)| function(&key.text).is_some() && empty(Some(value)));
-    let check = node.get("where").is_some_and(|at| empty(at.get("check")) || empty(at.get("journey")));
+    let named = node
+        .as_map()?
+        .iter()
+        .any(|(key, value)| function(&key.text).is_some() && empty(Some(value)));
+    let check =
+        node.get("where").is_some_and(|at| empty(at.get("check")) || empty(at.get("journey")));
     if named || check { decode::<String>(needs, diagnostics) } else { None }
 }
 
@@ -252,10 +286,18 @@ fn function(key: &str) -> Option<Function> {
 
 fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<Criterion> {
     let mut fields = Fields::new(node, "a criterion", diagnostics)?;
-    let named: Vec<Key> = fields.keys().filter(|key| function(&key.text).is_some()).cloned().collect();
+    let named: Vec<Key> =
+        fields.keys().filter(|key| function(&key.text).is_some()).cloned().collect();
     let [key] = named.as_slice() else {
         diagnostics
-            .error(node.span, if named.is_empty() { "the criterion names no function" } else { "the criterion names two functions" })
+            .error(
+                node.span,
+                if named.is_empty() {
+                    "the criterion names no function"
+                } else {
+                    "the criterion names two functions"
+                },
+            )
             .expected(format!("one of {}, all, any, missing", FUNCTIONS.join(", ")));
         return None;
     };
@@ -273,19 +315,41 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     fields.take_node("needs");
     let stable_for = fields.take::<Period>("stable_for", diagnostics).map(|period| period.0);
     let pooled = fields.take::<bool>("pooled", diagnostics).unwrap_or(false);
-    fields.finish(&["where", "over", "at_least", "below", "above", "warn", "clears", "stable_for", "pooled", "stage"], diagnostics);
+    fields.finish(
+        &[
+            "where",
+            "over",
+            "at_least",
+            "below",
+            "above",
+            "warn",
+            "clears",
+            "stable_for",
+            "pooled",
+            "stage",
+        ],
+        diagnostics,
+    );
 
     let of_journey = matches!(function, Function::Loss | Function::Duplicates | Function::Complete);
     let (subject, unit) = if of_journey {
         if let Some(node) = &where_node {
-            diagnostics.error(node.span, format!("`{}` takes no `where`", key.text)).hint("write `stage: stored` for one stage");
+            diagnostics
+                .error(node.span, format!("`{}` takes no `where`", key.text))
+                .hint("write `stage: stored` for one stage");
         }
         let subject = journey_subject(&subject_node, stage_node.as_ref(), known, diagnostics)?;
-        let unit = if function == Function::Duplicates { catalogue::Unit::Count } else { catalogue::Unit::Ratio };
+        let unit = if function == Function::Duplicates {
+            catalogue::Unit::Count
+        } else {
+            catalogue::Unit::Ratio
+        };
         (subject, unit)
     } else {
         if let Some(node) = &stage_node {
-            diagnostics.error(node.span, format!("`{}` takes no `stage`", key.text)).hint("write `where: { journey: ..., stage: ... }`");
+            diagnostics
+                .error(node.span, format!("`{}` takes no `stage`", key.text))
+                .hint("write `where: { journey: ..., stage: ... }`");
         }
         let metric = series(&subject_node, diagnostics)?;
         let selection = selection(metric, where_node.as_ref(), known, diagnostics)?;
@@ -311,12 +375,16 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     let fail = match (&below, &above) {
         (Some(node), None) | (None, Some(node)) => Some(bound(node, up, diagnostics)?),
         (Some(_), Some(node)) => {
-            diagnostics.error(node.span, "`below` and `above` in one criterion").hint("write two criteria under `all`");
+            diagnostics
+                .error(node.span, "`below` and `above` in one criterion")
+                .hint("write two criteria under `all`");
             return None;
         }
         (None, None) if function == Function::Absent => None,
         (None, None) => {
-            diagnostics.error(node.span, "the criterion has no threshold").expected("`below` or `above`");
+            diagnostics
+                .error(node.span, "the criterion has no threshold")
+                .expected("`below` or `above`");
             return None;
         }
     };
@@ -340,11 +408,15 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             return None;
         }
         Some(over) => over,
-        None if windowless => fail.filter(|_| function == Function::Fresh).map_or_else(Default::default, |bound| {
-            std::time::Duration::try_from_secs_f64(bound.limit()).unwrap_or_default()
-        }),
+        None if windowless => {
+            fail.filter(|_| function == Function::Fresh).map_or_else(Default::default, |bound| {
+                std::time::Duration::try_from_secs_f64(bound.limit()).unwrap_or_default()
+            })
+        }
         None => {
-            diagnostics.error(node.span, "the criterion has no window").expected("`over`, such as `over: 15m`");
+            diagnostics
+                .error(node.span, "the criterion has no window")
+                .expected("`over`, such as `over: 15m`");
             return None;
         }
     };
@@ -352,7 +424,13 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
 }
 
 /// A warning beyond the failing threshold would never be seen; a failure would clear at once.
-fn stricter(what: &str, bound: Option<Bound>, fail: Option<Bound>, node: &Node, diagnostics: &mut Diagnostics) {
+fn stricter(
+    what: &str,
+    bound: Option<Bound>,
+    fail: Option<Bound>,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) {
     let (Some(bound), Some(fail)) = (bound, fail) else { return };
     if !fail.holds(bound.limit()) {
         diagnostics.error(node.span, format!("`{what}` lies beyond the failing threshold"));
@@ -366,7 +444,7 @@ fn journey_subject(
     diagnostics: &mut Diagnostics,
 ) -> Option<Subject> {
     let id = decode::<String>(node, diagnostics)?;
-    let journey = named(&id, node, "journey", known.journeys.iter().map(|journey| &*journey.id), diagnostics);
+    let journey = named(&id, node, "journey", known.journey_ids(), diagnostics);
     let stage = match stage {
         None => None,
         Some(node) => {
@@ -377,7 +455,14 @@ fn journey_subject(
             {
                 diagnostics
                     .error(node.span, format!("the journey `{id}` has no stage `{}`", stage.word()))
-                    .expected(journey.stages.iter().map(|s| s.stage.word()).collect::<Vec<_>>().join(", "));
+                    .expected(
+                        journey
+                            .stages
+                            .iter()
+                            .map(|s| s.stage.word())
+                            .collect::<Vec<_>>()
+                            .join(", "),
+                    );
                 return None;
             }
             Some(stage)
@@ -417,6 +502,31 @@ fn named<'a>(
     false
 }
 
+/// Whether the check measures the series; a gate on one that does not would be open for ever.
+fn measures(
+    id: &str,
+    metric: &Metric,
+    at: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Some(check) = known.checks.iter().find(|check| *check.id == *id) else { return true };
+    if check.yields(metric) {
+        return true;
+    }
+    let series = metric.series.unwrap_or(metric.name);
+    let own: Vec<&str> = check
+        .metrics
+        .iter()
+        .filter_map(|metric| metric.series)
+        .chain(["check.success", "check.duration"])
+        .collect();
+    diagnostics
+        .error(at.span, format!("the check `{id}` does not measure `{series}`"))
+        .expected(one_of(&own));
+    false
+}
+
 fn selection(
     metric: &'static Metric,
     node: Option<&Node>,
@@ -427,34 +537,33 @@ fn selection(
     let Some(node) = node else { return Some(selection) };
     let labels = decode::<BTreeMap<String, String>>(node, diagnostics)?;
     let mut good = true;
+    let names = LabelNames::of(metric);
     for (name, value) in labels {
         let at = node.get(&name).unwrap_or(node);
-        match name.as_str() {
-            "check" if metric.labels.first() == Some(&"check") => {
-                good &= named(&value, at, "check", known.checks.iter().map(|check| &*check.id), diagnostics);
-                if let Some(check) = known.checks.iter().find(|check| *check.id == *value)
-                    && !check.yields(metric)
-                {
-                    diagnostics.error(at.span, format!(
-                        "the check `{value}` does not measure `{}`",
-                        metric.series.unwrap_or(metric.name)
-                    )).expected(check.metrics.iter().filter_map(|m| m.series).chain(["check.success", "check.duration"]).collect::<Vec<_>>().join(", "));
-                    good = false;
-                }
+        let name = name.as_str();
+        match names.check {
+            Some("check") if name == "check" => {
+                good &= named(&value, at, "check", known.check_ids(), diagnostics)
+                    && measures(&value, metric, at, known, diagnostics);
                 selection.check = Some(value);
             }
-            "journey" if metric.labels.first() == Some(&"journey") => {
-                good &= named(&value, at, "journey", known.journeys.iter().map(|journey| &*journey.id), diagnostics);
+            Some("journey") if name == "journey" => {
+                good &= named(&value, at, "journey", known.journey_ids(), diagnostics);
                 selection.check = Some(value);
             }
-            "target" if metric.labels.contains(&"target") => selection.target = Some(value),
-            "stage" if metric.labels.contains(&"stage") => selection.target = Some(value),
-            other if metric.instance_label() == Some(other) => selection.target = Some(value),
-            other if metric.labels.contains(&other) => selection.labels.push((name, value)),
+            None if name == "check" && value == NODE_CHECK => selection.check = Some(value),
+            _ if names.target == Some(name) || (name == "target" && names.check.is_none()) => {
+                selection.target = Some(value);
+            }
+            _ if names.rest.contains(&name) => selection.labels.push((name.to_owned(), value)),
             _ => {
-                diagnostics
-                    .error(at.span, format!("`{}` has no label `{name}`", metric.series.unwrap_or(metric.name)))
-                    .expected(if metric.labels.is_empty() { "no `where`: it has no labels".to_owned() } else { metric.labels.join(", ") });
+                let series = metric.series.unwrap_or(metric.name);
+                diagnostics.error(at.span, format!("`{series}` has no label `{name}`")).expected(
+                    match metric.labels {
+                        [] => "no `where`: it has no labels".to_owned(),
+                        labels => one_of(labels),
+                    },
+                );
                 good = false;
             }
         }

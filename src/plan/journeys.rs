@@ -74,7 +74,8 @@ impl Journey {
     /// Each effect with how often it happens.
     pub fn effects(&self) -> Vec<(String, Effect)> {
         let every = Period(self.every).to_string();
-        let sends = self.sender.effects(self.events.count()).into_iter().map(|e| (every.clone(), e));
+        let sends =
+            self.sender.effects(self.events.count()).into_iter().map(|e| (every.clone(), e));
         let looks = self.stages.iter().flat_map(|stage| {
             let poll = format!("{} while a round is under way", Period(stage.poll));
             stage
@@ -131,7 +132,8 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Jou
         .filter_map(|node| {
             let journey = one(node, diagnostics)?;
             if !seen.insert(journey.id.clone()) {
-                diagnostics.error(node.span, format!("a journey `{}` is there already", journey.id));
+                diagnostics
+                    .error(node.span, format!("a journey `{}` is there already", journey.id));
                 return None;
             }
             Some(journey)
@@ -223,7 +225,8 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     let table = confirm::kinds();
     let mut fields = Fields::new(&body, "a stage", diagnostics)?;
     let within = fields.take::<Period>("within", diagnostics).map_or(WITHIN, |period| period.0);
-    let give_up = fields.take::<Period>("give_up", diagnostics).map_or(within * 3, |period| period.0);
+    let give_up =
+        fields.take::<Period>("give_up", diagnostics).map_or(within * 3, |period| period.0);
     let poll = fields
         .take::<Period>("poll", diagnostics)
         .map_or((within / 20).clamp(POLL.0, POLL.1), |period| period.0);
@@ -246,7 +249,10 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     }
     if exactly.is_some() && !stage.counts_things() {
         diagnostics
-            .error(key.span, format!("`exactly` says nothing at `{word}`, where each event is counted"))
+            .error(
+                key.span,
+                format!("`exactly` says nothing at `{word}`, where each event is counted"),
+            )
             .expected("`exactly` at alerted, notified or shown");
     }
     let equals = match equals {
@@ -261,7 +267,17 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     } else {
         (None, Value::Null)
     };
-    Some(StagePlan { stage, confirmer, within, give_up, poll, expect, exactly: exactly.unwrap_or(1), equals, spec })
+    Some(StagePlan {
+        stage,
+        confirmer,
+        within,
+        give_up,
+        poll,
+        expect,
+        exactly: exactly.unwrap_or(1),
+        equals,
+        spec,
+    })
 }
 
 fn equals_of(node: &Node, diagnostics: &mut Diagnostics) -> Option<Equals> {
@@ -290,7 +306,10 @@ fn complete(
     for (item, plan) in declared {
         if plan.stage == Stage::Accepted && !sender.acknowledges() {
             diagnostics
-                .error(item.span, format!("`{}` never acknowledges: it has no stage `accepted`", sender.kind()))
+                .error(
+                    item.span,
+                    format!("`{}` never acknowledges: it has no stage `accepted`", sender.kind()),
+                )
                 .hint("leave the stage out");
             return None;
         }

@@ -1,5 +1,6 @@
 //! Reading what the operator named: files, folders, standard input, packs, and what they include.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -24,8 +25,6 @@ pub struct Inputs {
 
 /// More files than this are a mistake: an include that goes in circles, or the wrong folder.
 const FILES_LIMIT: usize = 200;
-/// A variable whose value names variables is put in this often at most; deeper is a circle.
-const VARS_DEPTH: usize = 8;
 /// Where packs on disk are looked for, after the including file's own folder.
 const PACKS_FOLDER: &str = "/etc/greenlight/packs";
 
@@ -151,7 +150,9 @@ impl Loaded {
                     None => (
                         format!("pack:{name}"),
                         folder,
-                        packs::built_in(&name).map(str::to_owned).ok_or_else(|| unknown_pack(&name)),
+                        packs::built_in(&name)
+                            .map(str::to_owned)
+                            .ok_or_else(|| unknown_pack(&name)),
                     ),
                 }
             }
@@ -192,7 +193,8 @@ impl Loaded {
     }
 
     fn collect_vars(&mut self, index: usize, diagnostics: &mut Diagnostics) {
-        let Some(vars) = self.documents.get(index).and_then(|document| document.node.get("vars")) else {
+        let Some(vars) = self.documents.get(index).and_then(|document| document.node.get("vars"))
+        else {
             return;
         };
         let Some(entries) = decode::<BTreeMap<String, Value>>(vars, diagnostics) else { return };
@@ -228,8 +230,16 @@ impl Loaded {
                 let etc = Path::new(PACKS_FOLDER).join(format!("{pack}.yaml"));
                 if packs::built_in(pack).is_none() && !local.is_file() && !etc.is_file() {
                     let mistake = diagnostics.error(at.span, format!("there is no pack `{pack}`"));
-                    mistake.expected(packs::BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "));
-                    if let Some(close) = did_you_mean(pack, packs::BUILT_IN.iter().map(|(name, _)| *name)) {
+                    mistake.expected(
+                        packs::BUILT_IN
+                            .iter()
+                            .map(|(name, _)| *name)
+                            .collect::<Vec<_>>()
+                            .join(", "),
+                    );
+                    if let Some(close) =
+                        did_you_mean(pack, packs::BUILT_IN.iter().map(|(name, _)| *name))
+                    {
                         mistake.hint(format!("did you mean `pack:{close}`?"));
                     }
                     continue;
@@ -258,7 +268,7 @@ impl Loaded {
             match value {
                 Value::Null => {}
                 Value::String(text) if text.contains("${") => {
-                    if let Some(text) = self.settle(name, &names, diagnostics, 0) {
+                    if let Some(text) = self.settle(name, &names, &[], diagnostics) {
                         settled.insert(name.clone(), text);
                     }
                 }
@@ -282,37 +292,45 @@ impl Loaded {
         }
     }
 
-    /// The text of a variable whose value names others.
+    /// The text of a variable whose value names others. `path` are those that led to it.
     fn settle(
         &self,
         name: &str,
         names: &[&str],
+        path: &[&str],
         diagnostics: &mut Diagnostics,
-        depth: usize,
     ) -> Option<String> {
         let text = match self.vars.get(name)? {
             Value::Null => return None,
             Value::String(text) => text.clone(),
             other => return Some(other.to_string()),
         };
-        let span = self.set_at.get(name).map(|node| node.span);
-        if depth > VARS_DEPTH {
+        // A variable from outside has no place, and stands for itself.
+        let Some(span) = self.set_at.get(name).map(|node| node.span) else { return Some(text) };
+        let path: Vec<&str> = path.iter().copied().chain([name]).collect();
+        let circle = Cell::new(false);
+        let lookup = |inner: &str| {
+            if path.contains(&inner) {
+                circle.set(true);
+                return None;
+            }
+            if !self.vars.contains_key(inner) {
+                return environment(inner);
+            }
+            // Its own mistakes are told where it is settled itself.
+            self.settle(inner, names, &path, &mut Diagnostics::default())
+        };
+        let mut node = Node { span, value: Tree::Scalar { text, plain: false } };
+        let mut mistakes = Diagnostics::default();
+        vars::substitute(&mut node, &lookup, names, &mut mistakes);
+        if circle.get() {
             diagnostics.error(span, format!("the variable `{name}` is made of itself"));
             return None;
         }
-        let mut node = Node {
-            span: span.unwrap_or_default(),
-            value: Tree::Scalar { text, plain: false },
-        };
-        let lookup = |inner: &str| {
-            if self.vars.contains_key(inner) {
-                // Its own mistakes are told where it is settled itself.
-                self.settle(inner, names, &mut Diagnostics::default(), depth + 1)
-            } else {
-                environment(inner)
-            }
-        };
-        vars::substitute(&mut node, &lookup, names, diagnostics);
+        if !mistakes.is_empty() {
+            diagnostics.append(mistakes);
+            return None;
+        }
         node.as_str().map(str::to_owned)
     }
 
@@ -325,7 +343,9 @@ impl Loaded {
                 (_, Some(list)) => items.extend(list.iter()),
                 (Tree::Null, _) => {}
                 _ => {
-                    diagnostics.error(node.span, format!("`{key}` is no list")).expected("entries that begin with `- id:`");
+                    diagnostics
+                        .error(node.span, format!("`{key}` is no list"))
+                        .expected("entries that begin with `- id:`");
                 }
             }
         }
@@ -333,7 +353,11 @@ impl Loaded {
     }
 
     /// The one document's entry of a key that can't be merged, and that document's folder.
-    pub(super) fn single(&self, key: &str, diagnostics: &mut Diagnostics) -> Option<(&Node, &Path)> {
+    pub(super) fn single(
+        &self,
+        key: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(&Node, &Path)> {
         let mut found: Option<(&Node, &Path)> = None;
         for document in &self.documents {
             let Some(node) = document.node.get(key) else { continue };
@@ -347,7 +371,10 @@ impl Loaded {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "`${name}` falls back to the environment, by contract")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "`${name}` falls back to the environment, by contract"
+)]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -355,7 +382,10 @@ fn environment(name: &str) -> Option<String> {
 fn read_text(path: &Path) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            format!("can't read {}: there is no such file; name a plan with -c FILE", path.display())
+            format!(
+                "can't read {}: there is no such file; name a plan with -c FILE",
+                path.display()
+            )
         }
         _ => format!("can't read {}: {error}", path.display()),
     })?;
@@ -374,9 +404,8 @@ pub(super) fn node_name(loaded: &Loaded, facts: &Facts, diagnostics: &mut Diagno
         #[serde(default)]
         labels: Labels,
     }
-    let spec = loaded
-        .single("node", diagnostics)
-        .and_then(|(node, _)| decode::<Spec>(node, diagnostics));
+    let spec =
+        loaded.single("node", diagnostics).and_then(|(node, _)| decode::<Spec>(node, diagnostics));
     let (name, labels) = spec.map_or((None, Labels::default()), |spec| (spec.name, spec.labels));
     NodeName { name: name.unwrap_or_else(|| facts.hostname.clone()), labels }
 }

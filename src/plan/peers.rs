@@ -15,21 +15,21 @@ const PEERS_LIMIT: usize = 1_000;
 
 /// `peers:` of the plan.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Spec {
+pub(super) struct Spec {
     /// Groups written in the plan itself.
     #[serde(default, rename = "static")]
-    pub groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
     /// A file of groups, YAML or JSON, in the shape of Prometheus' file_sd.
     #[serde(default)]
-    pub file_sd: Option<PathBuf>,
+    pub(super) file_sd: Option<PathBuf>,
 }
 
 /// Targets that share labels.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Group {
-    pub targets: Vec<String>,
+pub(super) struct Group {
+    pub(super) targets: Vec<String>,
     #[serde(default)]
-    pub labels: Labels,
+    pub(super) labels: Labels,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,9 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Peers {
         match read_groups(&folder.join(file)) {
             Ok(more) => groups.extend(more),
             Err(text) => {
-                diagnostics.error(node.span, text).hint("the path is relative to the plan's folder");
+                diagnostics
+                    .error(node.span, text)
+                    .hint("the path is relative to the plan's folder");
             }
         }
     }
@@ -81,7 +83,8 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Peers {
         })
         .collect();
     if members.len() > PEERS_LIMIT {
-        diagnostics.error(node.span, format!("{} peers are more than {PEERS_LIMIT}", members.len()));
+        diagnostics
+            .error(node.span, format!("{} peers are more than {PEERS_LIMIT}", members.len()));
     }
     Peers { spec, members }
 }

@@ -186,8 +186,13 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
     let mut criterion = object(properties, &[]);
     if let Some(map) = criterion.as_object_mut() {
         // Any other quantile: `p99.9`.
-        map.insert("patternProperties".into(), json!({ "^p[0-9]{1,2}(\\.[0-9]+)?$": { "type": "string" } }));
-        choices.push(json!({ "patternProperties": {}, "propertyNames": { "not": { "enum": FUNCTIONS } } }));
+        map.insert(
+            "patternProperties".into(),
+            json!({ "^p[0-9]{1,2}(\\.[0-9]+)?$": { "type": "string" } }),
+        );
+        choices.push(
+            json!({ "patternProperties": {}, "propertyNames": { "not": { "enum": FUNCTIONS } } }),
+        );
         map.insert("oneOf".into(), Value::Array(choices));
     }
     json!({ "oneOf": [
@@ -216,7 +221,10 @@ fn or_variable(schema: &mut Schema) {
         _ => false,
     };
     let narrow = ["integer", "number", "boolean"].into_iter().any(is)
-        || (is("string") && (map.contains_key("pattern") || map.contains_key("enum") || map.contains_key("format")))
+        || (is("string")
+            && (map.contains_key("pattern")
+                || map.contains_key("enum")
+                || map.contains_key("format")))
         || map.contains_key("const");
     if !narrow {
         return;

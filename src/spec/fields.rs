@@ -83,6 +83,22 @@ impl Fields {
         }
     }
 
+    /// What stands under this key, undecoded; a mistake where it is absent.
+    pub fn require_node(&mut self, key: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
+        let node = self.take_node(key);
+        if node.is_none() {
+            diagnostics
+                .error(self.span, format!("{} needs `{key}`", self.what))
+                .expected(format!("the key `{key}`"));
+        }
+        node
+    }
+
+    /// The keys that nobody has asked for yet.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.rest.iter().map(|(key, _)| key)
+    }
+
     /// The one key that names a kind, and what stands under it.
     pub fn take_one_of(
         &mut self,

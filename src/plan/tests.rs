@@ -1,0 +1,129 @@
+use super::load::Inputs;
+use super::*;
+
+fn inputs(text: &str) -> Inputs {
+    Inputs { texts: vec![("plan.yaml".into(), text.into())], ..Inputs::default() }
+}
+
+fn compile(text: &str) -> Result<Plan, String> {
+    let facts = Facts { hostname: "node-1".into(), ..Facts::default() };
+    Plan::compile(&inputs(text), &facts).map_err(|invalid| invalid.render(false))
+}
+
+const CHECK: &str = "checks: [ { id: a, tcp: {}, targets: [ '127.0.0.1:1' ], every: 15s } ]\n";
+
+#[test]
+fn nothing_at_all_is_a_plan() {
+    let plan = compile("").unwrap();
+    assert_eq!((plan.node.name.as_str(), plan.gates.len()), ("node-1", 0));
+    assert_eq!(plan.nodes, ["node-1"]);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place() {
+    let text = compile(
+        "chekcs: []\n\
+         checks:\n\
+         - { id: a, tpc: {}, targets: [ 'h:1' ] }\n\
+         - { id: b, tcp: {}, targets: [ 'h:1' ], every: 5 }\n\
+         gates:\n\
+         - { id: g, require: { p99: tcp.conect, over: 15m, below: 5ms } }\n",
+    )
+    .map(|_| ())
+    .unwrap_err();
+    for words in [
+        "plan.yaml:1:1",
+        "did you mean `checks`",
+        "plan.yaml:3:",
+        "did you mean `tcp`",
+        "plan.yaml:4:",
+        "has no unit",
+        "plan.yaml:6:",
+        "did you mean `tcp.connect`",
+        "4 mistakes",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn the_digest_is_of_what_is_done_and_not_of_who_does_it() {
+    let digest = |text: &str| compile(text).unwrap().digest;
+    let base = digest(CHECK);
+    assert_eq!(base, digest(&format!("node: {{ name: other, labels: {{ zone: b }} }}\n{CHECK}")));
+    assert_ne!(base, digest(&CHECK.replace("15s", "16s")));
+    assert_ne!(digest("vars: { a: 1 }"), digest("vars: { a: 2 }"));
+    // Writing the same in another order says nothing.
+    assert_eq!(
+        base,
+        digest("checks: [ { every: 15s, targets: [ '127.0.0.1:1' ], id: a, tcp: {} } ]")
+    );
+}
+
+#[test]
+fn variables_come_from_the_plan_then_from_the_environment() {
+    let text = "vars: { tick: 20s, twice: '${tick}' }\nchecks: [ { id: a, tcp: {}, targets: [ '127.0.0.1:1' ], every: '${twice}' } ]";
+    assert_eq!(compile(text).unwrap().checks[0].every, Duration::from_secs(20));
+    let circle = compile("vars: { a: '${b}', b: '${a}' }").map(|_| ()).unwrap_err();
+    assert!(circle.contains("made of itself"), "{circle}");
+    let unset = compile("nodes: [ '${no_such_thing}' ]").map(|_| ()).unwrap_err();
+    assert!(unset.contains("no_such_thing") && unset.contains("not set"), "{unset}");
+    let path = compile("nodes: [ '${PATH}' ]").unwrap();
+    assert_eq!(path.nodes, [std::env::var("PATH").unwrap()]);
+}
+
+#[test]
+fn a_conditional_gate_says_what_its_condition_came_to() {
+    let gate = |vars: &str| {
+        let text = format!(
+            "vars: {{ {vars} }}\n{CHECK}gates: [ {{ id: g, when: {{ var: on_premise }}, require: {{ ratio: check.success, where: {{ check: a }}, over: 1m, above: 99% }} }} ]"
+        );
+        compile(&text).unwrap().gates.remove(0)
+    };
+    assert!(matches!(gate("on_premise: true").when, Some(crate::gate::When::True(_))));
+    assert!(matches!(gate("on_premise: false").when, Some(crate::gate::When::False(_))));
+    assert!(matches!(gate("other: 1").when, Some(crate::gate::When::Unset(_))));
+    assert_eq!(gate("other: 1").level, crate::gate::Level::Conditional);
+}
+
+#[test]
+fn what_could_never_be_judged_is_a_mistake() {
+    let refused = |require: &str, words: &str| {
+        let text = format!("{CHECK}gates: [ {{ id: g, require: {require} }} ]");
+        let error = compile(&text).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    };
+    refused("{ p99: tcp.connect, where: { check: b }, over: 1m, below: 5ms }", "no check `b`");
+    refused("{ p99: icmp.rtt, where: { check: a }, over: 1m, below: 5ms }", "does not measure");
+    refused("{ p99: tcp.connect, over: 1m, below: 5 }", "no unit");
+    refused("{ p99: tcp.connect, over: 1m }", "no threshold");
+    refused("{ p99: tcp.connect, below: 5ms }", "no window");
+    refused("{ p99: tcp.connect, max: tcp.connect, over: 1m, below: 5ms }", "two functions");
+    refused(
+        "{ p99: tcp.connect, over: 1m, below: 5ms, warn: 6ms }",
+        "beyond the failing threshold",
+    );
+    refused("{ complete: j, over: 1m, above: 100% }", "no journey `j`");
+    refused(
+        "{ p99: tcp.connect, where: { device: sda }, over: 1m, below: 5ms }",
+        "no label `device`",
+    );
+}
+
+#[test]
+fn the_packs_compile_and_partner_platform_has_all_its_lines() {
+    for (name, _) in packs::BUILT_IN.iter().filter(|(name, _)| *name != "demo") {
+        let plan = compile(&format!("include: [ 'pack:{name}' ]"));
+        assert!(plan.is_ok(), "{name}: {}", plan.map(|_| String::new()).unwrap_or_else(|e| e));
+    }
+    let plan = compile("include: [ 'pack:partner-platform' ]").unwrap();
+    let mut refs: Vec<&str> =
+        plan.gates.iter().flat_map(|gate| &gate.refs).map(String::as_str).collect();
+    refs.sort_unstable();
+    let mut lines: Vec<String> = vec!["A0".into(), "A1".into()];
+    for (group, count) in [("C", 9), ("S", 6), ("N", 5), ("R", 6), ("G", 4)] {
+        lines.extend((1..=count).map(|n| format!("{group}{n}")));
+    }
+    lines.sort_unstable();
+    assert_eq!(refs, lines);
+}
