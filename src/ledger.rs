@@ -8,14 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::{Finding, Gate, Level, Verdict, Why, sentence};
+use crate::journey::tally::{Percentiles, StageTally, Tally};
 use crate::journey::{Fate, Stage};
 use crate::outcome::Outcome;
-use crate::series::StageCount;
 use crate::time::Wall;
-
-mod confidence;
-
-pub use confidence::upper_bound_95;
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
@@ -203,8 +199,7 @@ pub struct StageRow {
     /// Further copies.
     pub duplicate: u64,
     pub latency_seconds: Latency,
-    /// With 95 % confidence no more than this share does not arrive; null where nothing was
-    /// decided.
+    /// With 95 % confidence no more than this share is lost; null where nothing was decided.
     pub loss_upper_bound_95: Option<f64>,
 }
 
@@ -259,15 +254,6 @@ pub struct Judged<'a> {
     pub promql: Result<String, String>,
 }
 
-/// The counts of one journey since the plan began.
-#[derive(Clone, Debug, Default)]
-pub struct JourneyTally {
-    pub id: String,
-    pub rounds: u64,
-    /// In the order of the stages.
-    pub stages: Vec<(Stage, StageCount, Latency)>,
-}
-
 /// All that a document is made of.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
@@ -278,7 +264,8 @@ pub struct Parts<'a> {
     pub finished: Wall,
     /// Every gate of the plan, in its order.
     pub gates: Vec<Judged<'a>>,
-    pub journeys: Vec<JourneyTally>,
+    /// By the journey's id: its counts since the plan began.
+    pub journeys: Vec<(String, Tally)>,
     pub checks: Vec<CheckRow>,
 }
 
@@ -300,7 +287,7 @@ pub fn assemble(parts: Parts<'_>) -> Document {
         decision: decide(gates.iter().map(|gate| (gate.level, gate.verdict))),
         counts,
         gates,
-        journeys: parts.journeys.iter().map(journey_row).collect(),
+        journeys: parts.journeys.iter().map(|(id, tally)| journey_row(id, tally)).collect(),
         checks: parts.checks,
     }
 }
@@ -342,29 +329,30 @@ fn gate_row(judged: Judged<'_>) -> GateRow {
     }
 }
 
-fn journey_row(tally: &JourneyTally) -> JourneyRow {
-    let flawed = tally.stages.iter().filter(|(_, count, _)| count.flawed() > 0);
+fn journey_row(id: &str, tally: &Tally) -> JourneyRow {
     JourneyRow {
-        id: tally.id.clone(),
+        id: id.to_owned(),
         rounds: tally.rounds,
-        first_failing_stage: flawed.map(|(stage, ..)| *stage).min(),
-        stages: tally
-            .stages
-            .iter()
-            .map(|(stage, count, latency)| StageRow {
-                name: *stage,
-                expected: count.expected,
-                fates: Fate::ALL.into_iter().map(|fate| (fate, count.of(fate))).collect(),
-                duplicate: count.duplicate,
-                latency_seconds: Latency {
-                    p50: finite(latency.p50),
-                    p95: finite(latency.p95),
-                    p99: finite(latency.p99),
-                    max: finite(latency.max),
-                },
-                loss_upper_bound_95: upper_bound_95(count.gone(), count.decided()),
-            })
-            .collect(),
+        first_failing_stage: tally.first_failing_stage(),
+        stages: tally.stages.iter().map(stage_row).collect(),
+    }
+}
+
+fn stage_row(tally: &StageTally) -> StageRow {
+    let latency = tally.latency();
+    let of = |part: fn(&Percentiles) -> f64| finite(latency.as_ref().map(part));
+    StageRow {
+        name: tally.stage,
+        expected: tally.expected,
+        fates: Fate::ALL.into_iter().map(|fate| (fate, tally.count(fate))).collect(),
+        duplicate: tally.duplicate,
+        latency_seconds: Latency {
+            p50: of(|latency| latency.p50),
+            p95: of(|latency| latency.p95),
+            p99: of(|latency| latency.p99),
+            max: of(|latency| latency.max),
+        },
+        loss_upper_bound_95: tally.loss_upper_bound_95(),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalogue::Metric;
+use crate::journey::tally::StageTally;
 use crate::journey::{Fate, Stage};
 use crate::time::Mono;
 
@@ -315,6 +316,16 @@ pub struct StageCount {
     /// How many there are of each fate.
     pub fates: Vec<(Fate, u64)>,
     pub duplicate: u64,
+}
+
+impl From<&StageTally> for StageCount {
+    fn from(tally: &StageTally) -> Self {
+        Self {
+            expected: tally.expected,
+            fates: tally.fates.iter().map(|(fate, count)| (*fate, *count)).collect(),
+            duplicate: tally.duplicate,
+        }
+    }
 }
 
 impl StageCount {

@@ -377,10 +377,18 @@ fn grown(series: &str, window: &str) -> String {
     )
 }
 
-/// A boundary as a regular expression: Prometheus 3 stores `le="1"` as `"1.0"`.
+/// A boundary as a regular expression over the ways to write it: Prometheus 3 stores `le="1"` as
+/// `"1.0"`, and very small or large ones have an exponent or not.
 fn boundary(limit: f64) -> String {
-    let text = limit.to_string().replace('.', "[.]");
-    if limit.fract() == 0.0 { format!("{text}([.]0)?") } else { text }
+    let plain = limit.to_string().replace('.', "[.]");
+    let short = format!("{limit:?}").replace('.', "[.]");
+    if !short.contains('e') && limit.fract() == 0.0 {
+        format!("{plain}([.]0)?")
+    } else if short == plain {
+        plain
+    } else {
+        format!("{short}|{plain}")
+    }
 }
 
 /// A string in PromQL's double quotes.

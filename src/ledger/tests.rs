@@ -57,8 +57,12 @@ fn document() -> Document {
         checks: vec!["core".to_owned()],
         journeys: vec![],
     };
-    let count =
-        StageCount { expected: 100, fates: vec![(Fate::Ok, 99), (Fate::Lost, 1)], duplicate: 2 };
+    let mut stored = StageTally::new(Stage::Stored);
+    stored.expected = 100;
+    stored.fates = BTreeMap::from([(Fate::Ok, 99), (Fate::Lost, 1)]);
+    stored.duplicate = 2;
+    stored.latencies = vec![0.5];
+    let tally = Tally { rounds: 1, stages: vec![StageTally::new(Stage::Sent), stored] };
     assemble(Parts {
         tool_version: "0.1.0".to_owned(),
         plan: Plan { digest: "abc".to_owned(), sources: vec!["a.yaml".to_owned()] },
@@ -73,14 +77,7 @@ fn document() -> Document {
                 promql: Err("nothing measures it".to_owned()),
             },
         ],
-        journeys: vec![JourneyTally {
-            id: "ssh".to_owned(),
-            rounds: 1,
-            stages: vec![
-                (Stage::Sent, StageCount::default(), Latency::default()),
-                (Stage::Stored, count, Latency { p50: Some(0.5), ..Latency::default() }),
-            ],
-        }],
+        journeys: vec![("ssh".to_owned(), tally)],
         checks: vec![CheckRow {
             id: "core".to_owned(),
             kind: "icmp".to_owned(),
@@ -131,6 +128,10 @@ fn the_document_is_the_contracts_json() {
     assert_eq!(json["gates"][1]["reason"]["code"], "not_measured");
     assert_eq!(json["journeys"][0]["first_failing_stage"], "stored");
     assert_eq!(json["journeys"][0]["stages"][1]["fates"]["lost"], 1);
+    assert_eq!(json["journeys"][0]["stages"][1]["fates"]["late"], 0);
+    assert_eq!(json["journeys"][0]["stages"][1]["latency_seconds"]["max"], 0.5);
+    let bound = json["journeys"][0]["stages"][1]["loss_upper_bound_95"].as_f64().unwrap();
+    assert!((0.04..0.05).contains(&bound), "{bound}");
     assert_eq!(json["checks"][0]["targets"][1]["last"]["reason"]["code"], "timeout");
 }
 
@@ -147,7 +148,7 @@ fn what_nobody_measured_is_null_and_never_zero() {
         "/gates/1/window_seconds",
         "/journeys/0/stages/0/loss_upper_bound_95",
         "/journeys/0/stages/0/latency_seconds/p99",
-        "/journeys/0/stages/1/latency_seconds/max",
+        "/journeys/0/stages/0/latency_seconds/max",
         "/checks/0/targets/0/last",
     ] {
         assert_eq!(json.pointer(place), Some(&serde_json::Value::Null), "{place}");
