@@ -106,3 +106,23 @@ pub const PIPELINE: &[f64] =
 
 /// Boundaries for ratios of 0 to 1.
 pub const RATIO: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.85, 0.9, 0.95, 0.99, 1.0];
+
+/// Boundaries for shares of time that hurt long before they reach the half: stalls, steal, iowait.
+pub const SHARE: &[f64] =
+    &[0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 0.95, 1.0];
+
+/// Boundaries for ratios of what is left, which matter near the empty end.
+pub const FREE: &[f64] =
+    &[0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.4, 0.5, 0.75, 0.9, 0.95, 1.0];
+
+/// Boundaries for tasks for each processor.
+pub const PER_CORE: &[f64] = &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 16.0, 64.0];
+
+/// Boundaries for how many wait in a queue.
+pub const DEPTH: &[f64] = &[0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0];
+
+/// Boundaries for events in a second, where none at all is the healthy value.
+pub const RATE: &[f64] = &[0.0, 1.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 10_000.0, 100_000.0];
+
+/// Boundaries for what is either so (1) or not (0).
+pub const YES_NO: &[f64] = &[0.0, 1.0];

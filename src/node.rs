@@ -1,1 +1,336 @@
-//! (room)
+//! The node's second: every signal taken together, as the slots of a frame.
+//!
+//! One file a source. A source reads its kernel file into fields of its own, then puts them into
+//! the frame; the same `put` describes the slots when instances come or go and fills them every
+//! second, so that the two can't disagree. Once the layout stands, a tick allocates nothing.
+//!
+//! Absence is carried slot by slot and never as 0: what a kernel does not offer, a file that could
+//! not be read and a counter that went backwards each leave the slot empty, with the reason.
+
+mod diskstats;
+mod facts;
+mod filesystems;
+mod links;
+mod loadavg;
+mod meminfo;
+mod psi;
+mod stat;
+mod text;
+mod vmstat;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalogue::{Kind, Metric};
+use crate::lanes::Cells;
+use crate::outcome::{Fault, FaultCode};
+use crate::time::{Mono, Now};
+
+pub use facts::facts;
+
+/// How often the node is sampled.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// The check under which gates and tracks know the frame's series.
+pub const CHECK: &str = "node";
+
+/// Readings further apart than this (the machine was suspended, the lane stood still) are no
+/// second any more: nothing is derived from them.
+const GAP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Readings closer than this are of the same instant.
+const GAP_LEAST: Duration = Duration::from_millis(1);
+
+/// Where the kernel's files are; in a container, where the host's are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    pub procfs: PathBuf,
+    pub sysfs: PathBuf,
+    pub rootfs: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            procfs: PathBuf::from("/proc"),
+            sysfs: PathBuf::from("/sys"),
+            rootfs: PathBuf::from("/"),
+        }
+    }
+}
+
+/// What a slot holds. `Absent` points into the frame's table of faults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Slot {
+    Number(f64),
+    /// There was nothing to measure: no request completed, or this is the first reading.
+    Nothing,
+    Absent(u16),
+}
+
+impl Slot {
+    /// A counter went backwards: entry 0 of every frame's faults.
+    const RESET: Self = Self::Absent(0);
+    /// The kernel's file has no such field: entry 1 of every frame's faults.
+    const MISSING: Self = Self::Absent(1);
+
+    fn of(field: Option<u64>) -> Self {
+        Self::scaled(field, 1.0)
+    }
+
+    fn scaled(field: Option<u64>, factor: f64) -> Self {
+        field.map_or(Self::MISSING, |value| Self::Number(value as f64 * factor))
+    }
+}
+
+/// The value of one slot of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Signal<'a> {
+    Number(f64),
+    /// There was nothing to measure in this second.
+    Nothing,
+    /// It could not be measured.
+    Absent(&'a Fault),
+}
+
+/// What one slot is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotDef {
+    pub metric: &'static Metric,
+    /// Values of the metric's labels, in their declared order.
+    pub labels: Vec<Arc<str>>,
+}
+
+impl SlotDef {
+    /// Whether gates can judge it; the rest is only exported.
+    pub fn judged(&self) -> bool {
+        self.metric.series.is_some()
+    }
+
+    /// Whether each second is one sample of a histogram; the rest is set as it stands.
+    pub fn sampled(&self) -> bool {
+        matches!(self.metric.kind, Kind::Histogram(_))
+    }
+
+    /// The device, mount point or interface; None for a signal of the whole node.
+    pub fn instance(&self) -> Option<&Arc<str>> {
+        self.labels.first()
+    }
+}
+
+/// The slots of a frame. Replaced only when instances come or go.
+#[derive(Debug, Default, PartialEq)]
+pub struct Layout {
+    /// Grows by one with every change; 0 is the empty layout before the first sample.
+    pub generation: u64,
+    pub slots: Vec<SlotDef>,
+}
+
+/// One second of the node. Its buffers are reused from tick to tick.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    pub at: Now,
+    pub layout: Arc<Layout>,
+    slots: Vec<Slot>,
+    faults: Vec<Arc<Fault>>,
+}
+
+impl Frame {
+    /// Every slot with its value, in the order of the layout.
+    pub fn iter(&self) -> impl Iterator<Item = (&SlotDef, Signal<'_>)> {
+        self.layout.slots.iter().zip(self.slots.iter().map(|slot| self.signal(*slot)))
+    }
+
+    /// The value of one slot, by its place in the layout.
+    pub fn get(&self, index: usize) -> Option<Signal<'_>> {
+        self.slots.get(index).map(|slot| self.signal(*slot))
+    }
+
+    /// The value of a series, for the whole node or for one instance.
+    pub fn find(&self, series: &str, instance: Option<&str>) -> Option<Signal<'_>> {
+        self.iter()
+            .find(|(def, _)| {
+                def.metric.series == Some(series)
+                    && def.instance().map(|instance| &**instance) == instance
+            })
+            .map(|(_, signal)| signal)
+    }
+
+    fn signal(&self, slot: Slot) -> Signal<'_> {
+        match slot {
+            Slot::Number(value) => Signal::Number(value),
+            Slot::Nothing => Signal::Nothing,
+            Slot::Absent(index) => {
+                self.faults.get(usize::from(index)).map_or(Signal::Nothing, |f| Signal::Absent(f))
+            }
+        }
+    }
+}
+
+/// What the sources share in one tick.
+struct Tick {
+    /// When this source is read: a busy node may delay the later ones.
+    at: Mono,
+    /// For the text of kernel files.
+    buffer: Vec<u8>,
+    /// Processors online, from `stat`.
+    cpus: usize,
+    /// Devices that carry a mounted filesystem, from `filesystems`.
+    mounted: filesystems::Mounted,
+}
+
+/// One file of the kernel, or one family of them.
+trait Source: Send {
+    /// Takes the reading; true where instances came or went.
+    fn read(&mut self, tick: &mut Tick) -> bool;
+    /// Puts the reading, slot by slot. Which slots are put depends on the instances only.
+    fn put(&self, sink: &mut Sink<'_>);
+}
+
+/// Takes the slots of the sources, and their description where the layout is being made.
+struct Sink<'a> {
+    defs: Option<Vec<SlotDef>>,
+    slots: &'a mut Vec<Slot>,
+    faults: &'a mut Vec<Arc<Fault>>,
+    over: Option<Slot>,
+}
+
+impl Sink<'_> {
+    fn put(&mut self, metric: &'static Metric, labels: &[&Arc<str>], slot: Slot) {
+        if let Some(defs) = &mut self.defs {
+            defs.push(SlotDef { metric, labels: labels.iter().map(|l| Arc::clone(l)).collect() });
+        }
+        let slot = match self.over.unwrap_or(slot) {
+            // No kernel file yields these, but a division might.
+            Slot::Number(value) if !value.is_finite() => Slot::RESET,
+            slot => slot,
+        };
+        self.slots.push(slot);
+    }
+
+    /// While a source has a fault, whatever it puts is absent for that reason.
+    fn under(&mut self, fault: Option<&Arc<Fault>>) {
+        self.over = fault.map(|fault| self.absent(fault));
+    }
+
+    fn absent(&mut self, fault: &Arc<Fault>) -> Slot {
+        let known = self.faults.iter().position(|known| Arc::ptr_eq(known, fault));
+        let index = known.unwrap_or_else(|| {
+            self.faults.push(Arc::clone(fault));
+            self.faults.len() - 1
+        });
+        // More faults than instances there can't be.
+        Slot::Absent(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+}
+
+/// The time since the reading before, and what grew in it.
+#[derive(Clone, Copy)]
+struct Step {
+    seconds: Option<f64>,
+}
+
+impl Step {
+    fn between(before: Option<Mono>, at: Mono) -> Self {
+        let span = before.map(|before| at.since(before));
+        let span = span.filter(|span| (GAP_LEAST..=GAP_LIMIT).contains(span));
+        Self { seconds: span.map(|span| span.as_secs_f64()) }
+    }
+
+    /// Growth in a second. Backwards is a reset, a wrapped counter or another device: its second
+    /// is left out.
+    fn rate(self, before: Option<u64>, now: Option<u64>) -> Slot {
+        let Some(now) = now else { return Slot::MISSING };
+        let (Some(seconds), Some(before)) = (self.seconds, before) else { return Slot::Nothing };
+        match now.checked_sub(before) {
+            Some(growth) => Slot::Number(growth as f64 / seconds),
+            None => Slot::RESET,
+        }
+    }
+
+    /// The share of the time that a counter of time grew by; `unit` is its unit in seconds. A
+    /// little over 1 comes of the two clocks being read one after the other; far over it, the
+    /// counter jumped.
+    fn share(self, before: Option<u64>, now: Option<u64>, unit: f64) -> Slot {
+        match self.rate(before, now) {
+            Slot::Number(rate) if rate * unit > 1.5 => Slot::RESET,
+            Slot::Number(rate) => Slot::Number((rate * unit).min(1.0)),
+            slot => slot,
+        }
+    }
+}
+
+/// Takes frames. Lives in a lane: it blocks, for well under a millisecond.
+pub struct Sampler {
+    sources: Vec<Box<dyn Source>>,
+    tick: Tick,
+    layout: Arc<Layout>,
+    common: [Arc<Fault>; 2],
+}
+
+impl Sampler {
+    /// Reads nothing yet. `cells` is where statfs and sysfs may hang.
+    pub fn new(paths: &Paths, cells: &Cells) -> Self {
+        Self::with(vec![
+            Box::new(stat::Source::new(paths)),
+            Box::new(loadavg::Source::new(paths)),
+            Box::new(meminfo::Source::new(paths)),
+            Box::new(vmstat::Source::new(paths)),
+            Box::new(psi::Source::new(paths)),
+            Box::new(filesystems::Source::new(paths, cells)),
+            // After the filesystems: what is mounted decides which devices are shown.
+            Box::new(diskstats::Source::new(paths)),
+            Box::new(links::Source::new(paths, cells)),
+        ])
+    }
+
+    fn with(sources: Vec<Box<dyn Source>>) -> Self {
+        Self {
+            sources,
+            tick: Tick {
+                at: Mono::default(),
+                buffer: Vec::new(),
+                cpus: 0,
+                mounted: filesystems::Mounted::default(),
+            },
+            layout: Arc::new(Layout::default()),
+            common: [
+                Arc::new(Fault::new(FaultCode::Garbled, "a counter of the kernel went backwards")),
+                Arc::new(Fault::new(FaultCode::Unsupported, "this kernel does not report it")),
+            ],
+        }
+    }
+
+    /// Takes one second. `now` is the instant of the call.
+    pub fn sample(&mut self, now: Now, frame: &mut Frame) {
+        let entry = Mono::now();
+        let mut changed = self.layout.generation == 0;
+        for source in &mut self.sources {
+            self.tick.at = now.mono.plus(Mono::now().since(entry));
+            changed |= source.read(&mut self.tick);
+        }
+
+        frame.at = now;
+        frame.slots.clear();
+        frame.faults.clear();
+        frame.faults.extend(self.common.iter().cloned());
+        let mut sink = Sink {
+            defs: changed.then(Vec::new),
+            slots: &mut frame.slots,
+            faults: &mut frame.faults,
+            over: None,
+        };
+        for source in &self.sources {
+            sink.under(None);
+            source.put(&mut sink);
+        }
+        if let Some(slots) = sink.defs {
+            self.layout = Arc::new(Layout { generation: self.layout.generation + 1, slots });
+        }
+        frame.layout = Arc::clone(&self.layout);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use std::fs;
+
+use super::*;
+use crate::lanes::Cells;
+use crate::node::tests::{Copy, fixture, mangled};
+use crate::node::{Frame, Sampler, Source as _};
+use crate::time::Now;
+
+fn shown(copy: &Copy) -> Vec<String> {
+    let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+    let mut frame = Frame::default();
+    sampler.sample(Now::default(), &mut frame);
+    frame
+        .iter()
+        .filter(|(def, _)| def.metric.series == Some("node.disk.busy"))
+        .map(|(def, _)| def.instance().unwrap().to_string())
+        .collect()
+}
+
+#[test]
+fn columns_of_old_and_new_kernels() {
+    let line = parse(b"   8       0 sda 1 2 3 4 5 6 7 8 9 10 11").unwrap();
+    assert_eq!((line.device, line.name), ((8, 0), &b"sda"[..]));
+    let counters = Counters {
+        reads: 1,
+        sectors_read: 3,
+        read_ms: 4,
+        writes: 5,
+        sectors_written: 7,
+        write_ms: 8,
+        in_flight: 9,
+        busy_ms: 10,
+        queue_ms: 11,
+        flushes: None,
+        flush_ms: None,
+    };
+    assert_eq!(line.counters, counters);
+    // Linux 5.5 and newer, and whatever comes after.
+    let line = parse(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19").unwrap();
+    let newer = Counters { flushes: Some(16), flush_ms: Some(17), ..counters };
+    assert_eq!(line.counters, newer);
+
+    for line in
+        ["", "8 0", "8 0 sda", "8 0 sda 1 2 3 4 5 6 7 8 9 10", "8 0 sda 1 2 x 4 5 6 7 8 9 10 11"]
+    {
+        assert_eq!(parse(line.as_bytes()), None, "{line:?}");
+    }
+    mangled("diskstats", &fixture("idle/proc/diskstats"), |text| {
+        for line in lines(text).filter_map(parse) {
+            for slot in
+                derive(Step { seconds: Some(1.0) }, Some(&Counters::default()), &line.counters)
+            {
+                if let Slot::Number(value) = slot {
+                    assert!((0.0..=SANE).contains(&value), "{value}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn partitions_and_idle_pseudo_devices_are_not_shown() {
+    // loop1 is mounted, loop0 and zram0 are not; sda1 is a partition.
+    assert_eq!(shown(&Copy::of("idle")), ["loop1", "sda", "sdb", "nvme0n1"]);
+}
+
+#[test]
+fn a_pseudo_device_is_shown_while_it_is_mounted() {
+    let copy = Copy::of("idle");
+    copy.replace("proc/1/mountinfo", "7:1 /", "0:77 /");
+    copy.replace("proc/1/mountinfo", "/dev/loop1", "/dev/loop9");
+    assert_eq!(shown(&copy), ["sda", "sdb", "nvme0n1"]);
+    // btrfs has a device number of its own.
+    copy.replace("proc/1/mountinfo", "ext4 /dev/loop9", "btrfs /dev/loop1");
+    assert_eq!(shown(&copy), ["loop1", "sda", "sdb", "nvme0n1"]);
+}
+
+#[test]
+fn a_device_that_was_replaced_starts_anew() {
+    let copy = Copy::of("idle");
+    let mut source = Source::new(&copy.paths());
+    let mut tick = Tick {
+        at: Mono::from_secs(1),
+        buffer: Vec::new(),
+        cpus: 1,
+        mounted: super::super::filesystems::Mounted::default(),
+    };
+    source.read(&mut tick);
+    tick.at = Mono::from_secs(2);
+    source.read(&mut tick);
+    let sdb = |source: &Source| {
+        let device = source.devices.iter().find(|device| &*device.name == "sdb").unwrap();
+        derive(source.step, device.before.as_ref(), &device.now)
+    };
+    assert_eq!(sdb(&source)[0], Slot::Number(0.0));
+    // The same name, another device, other counters.
+    copy.replace("proc/diskstats", "8      16 sdb 1000", "8      32 sdb 999999");
+    tick.at = Mono::from_secs(3);
+    assert!(source.read(&mut tick));
+    assert_eq!(sdb(&source), [Slot::Nothing; 5]);
+    // Gone: the others keep their history.
+    let text = fs::read_to_string(copy.paths().procfs.join("diskstats")).unwrap();
+    let rest: String =
+        text.lines().filter(|l| !l.contains("sdb")).map(|l| format!("{l}\n")).collect();
+    copy.write("proc/diskstats", rest);
+    tick.at = Mono::from_secs(4);
+    assert!(source.read(&mut tick));
+    assert!(source.devices.iter().all(|device| &*device.name != "sdb"));
+    assert!(source.devices.iter().all(|device| device.before.is_some()));
+}
+
+#[test]
+fn devices_over_the_limit_are_counted() {
+    let copy = Copy::of("rhel7");
+    let text: String = (0..DEVICES_LIMIT + 7)
+        .map(|minor| format!("9 {minor} md{minor} 1 2 3 4 5 6 7 8 9 10 11\n"))
+        .collect();
+    copy.write("proc/diskstats", text);
+    assert_eq!(shown(&copy).len(), DEVICES_LIMIT);
+    let mut source = Source::new(&copy.paths());
+    let mut tick = Tick {
+        at: Mono::from_secs(1),
+        buffer: Vec::new(),
+        cpus: 1,
+        mounted: super::super::filesystems::Mounted::default(),
+    };
+    source.read(&mut tick);
+    assert_eq!(source.over, 7);
+}
+
+#[test]
+fn a_gap_is_no_second() {
+    let (before, now) = (Counters::default(), Counters { busy_ms: 500, ..Counters::default() });
+    let step = |from, to| Step::between(from, Mono::from_secs(to));
+    assert_eq!(derive(step(None, 5), Some(&before), &now), [Slot::Nothing; 5]);
+    assert_eq!(derive(step(Some(Mono::from_secs(5)), 5), Some(&before), &now), [Slot::Nothing; 5]);
+    assert_eq!(derive(step(Some(Mono::from_secs(5)), 65), Some(&before), &now), [Slot::Nothing; 5]);
+    let two = derive(step(Some(Mono::from_secs(5)), 7), Some(&before), &now);
+    assert_eq!(two[0], Slot::Number(0.25));
+}

@@ -1,0 +1,124 @@
+//! What a node is: facts for `when:` of gates and for the report. Read at start and on reload.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use super::Paths;
+
+/// Facts come from small files; more of one is not read.
+const FACT_LIMIT: u64 = 256 << 10;
+
+/// What is found of the node, by name. A fact that can't be found is not in the map.
+pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            facts.insert(name.to_owned(), value);
+        }
+    };
+    let proc = |file: &str| small(&paths.procfs.join(file));
+    fact("kernel", proc("sys/kernel/osrelease"));
+    fact("architecture", Some(std::env::consts::ARCH.to_owned()));
+    fact("boot_id", proc("sys/kernel/random/boot_id"));
+    fact("hostname", proc("sys/kernel/hostname"));
+    fact("uptime_seconds", proc("uptime").and_then(|t| t.split(' ').next().map(str::to_owned)));
+
+    let release = ["etc/os-release", "usr/lib/os-release"];
+    let release = release.iter().find_map(|file| small(&paths.rootfs.join(file)));
+    for (name, key) in [("os", "ID"), ("os_version", "VERSION_ID"), ("os_name", "PRETTY_NAME")] {
+        fact(name, release.as_deref().and_then(|text| assigned(text, key)));
+    }
+
+    let stat = proc("stat");
+    let cpus = stat.map(|text| {
+        let core = |line: &&str| {
+            line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_digit(10)))
+        };
+        text.lines().filter(core).count()
+    });
+    fact("cpus", cpus.filter(|cpus| *cpus > 0).map(|cpus| cpus.to_string()));
+    let memory = proc("meminfo").and_then(|text| {
+        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kilobytes: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes.checked_mul(1024)?.to_string())
+    });
+    fact("memory_bytes", memory);
+
+    let info = proc("cpuinfo");
+    let model = info.as_deref().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    fact("cpu_model", model);
+    fact("virtualisation", virtualisation(paths, info.as_deref()));
+    facts
+}
+
+/// What the node runs on: the hypervisor's name, `vm` where one is there and does not say which,
+/// `none` where the processor says that none is there.
+fn virtualisation(paths: &Paths, cpuinfo: Option<&str>) -> Option<String> {
+    let dmi = |file: &str| small(&paths.sysfs.join("class/dmi/id").join(file)).unwrap_or_default();
+    let said = format!("{} {}", dmi("sys_vendor"), dmi("product_name"));
+    let known = [
+        ("QEMU", "kvm"),
+        ("KVM", "kvm"),
+        ("VMware", "vmware"),
+        ("VirtualBox", "virtualbox"),
+        ("Xen", "xen"),
+        ("Microsoft Corporation Virtual", "hyperv"),
+        ("Amazon EC2", "amazon"),
+        ("Google", "google"),
+        ("OpenStack", "openstack"),
+        ("Nutanix", "nutanix"),
+        ("Parallels", "parallels"),
+    ];
+    if let Some((_, name)) = known.iter().find(|(vendor, _)| said.contains(vendor)) {
+        return Some((*name).to_owned());
+    }
+    if let Some(kind) = small(&paths.sysfs.join("hypervisor/type")) {
+        return Some(kind);
+    }
+    let flags = cpuinfo?.lines().find(|line| line.starts_with("flags"))?;
+    let vm = flags.split_whitespace().any(|flag| flag == "hypervisor");
+    Some(if vm { "vm" } else { "none" }.to_owned())
+}
+
+/// The value of `KEY=value` or `KEY="value"`.
+fn assigned(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned())
+}
+
+fn small(path: &Path) -> Option<String> {
+    let mut text = Vec::new();
+    fs::File::open(path).ok()?.take(FACT_LIMIT).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::tree;
+
+    #[test]
+    fn facts_of_a_recorded_node() {
+        let facts = facts(&tree("idle"));
+        let fact = |name: &str| facts.get(name).map(String::as_str);
+        assert_eq!(fact("kernel"), Some("6.1.0-56-amd64"));
+        assert_eq!(fact("os"), Some("debian"));
+        assert_eq!(fact("os_version"), Some("12"));
+        assert_eq!(fact("cpus"), Some("2"));
+        assert_eq!(fact("memory_bytes"), Some("25859780608"));
+        assert_eq!(fact("boot_id"), Some("5e7a2d6c-1f0b-4c57-9a0e-6a3f5f3f9b11"));
+        assert_eq!(fact("virtualisation"), Some("kvm"));
+        assert_eq!(fact("uptime_seconds"), Some("350735.47"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_fact() {
+        let facts = facts(&tree("nothing-here"));
+        assert_eq!(facts.keys().collect::<Vec<_>>(), ["architecture"]);
+    }
+}

@@ -1,0 +1,588 @@
+//! Mounted filesystems: space, inodes, and whether one has turned read-only.
+//!
+//! What is mounted comes from mountinfo, space from statvfs. statvfs can hang for ever, so it
+//! runs in cells: one for all local filesystems, one more for each of the others. A value that is
+//! too old is absent.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::text::{KernelFile, fields, lines, number};
+use super::{Paths, Sink, Slot, Tick};
+use crate::catalogue::node as metric;
+use crate::lanes::Cells;
+use crate::outcome::{Fault, FaultCode};
+use crate::time::Mono;
+
+/// Filesystems shown; each has about fifty rows.
+const FILESYSTEMS_LIMIT: usize = 64;
+
+/// A statvfs that takes longer hangs.
+const STATVFS_DEADLINE: Duration = Duration::from_secs(2);
+
+/// An older value is none.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a tick waits for new filesystems, so that their first frame has values.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+
+/// Filesystems that hold nothing of their own, or are always full.
+const PSEUDO: [&str; 31] = [
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "cpuset",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "erofs",
+    "fusectl",
+    "fuse.gvfsd-fuse",
+    "fuse.lxcfs",
+    "fuse.portal",
+    "hugetlbfs",
+    "iso9660",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "selinuxfs",
+    "squashfs",
+    "sysfs",
+    "tracefs",
+    "udf",
+    "cramfs",
+];
+
+/// Mounts below these belong to the system, a session or a container.
+const HIDDEN: [&str; 9] = [
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run/credentials",
+    "/run/user",
+    "/run/containerd",
+    "/var/lib/docker",
+    "/var/lib/containers/storage",
+    "/var/lib/kubelet/pods",
+];
+
+/// Filesystems whose statvfs asks no other machine and no other process: they share a cell.
+const LOCAL: [&str; 13] = [
+    "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs", "ntfs3", "tmpfs", "vfat",
+    "xfs", "zfs",
+];
+
+/// One line of mountinfo (Documentation/filesystems/proc.rst, 3.5).
+#[derive(Clone, Debug, PartialEq)]
+struct Mount {
+    device: (u64, u64),
+    root: String,
+    point: String,
+    kind: String,
+    source: String,
+    mount_readonly: bool,
+    /// Of the filesystem itself, behind all its mounts.
+    super_readonly: bool,
+    /// ext4 since Linux 6.15 says so instead of turning the superblock read-only; others say
+    /// that they were shut down.
+    dead: bool,
+}
+
+/// A name with its octal escapes (space, tab, newline, backslash) undone.
+fn unescaped(field: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = match after {
+            [a, b, c, ..] if *first == b'\\' => [a, b, c].into_iter().try_fold(0u32, |sum, d| {
+                let digit = d.checked_sub(b'0').filter(|digit| *digit < 8)?;
+                Some(sum * 8 + u32::from(digit))
+            }),
+            _ => None,
+        };
+        match octal.and_then(|value| u8::try_from(value).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+fn has_option(options: &[u8], wanted: &[u8]) -> bool {
+    options.split(|byte| *byte == b',').any(|option| option == wanted)
+}
+
+fn parse(line: &[u8]) -> Option<Mount> {
+    let mut words = fields(line).skip(2);
+    let mut device = words.next()?.split(|byte| *byte == b':');
+    let device = (number(device.next()?)?, number(device.next()?)?);
+    let root = unescaped(words.next()?);
+    let point = unescaped(words.next()?);
+    let options = words.next()?;
+    words.find(|word| *word == b"-")?;
+    let kind = unescaped(words.next()?);
+    let source = unescaped(words.next()?);
+    let of_super = words.next()?;
+    if !point.starts_with('/') || point.contains('\0') {
+        return None;
+    }
+    Some(Mount {
+        device,
+        root,
+        point,
+        kind,
+        source,
+        mount_readonly: has_option(options, b"ro"),
+        super_readonly: has_option(of_super, b"ro"),
+        dead: has_option(of_super, b"emergency_ro") || has_option(of_super, b"shutdown"),
+    })
+}
+
+fn below(point: &str, folder: &str) -> bool {
+    point.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The filesystems worth showing: one a device, by its shortest mount point, whole ones before
+/// parts that were bound elsewhere.
+fn chosen(text: &[u8]) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for mount in lines(text).filter_map(parse) {
+        // What is mounted later at the same point hides the earlier.
+        mounts.retain(|earlier| earlier.point != mount.point);
+        mounts.push(mount);
+    }
+    mounts.retain(|mount| {
+        // A container's own root is an overlay.
+        (!PSEUDO.contains(&mount.kind.as_str()) || (mount.kind == "overlay" && mount.point == "/"))
+            && !HIDDEN.iter().any(|folder| below(&mount.point, folder))
+    });
+    mounts.sort_by(|a, b| {
+        let key = |m: &Mount| (m.root != "/", m.point.len());
+        key(a).cmp(&key(b)).then_with(|| a.point.cmp(&b.point))
+    });
+    let mut devices = Vec::new();
+    mounts.retain(|mount| {
+        let first = !devices.contains(&mount.device);
+        if first {
+            devices.push(mount.device);
+        }
+        first
+    });
+    mounts.sort_by(|a, b| a.point.cmp(&b.point));
+    mounts
+}
+
+/// Which block devices carry a mount.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Mounted {
+    devices: Vec<(u64, u64)>,
+    /// btrfs and overlays have a device number of their own, and the block device as source.
+    sources: Vec<String>,
+}
+
+impl Mounted {
+    pub(super) fn carries(&self, device: (u64, u64), name: &str) -> bool {
+        self.devices.contains(&device) || self.sources.iter().any(|source| source == name)
+    }
+
+    fn of(text: &[u8]) -> Self {
+        let mut mounted = Self::default();
+        for mount in lines(text).filter_map(parse) {
+            mounted.devices.push(mount.device);
+            mounted.sources.extend(mount.source.strip_prefix("/dev/").map(str::to_owned));
+        }
+        mounted
+    }
+}
+
+/// What statvfs says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Space {
+    pub(super) size: f64,
+    pub(super) available: f64,
+    pub(super) inodes: f64,
+    pub(super) inodes_free: f64,
+}
+
+fn statvfs(path: &std::path::Path) -> Result<Space, Errno> {
+    let answer = nix::sys::statvfs::statvfs(path)?;
+    // The C library's types differ in width between targets; as numbers they are all the same.
+    let unit = answer.fragment_size() as f64;
+    Ok(Space {
+        size: answer.blocks() as f64 * unit,
+        available: answer.blocks_available() as f64 * unit,
+        inodes: answer.files() as f64,
+        inodes_free: answer.files_available() as f64,
+    })
+}
+
+type Ask = Arc<dyn Fn(&std::path::Path) -> Result<Space, Errno> + Send + Sync>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One filesystem, as the cells see it.
+struct Watch {
+    path: PathBuf,
+    answer: Mutex<Option<(Mono, Result<Space, Errno>)>>,
+    /// The local cell hangs on it; it is not asked again until that returns.
+    stuck: AtomicBool,
+}
+
+impl Watch {
+    fn look(&self, ask: &Ask) {
+        let answer = ask(&self.path);
+        *locked(&self.answer) = Some((Mono::now(), answer));
+        self.stuck.store(false, Relaxed);
+    }
+}
+
+/// One filesystem, as the frame sees it.
+struct Filesystem {
+    mount: Mount,
+    labels: [Arc<str>; 3],
+    watch: Arc<Watch>,
+    /// In a cell of its own: its resource and its work.
+    alone: Option<(Arc<str>, Arc<dyn Fn() + Send + Sync>)>,
+    since: Mono,
+    was_writable: bool,
+    /// Some filesystems have no size or no fixed number of inodes: nothing to judge.
+    has_size: bool,
+    has_inodes: bool,
+    space: Result<Option<Space>, Arc<Fault>>,
+    error: Option<(Errno, Arc<Fault>)>,
+    hung: Arc<Fault>,
+    readonly: Slot,
+}
+
+impl Filesystem {
+    /// Made read-only by whoever mounted it, so that neither space nor writing is expected.
+    fn sealed(&self) -> bool {
+        self.mount.super_readonly && self.mount.mount_readonly && !self.was_writable
+    }
+
+    /// Takes the newest answer; true where it changes what there is to judge.
+    fn take(&mut self, at: Mono) -> bool {
+        let answer = *locked(&self.watch.answer);
+        let (size, inodes) = (self.has_size, self.has_inodes);
+        let dead = match answer {
+            Some((when, _)) if at.since(when) > STALE_AFTER => {
+                self.space = Err(Arc::clone(&self.hung));
+                false
+            }
+            None if at.since(self.since) > STALE_AFTER => {
+                self.space = Err(Arc::clone(&self.hung));
+                false
+            }
+            None => {
+                self.space = Ok(None);
+                false
+            }
+            Some((_, Ok(space))) => {
+                self.space = Ok(Some(space));
+                self.has_size = space.size > 0.0;
+                self.has_inodes = space.inodes > 0.0;
+                false
+            }
+            Some((_, Err(errno))) => {
+                let fault = match &self.error {
+                    Some((known, fault)) if *known == errno => Arc::clone(fault),
+                    _ => Arc::new(refusal(&self.watch.path, errno)),
+                };
+                self.error = Some((errno, Arc::clone(&fault)));
+                self.space = Err(fault);
+                // What a filesystem answers that has lost its device, its server or its process.
+                [Errno::EIO, Errno::ESTALE, Errno::ENOTCONN, Errno::ENODEV, Errno::ENXIO]
+                    .contains(&errno)
+            }
+        };
+        let turned = self.mount.super_readonly && (!self.mount.mount_readonly || self.was_writable);
+        let readonly = dead || turned || self.mount.dead;
+        self.readonly = Slot::Number(f64::from(u8::from(readonly)));
+        (size, inodes) != (self.has_size, self.has_inodes)
+    }
+}
+
+fn refusal(path: &std::path::Path, errno: Errno) -> Fault {
+    let path = path.display();
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            Fault::new(FaultCode::Permission, format!("statvfs of {path} is not allowed: {errno}"))
+        }
+        Errno::ENOENT => Fault::new(
+            FaultCode::Unreadable,
+            format!("{path} can't be seen from here; point --path.rootfs at the host's root"),
+        ),
+        _ => Fault::new(FaultCode::Unreadable, format!("statvfs of {path} failed: {errno}")),
+    }
+}
+
+/// The local filesystems' cell.
+struct Local {
+    resource: Arc<str>,
+    work: Arc<dyn Fn() + Send + Sync>,
+    watches: Vec<Arc<Watch>>,
+    /// The one being asked.
+    current: Arc<AtomicUsize>,
+}
+
+impl Local {
+    /// `generation` makes it another resource than the cell that may still hang.
+    fn new(generation: u64, watches: Vec<Arc<Watch>>, ask: &Ask) -> Self {
+        let current = Arc::new(AtomicUsize::new(usize::MAX));
+        let (all, place, ask) = (watches.clone(), Arc::clone(&current), Arc::clone(ask));
+        Self {
+            resource: Arc::from(format!("statvfs of local filesystems, group {generation}")),
+            work: Arc::new(move || {
+                for (index, watch) in all.iter().enumerate() {
+                    place.store(index, Relaxed);
+                    watch.look(&ask);
+                }
+                place.store(usize::MAX, Relaxed);
+            }),
+            watches,
+            current,
+        }
+    }
+}
+
+pub(super) struct Source {
+    files: [KernelFile; 2],
+    /// Which of the two files answers.
+    own: bool,
+    rootfs: PathBuf,
+    cells: Cells,
+    ask: Ask,
+    source: Arc<str>,
+    seen: Vec<u8>,
+    filesystems: Vec<Filesystem>,
+    local: Option<Local>,
+    generation: u64,
+    over: usize,
+}
+
+impl Source {
+    pub(super) fn new(paths: &Paths, cells: &Cells) -> Self {
+        Self::asking(paths, cells, Arc::new(statvfs))
+    }
+
+    fn asking(paths: &Paths, cells: &Cells, ask: Ask) -> Self {
+        Self {
+            // A service manager gives us a view of our own, with mounts made read-only and folders
+            // hidden; process 1 sees the node's. Where that is refused, our own must do.
+            files: ["1/mountinfo", "self/mountinfo"]
+                .map(|file| KernelFile::new(paths.procfs.join(file))),
+            own: false,
+            rootfs: paths.rootfs.clone(),
+            cells: cells.clone(),
+            ask,
+            source: Arc::from("filesystems"),
+            seen: Vec::new(),
+            filesystems: Vec::new(),
+            local: None,
+            generation: 0,
+            over: 0,
+        }
+    }
+
+    fn file(&self) -> &KernelFile {
+        let [first, second] = &self.files;
+        if self.own { second } else { first }
+    }
+
+    /// Reads mountinfo; true where filesystems came or went.
+    fn mounts(&mut self, tick: &mut Tick) -> bool {
+        let [first, second] = &mut self.files;
+        let (text, file) = match first.read(&mut tick.buffer) {
+            Some(text) => {
+                self.own = false;
+                (text, first)
+            }
+            None => {
+                self.own = true;
+                let Some(text) = second.read(&mut tick.buffer) else { return false };
+                (text, second)
+            }
+        };
+        if !text.is_empty() && text == self.seen {
+            return false;
+        }
+        let mut chosen = chosen(text);
+        if chosen.is_empty() && lines(text).filter_map(parse).next().is_none() {
+            file.garbled("names no mount");
+            return false;
+        }
+        tick.mounted = Mounted::of(text);
+        self.seen.clear();
+        self.seen.extend_from_slice(text);
+        self.over = chosen.len().saturating_sub(FILESYSTEMS_LIMIT);
+        chosen.truncate(FILESYSTEMS_LIMIT);
+
+        let mut known = std::mem::take(&mut self.filesystems);
+        let before = known.len();
+        let mut kept = 0;
+        for mount in chosen {
+            let same = |fs: &Filesystem| {
+                let (a, b) = (&fs.mount, &mount);
+                (&a.point, a.device, &a.kind) == (&b.point, b.device, &b.kind)
+            };
+            let filesystem = match known.iter().position(same) {
+                Some(index) => {
+                    let mut filesystem = known.swap_remove(index);
+                    filesystem.was_writable |= !filesystem.mount.super_readonly;
+                    filesystem.mount = mount;
+                    kept += 1;
+                    filesystem
+                }
+                None => self.watched(mount, tick.at),
+            };
+            self.filesystems.push(filesystem);
+        }
+        let changed = kept != before || kept != self.filesystems.len();
+        if changed {
+            self.group();
+        }
+        // Being sealed decides what is judged, and may have changed without coming or going.
+        true
+    }
+
+    fn watched(&self, mount: Mount, at: Mono) -> Filesystem {
+        let path = self.rootfs.join(mount.point.trim_start_matches('/'));
+        let watch =
+            Arc::new(Watch { path, answer: Mutex::new(None), stuck: AtomicBool::new(false) });
+        let local = LOCAL.contains(&mount.kind.as_str());
+        let hung = format!("statvfs of {} has not answered for {STALE_AFTER:?}", mount.point);
+        Filesystem {
+            labels: [&mount.point, &mount.source, &mount.kind].map(|text| Arc::from(&**text)),
+            alone: (!local).then(|| alone(&watch, &self.ask)),
+            watch,
+            since: at,
+            was_writable: !mount.super_readonly,
+            mount,
+            has_size: true,
+            has_inodes: true,
+            space: Ok(None),
+            error: None,
+            hung: Arc::new(Fault::new(FaultCode::Hung, hung)),
+            readonly: Slot::Nothing,
+        }
+    }
+
+    /// Puts the filesystems that have no cell of their own into one.
+    fn group(&mut self) {
+        self.generation += 1;
+        let watches: Vec<_> = self
+            .filesystems
+            .iter()
+            .filter(|filesystem| filesystem.alone.is_none())
+            .map(|filesystem| Arc::clone(&filesystem.watch))
+            .collect();
+        self.local = (!watches.is_empty()).then(|| Local::new(self.generation, watches, &self.ask));
+    }
+
+    /// Starts what does not hang. Refused cells leave their values to grow old.
+    fn ask_all(&mut self, at: Mono) {
+        if let Some(local) = &self.local {
+            let started = self.cells.post(&local.resource, STATVFS_DEADLINE, &local.work);
+            let busy = self.cells.busy_for(&local.resource, at);
+            if started == Ok(false) && busy.is_some_and(|busy| busy > STATVFS_DEADLINE) {
+                self.set_apart();
+            }
+        }
+        for filesystem in &self.filesystems {
+            if let Some((resource, work)) = &filesystem.alone
+                && !filesystem.watch.stuck.load(Relaxed)
+            {
+                let _ = self.cells.post(resource, STATVFS_DEADLINE, work);
+            }
+        }
+    }
+
+    /// The local cell hangs: the filesystem that it hangs on gets a cell of its own, and the rest
+    /// go on in a new one.
+    fn set_apart(&mut self) {
+        let Some(local) = &self.local else { return };
+        let Some(culprit) = local.watches.get(local.current.load(Relaxed)) else { return };
+        culprit.stuck.store(true, Relaxed);
+        for filesystem in &mut self.filesystems {
+            if Arc::ptr_eq(&filesystem.watch, culprit) {
+                filesystem.alone = Some(alone(&filesystem.watch, &self.ask));
+            }
+        }
+        self.group();
+    }
+}
+
+fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Arc<dyn Fn() + Send + Sync>) {
+    let resource = Arc::from(format!("statvfs of {}", watch.path.display()));
+    let (watch, ask) = (Arc::clone(watch), Arc::clone(ask));
+    (resource, Arc::new(move || watch.look(&ask)))
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        let changed = self.mounts(tick);
+        self.ask_all(tick.at);
+        if changed {
+            let until = Mono::now().plus(FIRST_LOOK);
+            let waiting = |fs: &Filesystem| locked(&fs.watch.answer).is_none();
+            while self.filesystems.iter().any(waiting) && Mono::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let at = tick.at;
+        self.filesystems.iter_mut().fold(changed, |changed, fs| fs.take(at) | changed)
+    }
+
+    fn put(&self, sink: &mut Sink<'_>) {
+        sink.under(self.file().fault());
+        sink.put(&metric::OVER_LIMIT, &[&self.source], Slot::Number(self.over as f64));
+        for filesystem in &self.filesystems {
+            let [point, device, kind] = &filesystem.labels;
+            let place = [point];
+            let labels = [point, device, kind];
+            sink.under(self.file().fault());
+            sink.put(&metric::FS_READONLY, &place, filesystem.readonly);
+            if self.file().fault().is_none() {
+                sink.under(filesystem.space.as_ref().err());
+            }
+            let space = filesystem.space.as_ref().ok().copied().flatten();
+            let slot = |of: fn(&Space) -> f64| {
+                space.as_ref().map_or(Slot::Nothing, |space| Slot::Number(of(space)))
+            };
+            if filesystem.has_size && !filesystem.sealed() {
+                sink.put(&metric::FS_AVAILABLE, &place, slot(|s| s.available / s.size));
+            }
+            if filesystem.has_inodes && !filesystem.sealed() {
+                let ratio = slot(|s| s.inodes_free / s.inodes);
+                sink.put(&metric::FS_INODES_AVAILABLE, &place, ratio);
+            }
+            sink.put(&metric::FS_SIZE, &labels, slot(|s| s.size));
+            sink.put(&metric::FS_AVAILABLE_BYTES, &labels, slot(|s| s.available));
+            sink.put(&metric::FS_INODES, &labels, slot(|s| s.inodes));
+            sink.put(&metric::FS_INODES_FREE, &labels, slot(|s| s.inodes_free));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

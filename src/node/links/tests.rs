@@ -1,0 +1,107 @@
+use super::*;
+use crate::node::tests::{Copy, fixture, mangled};
+use crate::node::{Frame, Sampler, Signal, TICK};
+use crate::time::Now;
+
+fn sampler(copy: &Copy) -> Sampler {
+    Sampler::with(vec![Box::new(Source::new(&copy.paths(), &Cells::new()))])
+}
+
+fn gauge(frame: &Frame, metric: &str, interface: &str) -> Option<f64> {
+    frame.iter().find_map(|(def, signal)| match signal {
+        Signal::Number(value) if def.metric.name == metric && &*def.labels[0] == interface => {
+            Some(value)
+        }
+        _ => None,
+    })
+}
+
+fn shown(frame: &Frame) -> Vec<String> {
+    let of = |def: &crate::node::SlotDef| def.metric.series == Some("node.link.drops");
+    let links = frame.iter().filter(|(def, _)| of(def));
+    links.map(|(def, _)| def.instance().unwrap().to_string()).collect()
+}
+
+#[test]
+fn lines_of_net_dev() {
+    let (name, [receive, transmit]) =
+        parse(b"  eth0:366063766   13256    1    2    0     0          0         0   737986    7505    3    4    0     0       0          0").unwrap();
+    assert_eq!(name, b"eth0");
+    let of = |bytes, packets, errors, drops| Direction { bytes, packets, errors, drops };
+    assert_eq!(receive, of(366_063_766, 13_256, 1, 2));
+    assert_eq!(transmit, of(737_986, 7505, 3, 4));
+    for line in ["", "eth0", "eth0:", "eth0: 1 2 3", ":1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16"] {
+        assert_eq!(parse(line.as_bytes()), None, "{line:?}");
+    }
+    let text = fixture("idle/proc/net/dev");
+    assert_eq!(lines(&text).filter_map(parse).count(), 3, "headings are no interfaces");
+    mangled("net/dev", &text, |text| {
+        for (name, _) in lines(text).filter_map(parse) {
+            assert!(!name.is_empty());
+        }
+    });
+}
+
+#[test]
+fn carrier_speed_and_mtu_come_from_sysfs() {
+    let copy = Copy::of("idle");
+    let mut sampler = sampler(&copy);
+    let mut frame = Frame::default();
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while gauge(&frame, "greenlight_node_network_mtu_bytes", "eth0").is_none() {
+        assert!(std::time::Instant::now() < until, "sysfs was never read");
+        sampler.sample(Now { mono: Mono::now(), ..Now::default() }, &mut frame);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let gauge = |metric: &str, interface| gauge(&frame, metric, interface);
+    assert_eq!(gauge("greenlight_node_network_mtu_bytes", "eth0"), Some(1500.0));
+    assert_eq!(gauge("greenlight_node_network_speed_bytes", "eth0"), Some(1.25e9));
+    assert_eq!(gauge("greenlight_node_network_carrier", "veth1"), Some(1.0));
+    // -1 is how sysfs says that it does not know.
+    assert_eq!(gauge("greenlight_node_network_speed_bytes", "veth1"), None);
+    assert_eq!(shown(&frame), ["eth0", "veth1"], "the loopback is no link");
+}
+
+#[test]
+fn attributes_that_grow_old_are_absent() {
+    let copy = Copy::of("idle");
+    let mut sampler = sampler(&copy);
+    let mut frame = Frame::default();
+    let now = Mono::now();
+    for tick in 0..5 {
+        sampler.sample(Now { mono: now.plus(TICK * tick), ..Now::default() }, &mut frame);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gauge(&frame, "greenlight_node_network_mtu_bytes", "eth0").is_some());
+    // A minute later by the tick's clock, with the last answer a minute old.
+    let later = now.plus(Duration::from_secs(60));
+    sampler.sample(Now { mono: later, ..Now::default() }, &mut frame);
+    let (_, mtu) = frame
+        .iter()
+        .find(|(def, _)| def.metric.name == "greenlight_node_network_mtu_bytes")
+        .unwrap();
+    assert!(matches!(mtu, Signal::Absent(fault) if fault.code == FaultCode::Hung), "{mtu:?}");
+    assert!(matches!(frame.find("node.link.drops", Some("eth0")), Some(Signal::Number(_))));
+}
+
+#[test]
+fn real_interfaces_come_first_where_there_are_too_many() {
+    let copy = Copy::of("idle");
+    let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+    let mut text: String = (0..200).map(|n| line(&format!("veth{n}"))).collect();
+    text.push_str(&line("eth0"));
+    text.push_str(&line("lo"));
+    copy.write("proc/net/dev", text);
+    let mut source = Source::new(&copy.paths(), &Cells::new());
+    let mut tick = Tick {
+        at: Mono::from_secs(1),
+        buffer: Vec::new(),
+        cpus: 1,
+        mounted: crate::node::filesystems::Mounted::default(),
+    };
+    assert!(crate::node::Source::read(&mut source, &mut tick));
+    let shown: Vec<_> = source.links.iter().filter(|link| link.shown).collect();
+    assert_eq!(shown.len(), LINKS_LIMIT);
+    assert!(shown.iter().any(|link| &*link.name == "eth0"));
+    assert_eq!(source.over, 200 + 1 - LINKS_LIMIT);
+}

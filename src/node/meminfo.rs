@@ -1,0 +1,128 @@
+//! /proc/meminfo: how the memory is used.
+
+use std::sync::Arc;
+
+use super::text::{KernelFile, fields, lines, number};
+use super::{Paths, Sink, Slot, Tick};
+use crate::catalogue::node as metric;
+
+/// The file's names and ours, those that say something about a bottleneck.
+const FIELDS: [(&[u8], &str); 16] = [
+    (b"MemTotal:", "total"),
+    (b"MemAvailable:", "available"),
+    (b"MemFree:", "free"),
+    (b"Buffers:", "buffers"),
+    (b"Cached:", "cached"),
+    (b"Dirty:", "dirty"),
+    (b"Writeback:", "writeback"),
+    (b"AnonPages:", "anonymous"),
+    (b"Shmem:", "shared"),
+    (b"SReclaimable:", "slab_reclaimable"),
+    (b"SUnreclaim:", "slab_unreclaimable"),
+    (b"SwapTotal:", "swap_total"),
+    (b"SwapFree:", "swap_free"),
+    (b"CommitLimit:", "commit_limit"),
+    (b"Committed_AS:", "committed"),
+    (b"HardwareCorrupted:", "hardware_corrupted"),
+];
+const TOTAL: usize = 0;
+const AVAILABLE: usize = 1;
+
+/// Bytes by field.
+type Reading = [Option<u64>; FIELDS.len()];
+
+fn parse(text: &[u8]) -> Result<Reading, &'static str> {
+    let mut reading = Reading::default();
+    for line in lines(text) {
+        let mut words = fields(line);
+        let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
+        let Some(index) = FIELDS.iter().position(|(name, _)| *name == key) else { continue };
+        if let (Some(field), Some(b"kB")) = (reading.get_mut(index), words.next()) {
+            *field = number(value).and_then(|value| value.checked_mul(1024));
+        }
+    }
+    match reading[TOTAL] {
+        None | Some(0) => Err("does not say how much memory there is"),
+        Some(_) => Ok(reading),
+    }
+}
+
+/// The share that new work could get. More available than there is makes no sense.
+fn available(reading: &Reading) -> Slot {
+    match (reading[TOTAL], reading[AVAILABLE]) {
+        (Some(total), Some(available)) if total > 0 && available <= total => {
+            Slot::Number(available as f64 / total as f64)
+        }
+        _ => Slot::MISSING,
+    }
+}
+
+pub(super) struct Source {
+    file: KernelFile,
+    names: [Arc<str>; FIELDS.len()],
+    now: Reading,
+}
+
+impl Source {
+    pub(super) fn new(paths: &Paths) -> Self {
+        Self {
+            file: KernelFile::new(paths.procfs.join("meminfo")),
+            names: FIELDS.map(|(_, name)| Arc::from(name)),
+            now: Reading::default(),
+        }
+    }
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        let Some(text) = self.file.read(&mut tick.buffer) else { return false };
+        match parse(text) {
+            Ok(now) => self.now = now,
+            Err(what) => self.file.garbled(what),
+        }
+        false
+    }
+
+    fn put(&self, sink: &mut Sink<'_>) {
+        sink.under(self.file.fault());
+        sink.put(&metric::MEMORY_AVAILABLE, &[], available(&self.now));
+        for (name, bytes) in self.names.iter().zip(self.now) {
+            sink.put(&metric::MEMORY_BYTES, &[name], Slot::of(bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{fixture, mangled};
+
+    #[test]
+    fn a_recorded_file() {
+        let reading = parse(&fixture("idle/proc/meminfo")).unwrap();
+        assert_eq!(reading[TOTAL], Some(25_253_692 * 1024));
+        assert_eq!(reading[AVAILABLE], Some(24_120_448 * 1024));
+        assert!(reading.iter().all(Option::is_some), "{reading:?}");
+        assert_eq!(available(&reading), Slot::Number(24_120_448.0 / 25_253_692.0));
+    }
+
+    #[test]
+    fn what_is_missing_is_absent_and_never_zero() {
+        // Kernels before 3.14 have no MemAvailable.
+        let reading = parse(b"MemTotal: 1000 kB\nMemFree: 500 kB\n").unwrap();
+        assert_eq!(available(&reading), Slot::MISSING);
+        let reading = parse(b"MemTotal: 1000 kB\nMemAvailable: 1001 kB\n").unwrap();
+        assert_eq!(available(&reading), Slot::MISSING);
+        assert_eq!(parse(b"MemTotal: 18446744073709551615 kB\n"), parse(b""));
+        for text in ["", "MemTotal: 1000", "MemTotal: 0 kB\n", "MemTotal: x kB\n", "MemTotal:\n"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        mangled("meminfo", &fixture("idle/proc/meminfo"), |text| {
+            if let Ok(reading) = parse(text)
+                && let Slot::Number(ratio) = available(&reading)
+            {
+                assert!((0.0..=1.0).contains(&ratio));
+            }
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! Kernel text: files that are kept open and read again, and the numbers in them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::outcome::{Fault, FaultCode};
+
+/// A kernel file larger than this is none that we know how to read. /proc/stat of a machine with
+/// thousands of interrupt lines stays below 200 KiB.
+const FILE_LIMIT: usize = 1 << 20;
+
+/// What a buffer starts with; most files fit.
+const FILE_USUAL: usize = 16 << 10;
+
+/// One file of procfs: opened once and read from its start at every tick.
+pub(super) struct KernelFile {
+    path: PathBuf,
+    handle: Option<File>,
+    fault: Option<Arc<Fault>>,
+    /// The last fault made and what it was made of, so that a lasting one costs nothing.
+    made: Option<(Trouble, Arc<Fault>)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Trouble {
+    Io(Option<i32>),
+    Text(&'static str),
+}
+
+impl KernelFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, handle: None, fault: None, made: None }
+    }
+
+    /// The whole text. None where it could not be read; [`KernelFile::fault`] says why.
+    pub(super) fn read<'b>(&mut self, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        match self.fill(buffer) {
+            Ok(length) if length > FILE_LIMIT => {
+                self.garbled("is larger than any such file");
+                None
+            }
+            Ok(length) => {
+                self.fault = None;
+                buffer.get(..length)
+            }
+            Err(error) => {
+                self.handle = None;
+                self.fail(Trouble::Io(error.raw_os_error()), |path| io_fault(path, &error));
+                None
+            }
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let handle = match &mut self.handle {
+            Some(handle) => handle,
+            none => none.insert(File::open(&self.path)?),
+        };
+        let mut length = 0;
+        loop {
+            if length == buffer.len() {
+                if length > FILE_LIMIT {
+                    return Ok(length);
+                }
+                buffer.resize((length * 2).clamp(FILE_USUAL, FILE_LIMIT + 1), 0);
+            }
+            let rest = buffer.get_mut(length..).unwrap_or_default();
+            match handle.read_at(rest, length as u64) {
+                Ok(0) => return Ok(length),
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The text makes no sense.
+    pub(super) fn garbled(&mut self, what: &'static str) {
+        self.fail(Trouble::Text(what), |path| {
+            Fault::new(FaultCode::Garbled, format!("{} {what}", path.display()))
+        });
+    }
+
+    fn fail(&mut self, trouble: Trouble, fault: impl FnOnce(&Path) -> Fault) {
+        let fault = match &self.made {
+            Some((made, fault)) if *made == trouble => Arc::clone(fault),
+            _ => Arc::new(fault(&self.path)),
+        };
+        self.made = Some((trouble, Arc::clone(&fault)));
+        self.fault = Some(fault);
+    }
+
+    /// Why the last reading yielded nothing.
+    pub(super) fn fault(&self) -> Option<&Arc<Fault>> {
+        self.fault.as_ref()
+    }
+}
+
+fn io_fault(path: &Path, error: &io::Error) -> Fault {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Fault::new(FaultCode::Unsupported, format!("this kernel has no {path}"))
+        }
+        // What the kernel answers for /proc/pressure where PSI is compiled in and switched off.
+        io::ErrorKind::Unsupported => Fault::new(
+            FaultCode::Unsupported,
+            format!("{path} is switched off; boot the kernel with psi=1 to have it"),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            Fault::new(FaultCode::Permission, format!("{path} may not be read: {error}"))
+        }
+        _ => Fault::new(FaultCode::Unreadable, format!("{path} could not be read: {error}")),
+    }
+}
+
+/// Lines that are whole: a last one without its end was cut off.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
+}
+
+/// Fields between blanks.
+pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b' ' || *byte == b'\t').filter(|field| !field.is_empty())
+}
+
+/// A whole number that fits.
+pub(super) fn number(field: &[u8]) -> Option<u64> {
+    if field.is_empty() {
+        return None;
+    }
+    field.iter().try_fold(0u64, |sum, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A plain number with a fraction, not negative.
+pub(super) fn decimal(field: &[u8]) -> Option<f64> {
+    let plain = field.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let text = std::str::from_utf8(field).ok().filter(|_| plain)?;
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}

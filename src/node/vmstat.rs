@@ -1,0 +1,127 @@
+//! /proc/vmstat: page faults, swapping, reclaim and kills for want of memory.
+
+use std::sync::Arc;
+
+use super::text::{KernelFile, fields, lines, number};
+use super::{Paths, Sink, Slot, Step, Tick};
+use crate::catalogue::node as metric;
+use crate::time::Mono;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Reading {
+    major_faults: Option<u64>,
+    swap_in: Option<u64>,
+    swap_out: Option<u64>,
+    /// Direct reclaim, summed over the zones: one counter until Linux 4.7, one a zone since.
+    stalls: Option<u64>,
+    /// Since Linux 4.13.
+    oom_kills: Option<u64>,
+}
+
+fn parse(text: &[u8]) -> Option<Reading> {
+    let mut reading = Reading::default();
+    for line in lines(text) {
+        let mut words = fields(line);
+        let (Some(key), Some(value)) = (words.next(), words.next().and_then(number)) else {
+            continue;
+        };
+        match key {
+            b"pgmajfault" => reading.major_faults = Some(value),
+            b"pswpin" => reading.swap_in = Some(value),
+            b"pswpout" => reading.swap_out = Some(value),
+            b"oom_kill" => reading.oom_kills = Some(value),
+            _ if key.starts_with(b"allocstall") => {
+                reading.stalls = Some(reading.stalls.unwrap_or(0).saturating_add(value));
+            }
+            _ => {}
+        }
+    }
+    (reading != Reading::default()).then_some(reading)
+}
+
+pub(super) struct Source {
+    file: KernelFile,
+    directions: [Arc<str>; 2],
+    now: Reading,
+    before: Reading,
+    before_at: Option<Mono>,
+    step: Step,
+}
+
+impl Source {
+    pub(super) fn new(paths: &Paths) -> Self {
+        Self {
+            file: KernelFile::new(paths.procfs.join("vmstat")),
+            directions: ["in", "out"].map(Arc::from),
+            now: Reading::default(),
+            before: Reading::default(),
+            before_at: None,
+            step: Step::between(None, Mono::default()),
+        }
+    }
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        let Some(reading) = self.file.read(&mut tick.buffer).map(parse) else {
+            self.before_at = None;
+            return false;
+        };
+        let Some(now) = reading else {
+            self.file.garbled("holds none of the counters that are looked for");
+            self.before_at = None;
+            return false;
+        };
+        self.before = std::mem::replace(&mut self.now, now);
+        self.step = Step::between(self.before_at.replace(tick.at), tick.at);
+        false
+    }
+
+    fn put(&self, sink: &mut Sink<'_>) {
+        sink.under(self.file.fault());
+        let (before, now, step) = (&self.before, &self.now, self.step);
+        let major = step.rate(before.major_faults, now.major_faults);
+        sink.put(&metric::MAJOR_FAULT_RATE, &[], major);
+        sink.put(&metric::STALL_RATE, &[], step.rate(before.stalls, now.stalls));
+        sink.put(&metric::SWAP_IN_RATE, &[], step.rate(before.swap_in, now.swap_in));
+        sink.put(&metric::SWAP_OUT_RATE, &[], step.rate(before.swap_out, now.swap_out));
+        sink.put(&metric::OOM_KILLS, &[], Slot::of(now.oom_kills));
+        sink.put(&metric::MAJOR_FAULTS, &[], Slot::of(now.major_faults));
+        sink.put(&metric::ALLOCATION_STALLS, &[], Slot::of(now.stalls));
+        let [inward, outward] = &self.directions;
+        sink.put(&metric::SWAP_PAGES, &[inward], Slot::of(now.swap_in));
+        sink.put(&metric::SWAP_PAGES, &[outward], Slot::of(now.swap_out));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{fixture, mangled};
+
+    #[test]
+    fn a_recorded_file_and_an_older_kernel() {
+        let reading = parse(&fixture("idle/proc/vmstat")).unwrap();
+        assert_eq!(
+            reading,
+            Reading {
+                major_faults: Some(2270),
+                swap_in: Some(11),
+                swap_out: Some(12),
+                stalls: Some(1 + 2 + 3 + 4 + 5),
+                oom_kills: Some(7),
+            }
+        );
+        // Linux 3.10: one counter of stalls, none of kills.
+        let older = parse(b"pgmajfault 5\nallocstall 3\n").unwrap();
+        assert_eq!((older.stalls, older.oom_kills), (Some(3), None));
+    }
+
+    #[test]
+    fn what_is_no_vmstat() {
+        for text in ["", "pgmajfault 5", "pgmajfault x\n", "pgmajfault\n", "\0\0\0\n"] {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+        mangled("vmstat", &fixture("idle/proc/vmstat"), |text| drop(parse(text)));
+    }
+}
