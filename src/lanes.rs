@@ -233,11 +233,13 @@ impl<J> Lane<J> {
     }
 }
 
+/// Work that a cell does again and again: handing it over allocates nothing.
+pub type Rounds = Arc<dyn Fn() + Send + Sync>;
+
 /// Work for a cell.
 enum Work {
     Once(Box<dyn FnOnce() + Send>),
-    /// The same work again and again: handing it over allocates nothing.
-    Again(Arc<dyn Fn() + Send + Sync>),
+    Again(Rounds),
 }
 
 /// Detached threads for what may hang for ever. Cheap to clone; all clones share the limit.
@@ -313,7 +315,7 @@ impl Cells {
         &self,
         resource: &Arc<str>,
         deadline: Duration,
-        work: &Arc<dyn Fn() + Send + Sync>,
+        work: &Rounds,
     ) -> Result<bool, Fault> {
         match self.hand_over(resource, deadline, Work::Again(Arc::clone(work))) {
             Ok(()) => Ok(true),

@@ -115,7 +115,7 @@ fn cells_are_bounded_and_a_panic_stays_in_its_cell() {
     let cells = Cells::new();
     let (release, released) = channel::<()>();
     let released = Arc::new(Mutex::new(released));
-    let hang: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+    let hang: Rounds = Arc::new(move || {
         let _ = locked(&released).recv();
     });
     for index in 0..CELLS_LIMIT {
@@ -139,8 +139,7 @@ fn repeated_work_reuses_its_thread() {
     let cells = Cells::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&seen);
-    let work: Arc<dyn Fn() + Send + Sync> =
-        Arc::new(move || locked(&kept).push(std::thread::current().id()));
+    let work: Rounds = Arc::new(move || locked(&kept).push(std::thread::current().id()));
     let resource: Arc<str> = Arc::from("statfs");
     for round in 1..=20 {
         assert_eq!(cells.post(&resource, SOON, &work), Ok(true));

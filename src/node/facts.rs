@@ -34,7 +34,8 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     let stat = proc("stat");
     let cpus = stat.map(|text| {
         let core = |line: &&str| {
-            line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_digit(10)))
+            line.strip_prefix("cpu")
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         };
         text.lines().filter(core).count()
     });

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
-use crate::lanes::Cells;
+use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
@@ -262,7 +262,7 @@ struct Filesystem {
     labels: [Arc<str>; 3],
     watch: Arc<Watch>,
     /// In a cell of its own: its resource and its work.
-    alone: Option<(Arc<str>, Arc<dyn Fn() + Send + Sync>)>,
+    alone: Option<(Arc<str>, Rounds)>,
     since: Mono,
     was_writable: bool,
     /// Some filesystems have no size or no fixed number of inodes: nothing to judge.
@@ -339,7 +339,7 @@ fn refusal(path: &std::path::Path, errno: Errno) -> Fault {
 /// The local filesystems' cell.
 struct Local {
     resource: Arc<str>,
-    work: Arc<dyn Fn() + Send + Sync>,
+    work: Rounds,
     watches: Vec<Arc<Watch>>,
     /// The one being asked.
     current: Arc<AtomicUsize>,
@@ -532,7 +532,7 @@ impl Source {
     }
 }
 
-fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Arc<dyn Fn() + Send + Sync>) {
+fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Rounds) {
     let resource = Arc::from(format!("statvfs of {}", watch.path.display()));
     let (watch, ask) = (Arc::clone(watch), Arc::clone(ask));
     (resource, Arc::new(move || watch.look(&ask)))

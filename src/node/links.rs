@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
-use crate::lanes::Cells;
+use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
@@ -110,7 +110,7 @@ pub(super) struct Source {
     folder: PathBuf,
     cells: Cells,
     resource: Arc<str>,
-    work: Option<Arc<dyn Fn() + Send + Sync>>,
+    work: Option<Rounds>,
     asked: Option<Mono>,
     at: Mono,
     directions: [Arc<str>; 2],

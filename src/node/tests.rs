@@ -300,7 +300,8 @@ fn spoilt_files_cost_their_own_signals_only() {
         ("proc/net/dev", "node.link.drops", Some("eth0")),
         ("proc/1/mountinfo", "node.fs.readonly", Some("/")),
     ];
-    let spoil: [(&str, fn(&Copy, &str)); 5] = [
+    type Spoil = fn(&Copy, &str);
+    let spoil: [(&str, Spoil); 5] = [
         ("missing", |copy, file| copy.remove(file)),
         ("empty", |copy, file| copy.write(file, b"")),
         ("cut", |copy, file| {
