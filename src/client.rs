@@ -3,12 +3,18 @@
 
 use std::sync::{Arc, OnceLock};
 
+pub mod address;
 pub mod alertmanager;
 pub mod assertion;
+pub mod error_queue;
 pub mod http;
+pub mod icmp;
 pub mod inbox;
+pub mod local;
 pub mod promql;
 pub mod resolve;
+pub mod sized;
+pub mod tcp;
 pub mod tls;
 
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a

@@ -125,7 +125,11 @@ macro_rules! kinds {
 }
 
 kinds! {
+    icmp::Icmp,
+    path_mtu::PathMtu,
     tcp::Tcp,
 }
 
+pub mod icmp;
+pub mod path_mtu;
 pub mod tcp;

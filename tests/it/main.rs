@@ -11,4 +11,6 @@
 
 mod exposition;
 mod http;
+mod netns;
+mod network;
 mod peers;
