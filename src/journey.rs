@@ -10,6 +10,7 @@ pub mod reconcile;
 pub mod tally;
 mod template;
 mod token;
+pub mod walk;
 
 /// The stages, in their order.
 #[derive(

@@ -1,0 +1,322 @@
+//! From what was told to fates: one an event (or thing) and stage, none while it is under way.
+
+use super::super::reconcile::reordered;
+use super::super::tally::{LATENCIES_LIMIT, StageTally};
+use super::super::{Fate, Stage};
+use super::{Kept, Seen, StageState, Walk};
+
+type Fates = Vec<Option<Fate>>;
+
+impl Walk {
+    /// Stage by stage, because what is refused, dead-lettered or lost at one has that fate at
+    /// every later one. An event that was seen all the same, beyond a stage that did not show it,
+    /// keeps the carried fate by the contract's order of precedence.
+    pub(super) fn fates(&self) -> Vec<Fates> {
+        let mut all: Vec<Fates> = Vec::with_capacity(self.stages.len());
+        let mut carried: Fates = vec![None; self.receipts.len()];
+        for (at, state) in self.stages.iter().enumerate() {
+            if state.counts_things() {
+                let carried = self.carried_to_thing(&all, &carried);
+                all.push(
+                    (0..state.seen.len()).map(|unit| self.thing_fate(at, unit, carried)).collect(),
+                );
+                continue;
+            }
+            let reordered = self.reordered(state);
+            let fates: Fates = (0..self.receipts.len())
+                .map(|unit| {
+                    let own = self.event_fate(at, unit, reordered.binary_search(&unit).is_ok());
+                    worse(own, carried.get(unit).copied().flatten())
+                })
+                .collect();
+            for (carried, fate) in carried.iter_mut().zip(&fates) {
+                *carried = fate.filter(|fate| fate.carries_on());
+            }
+            all.push(fates);
+        }
+        self.resolve_unknown(&mut all);
+        all
+    }
+
+    /// A send without an answer is unknown at the stages that receipts tell of, once no stage that
+    /// somebody looks at can still show it.
+    fn resolve_unknown(&self, all: &mut [Fates]) {
+        for (unit, receipt) in self.receipts.iter().enumerate() {
+            if *receipt != Some(Kept::Unknown) || self.was_seen(unit) {
+                continue;
+            }
+            let open = self.stages.iter().zip(all.iter()).any(|(state, fates)| {
+                state.spec.has_confirmer
+                    && !state.counts_things()
+                    && fates.get(unit).is_some_and(Option::is_none)
+            });
+            if open {
+                continue;
+            }
+            for (state, fates) in self.stages.iter().zip(all.iter_mut()) {
+                if !state.spec.has_confirmer
+                    && !state.counts_things()
+                    && let Some(fate) = fates.get_mut(unit)
+                {
+                    *fate = Some(Fate::Unknown);
+                }
+            }
+        }
+    }
+
+    fn event_fate(&self, at: usize, unit: usize, reordered: bool) -> Option<Fate> {
+        let state = self.stages.get(at)?;
+        let receipt = self.receipts.get(unit).copied().flatten();
+        let seen = state.seen.get(unit).copied().flatten();
+        let told = match receipt {
+            Some(Kept::NotSent) => Some(Fate::Refused),
+            Some(Kept::Refused) if state.spec.stage == Stage::Sent => Some(Fate::Ok),
+            Some(Kept::Refused) => Some(Fate::Refused),
+            Some(Kept::Fault) if seen.is_none() => Some(Fate::Inconclusive),
+            _ => None,
+        };
+        if told.is_some() {
+            return worse(told, seen.and_then(|seen| seen.flaw));
+        }
+        if !state.spec.has_confirmer {
+            return self.receipt_fate(state, unit, receipt);
+        }
+        match seen {
+            Some(seen) => Some(self.seen_fate(state, seen, self.intended(unit), reordered)),
+            None => self.unseen_fate(at, unit, receipt),
+        }
+    }
+
+    /// At a stage that nobody looks at.
+    fn receipt_fate(&self, state: &StageState, unit: usize, receipt: Option<Kept>) -> Option<Fate> {
+        let timely = |at: i64| {
+            let took = at.saturating_sub(self.intended(unit));
+            Some(if took > super::nanos(state.spec.within) { Fate::Late } else { Fate::Ok })
+        };
+        match (receipt?, state.spec.stage) {
+            (Kept::Sent(at), Stage::Sent) | (Kept::Accepted(at), Stage::Accepted) => timely(at),
+            // When it was handed over is not known, only when that was acknowledged.
+            (Kept::Accepted(_), Stage::Sent) => Some(Fate::Ok),
+            // It was seen further on, so it was sent and taken.
+            (Kept::Unknown, _) if self.was_seen(unit) => Some(Fate::Ok),
+            (Kept::Unknown, _) => None,
+            // The way in never answers, and nobody looks: a plan that declares this can't learn it.
+            _ => Some(Fate::Inconclusive),
+        }
+    }
+
+    fn seen_fate(&self, state: &StageState, seen: Seen, intended: i64, reordered: bool) -> Fate {
+        let late = seen.at.saturating_sub(intended) > super::nanos(state.spec.within);
+        match seen.flaw {
+            Some(flaw) => flaw,
+            None if late || seen.again => Fate::Late,
+            None if reordered => Fate::Reordered,
+            None => Fate::Ok,
+        }
+    }
+
+    fn unseen_fate(&self, at: usize, unit: usize, receipt: Option<Kept>) -> Option<Fate> {
+        receipt?;
+        let closed = self.closed(at, self.intended(unit))?;
+        Some(match closed {
+            _ if !self.certainly_sent(unit) => Fate::Unknown,
+            Closed::Complete => Fate::Lost,
+            Closed::Blind => Fate::Inconclusive,
+        })
+    }
+
+    /// The fate that all things have because no event came so far: what all of the stage before
+    /// have carried on, the first by precedence. Some(None) where nothing was ever sent.
+    fn carried_to_thing(&self, before: &[Fates], carried: &Fates) -> Option<Fate> {
+        if let Some(things) = self
+            .stages
+            .iter()
+            .zip(before)
+            .rfind(|(state, _)| state.counts_things())
+            .map(|(_, fates)| fates)
+        {
+            return all_carried(things).or_else(|| self.events_to_thing(carried));
+        }
+        self.events_to_thing(carried)
+    }
+
+    fn events_to_thing(&self, carried: &Fates) -> Option<Fate> {
+        // An event that was never sent, by our own fault, is none that could bring about a thing.
+        let gone = |unit: usize| {
+            self.receipts.get(unit).copied().flatten() == Some(Kept::Fault) && !self.was_seen(unit)
+        };
+        let could: Vec<usize> = (0..carried.len()).filter(|unit| !gone(*unit)).collect();
+        if could.is_empty() {
+            return (!carried.is_empty()).then_some(Fate::Inconclusive);
+        }
+        let fates = could.iter().map(|unit| carried.get(*unit).copied().flatten());
+        fates.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
+    fn thing_fate(&self, at: usize, unit: usize, carried: Option<Fate>) -> Option<Fate> {
+        let state = self.stages.get(at)?;
+        let own = match state.seen.get(unit).copied().flatten() {
+            Some(seen) => Some(self.seen_fate(state, seen, 0, false)),
+            None => match self.closed(at, 0) {
+                None => None,
+                Some(_) if state.wrong.is_some() => Some(Fate::Misparsed),
+                Some(closed) => Some(match closed {
+                    _ if !(0..self.receipts.len()).any(|unit| self.certainly_sent(unit)) => {
+                        Fate::Unknown
+                    }
+                    Closed::Complete => Fate::Lost,
+                    Closed::Blind => Fate::Inconclusive,
+                }),
+            },
+        };
+        worse(own, carried)
+    }
+
+    /// Handed over for certain, by its receipt or because it was seen.
+    pub(super) fn certainly_sent(&self, unit: usize) -> bool {
+        let receipt = self.receipts.get(unit).copied().flatten();
+        matches!(receipt, Some(Kept::Sent(_) | Kept::Accepted(_)))
+            || (receipt != Some(Kept::NotSent) && self.was_seen(unit))
+    }
+
+    fn was_seen(&self, unit: usize) -> bool {
+        let events = self.stages.iter().filter(|state| !state.counts_things());
+        events.into_iter().any(|state| state.seen.get(unit).is_some_and(Option::is_some))
+    }
+
+    /// Whether what was intended then and is not seen here is given up, and on what evidence.
+    fn closed(&self, at: usize, intended: i64) -> Option<Closed> {
+        let state = self.stages.get(at)?;
+        let deadline = intended.saturating_add(state.give_up());
+        if state.complete >= deadline {
+            return Some(Closed::Complete);
+        }
+        // A round that slept through its deadline (a suspended machine) is still looked at once.
+        let blind = !state.spec.has_confirmer || state.looked >= deadline;
+        let over = self.now >= deadline.saturating_add(state.grace());
+        (blind && over).then_some(Closed::Blind)
+    }
+
+    /// Whether this event, or a thing of this stage, is counted as not there.
+    pub(super) fn given_up(&self, at: usize, unit: usize) -> bool {
+        let things = self.stages.get(at).is_some_and(StageState::counts_things);
+        self.closed(at, if things { 0 } else { self.intended(unit) }).is_some()
+    }
+
+    /// The first instant after `after` at which an event is given up here.
+    pub(super) fn next_deadline(&self, at: usize, after: i64) -> Option<i64> {
+        let state = self.stages.get(at)?;
+        let units = if state.counts_things() { 1 } else { self.receipts.len() };
+        let deadline = |unit| self.intended(unit).saturating_add(state.give_up());
+        (0..units).map(deadline).find(|deadline| *deadline > after)
+    }
+
+    /// Whether a stage needs no further look: all is decided, and a look after the last arrival
+    /// had the chance to see further copies.
+    pub(super) fn settled(&self, at: usize, fates: &Fates) -> bool {
+        let Some(state) = self.stages.get(at) else { return true };
+        if fates.iter().any(Option::is_none) {
+            return false;
+        }
+        let last = state.seen.iter().flatten().map(|seen| seen.at).max();
+        let Some(last) = last.filter(|_| state.spec.has_confirmer) else { return true };
+        let over = self.last_intended().saturating_add(state.give_up());
+        self.now >= over || state.complete >= last
+    }
+
+    /// Units whose first copies were reordered, ascending.
+    fn reordered(&self, state: &StageState) -> Vec<usize> {
+        let copies = state.seen.iter().enumerate().filter_map(|(unit, seen)| {
+            let (scope, position) = seen.as_ref()?.order?;
+            Some((scope, position, unit as u64))
+        });
+        let mut units: Vec<usize> =
+            reordered(copies).into_iter().filter_map(|unit| usize::try_from(unit).ok()).collect();
+        units.sort_unstable();
+        units
+    }
+
+    pub(super) fn count_stage(&self, state: &StageState, fates: &Fates) -> StageTally {
+        let mut tally = StageTally::new(state.spec.stage);
+        tally.duplicate = state.duplicate;
+        let mut missing = Vec::new();
+        let mut late = 0_u64;
+        for (unit, fate) in fates.iter().enumerate() {
+            let Some(fate) = *fate else { continue };
+            tally.decide(fate);
+            match fate {
+                Fate::Lost => missing.push(self.seq(unit)),
+                Fate::Late => late = late.saturating_add(1),
+                _ => {}
+            }
+            let things = state.counts_things();
+            let intended = if things { 0 } else { self.intended(unit) };
+            let receipt = if things { None } else { self.receipts.get(unit).copied().flatten() };
+            let arrived = match (state.seen.get(unit).copied().flatten(), receipt) {
+                (Some(seen), _) => {
+                    tally.resurrected = tally.resurrected.saturating_add(u64::from(seen.again));
+                    Some(seen.at)
+                }
+                (None, Some(Kept::Sent(at))) if state.spec.stage == Stage::Sent => Some(at),
+                (None, Some(Kept::Accepted(at))) if state.spec.stage == Stage::Accepted => Some(at),
+                _ => None,
+            };
+            if let Some(arrived) = arrived.filter(|_| tally.latencies.len() < LATENCIES_LIMIT) {
+                tally.latencies.push(arrived.saturating_sub(intended).max(0) as f64 / 1e9);
+            }
+        }
+        tally.reason = reason(state, &tally, &missing, late);
+        tally
+    }
+}
+
+/// Why the first that is not ok is not.
+fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) -> Option<String> {
+    if tally.count(Fate::Ok) == tally.expected {
+        return None;
+    }
+    let wrong = state.wrong.as_ref().filter(|_| tally.count(Fate::Misparsed) > 0);
+    if let Some(text) = state.reason.clone().or_else(|| wrong.map(|(_, text)| text.clone())) {
+        return Some(text);
+    }
+    let (lost, of) = (missing.len(), tally.expected);
+    if lost > 0 {
+        let give_up = state.spec.give_up.max(state.spec.within);
+        if state.counts_things() {
+            return Some(format!("{lost} of {of} did not arrive within {give_up:?}"));
+        }
+        let first: Vec<String> = missing.iter().take(10).map(u64::to_string).collect();
+        let more = if lost > first.len() { ", …" } else { "" };
+        let first = first.join(", ");
+        return Some(format!("{lost} of {of} not here within {give_up:?}: sequence {first}{more}"));
+    }
+    if late > 0 {
+        return Some(format!("{late} of {of} came after {:?}", state.spec.within));
+    }
+    let blind = tally.count(Fate::Inconclusive) + tally.count(Fate::Unknown) > 0;
+    state.blind.clone().filter(|_| blind)
+}
+
+/// On what evidence something is counted as not there.
+#[derive(Clone, Copy)]
+enum Closed {
+    /// A look that began after it was due saw everything, and not this.
+    Complete,
+    /// No look could tell.
+    Blind,
+}
+
+/// The first by precedence of an own fate and one that is carried on. What is carried is decided,
+/// whatever may still be seen.
+fn worse(own: Option<Fate>, carried: Option<Fate>) -> Option<Fate> {
+    match (own, carried) {
+        (Some(own), Some(carried)) => Some(own.min(carried)),
+        (own, carried) => own.or(carried),
+    }
+}
+
+fn all_carried(fates: &Fates) -> Option<Fate> {
+    let fates: Option<Vec<Fate>> =
+        fates.iter().map(|fate| fate.filter(|fate| fate.carries_on())).collect();
+    fates?.into_iter().min()
+}
