@@ -47,7 +47,7 @@ pub enum Format {
 
 /// The events of a journey's round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct EventSpec {
     /// How many events a round has.
     pub count: u64,

@@ -10,7 +10,7 @@ use super::{Arrival, Event, Fate};
 
 /// What a stage promises to show of every event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Expectation {
     /// Dotted field path and the value it must have: `exists` for any value, `sent` for the value
     /// of the event's own field of that name.

@@ -397,7 +397,11 @@ impl Walk {
             return vec![Step::Done];
         }
         let mut steps = Vec::new();
-        let mut wake = self.last_end();
+        // What is due already and still under way is awaited, not slept for.
+        let mut wake = match self.last_end() {
+            end if end > self.now => end,
+            _ => self.now.saturating_add(nanos(LOOK_LIMIT)),
+        };
         let due: Vec<u64> = (self.issued..self.receipts.len())
             .take_while(|unit| self.intended(*unit) <= self.now)
             .map(|unit| self.seq(unit))

@@ -13,4 +13,5 @@ mod exposition;
 mod http;
 mod netns;
 mod network;
+mod journey_cases;
 mod peers;

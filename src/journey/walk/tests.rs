@@ -1,1 +1,299 @@
+use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::journey::event::{EventSpec, Events, Format, run_from};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
+use crate::time::Wall;
+
+const GIVE_UP: i64 = 30;
+
+fn spec(stage: Stage) -> StageSpec {
+    StageSpec {
+        stage,
+        within: Duration::from_secs(10),
+        give_up: Duration::from_secs(30),
+        poll: Duration::from_secs(5),
+        expect: Expectation::default(),
+        exactly: 1,
+        has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
+    }
+}
+
+fn walk(stages: &[Stage], count: u64) -> Walk {
+    Walk::new(WalkSpec {
+        stages: stages.iter().map(|stage| spec(*stage)).collect(),
+        first_seq: 0,
+        count,
+        began: Mono(0),
+        pace: Duration::ZERO,
+    })
+}
+
+fn event(seq: u64) -> Event {
+    let events = Events::new(&EventSpec::default(), Format::Json).expect("a right spec");
+    events.render(&run_from([1; 8]), "s", seq, Wall(0))
+}
+
+fn copy(seq: u64, name: u64, seen: i64) -> Arrival {
+    Arrival {
+        seq: Some(seq),
+        copy: name.to_string(),
+        seen: Mono::from_secs(seen),
+        order: None,
+        text: None,
+        fields: None,
+        dead_letter: false,
+        wrong: None,
+    }
+}
+
+#[test]
+fn sends_come_first_then_looks_as_often_as_the_poll_says() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 2);
+    let steps = walk.next(Mono(0));
+    assert_eq!(steps.first(), Some(&Step::Send { seqs: vec![0, 1] }));
+    assert!(!steps.contains(&Step::Look(Stage::Stored)), "nothing is there to be seen yet");
+    for seq in [0, 1] {
+        walk.receipt(seq, Receipt::Sent { at: Mono::from_secs(1) });
+    }
+    let now = Mono::from_secs(1);
+    assert_eq!(walk.next(now).first(), Some(&Step::Look(Stage::Stored)));
+    assert!(matches!(walk.next(now).first(), Some(Step::Wait(_))), "one look at a time");
+    let nothing = || Look { arrivals: Vec::new(), horizon: Horizon::Complete };
+    walk.look(Stage::Stored, nothing(), now, event);
+    assert_eq!(walk.next(now), [Step::Wait(Mono::from_secs(6))]);
+    // The last look does not wait for its turn: it begins when the events are given up.
+    walk.look(Stage::Stored, nothing(), Mono::from_secs(27), event);
+    assert_eq!(walk.next(Mono::from_secs(28)), [Step::Wait(Mono::from_secs(GIVE_UP))]);
+    assert_eq!(walk.next(Mono::from_secs(30)).first(), Some(&Step::Look(Stage::Stored)));
+    walk.look(Stage::Stored, nothing(), Mono::from_secs(30), event);
+    assert_eq!(walk.next(Mono::from_secs(31)), [Step::Done]);
+    assert_eq!(walk.tally().stage(Stage::Stored).map(|t| t.count(Fate::Lost)), Some(2));
+    assert_eq!(walk.under_way(), 0);
+}
+
+#[test]
+fn a_round_ends_even_if_nobody_answers() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored, Stage::Alerted], 3);
+    let mut now = Mono(0);
+    let mut steps = 0;
+    while walk.next(now) != [Step::Done] {
+        let Some(Step::Wait(until)) = walk.next(now).last().cloned() else {
+            panic!("neither waits nor is done")
+        };
+        assert!(until > now);
+        now = until;
+        steps += 1;
+        assert!(steps < 100, "never ends");
+    }
+    let tally = walk.tally();
+    assert_eq!(tally.stage(Stage::Stored).map(|t| t.count(Fate::Unknown)), Some(3));
+    assert_eq!(tally.first_failing_stage(), None);
+}
+
+#[test]
+fn a_reboot_moves_the_round_with_its_clock() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 1);
+    walk.next(Mono(0));
+    walk.receipt(0, Receipt::Sent { at: Mono::from_secs(1) });
+    walk.rebase(Mono::from_secs(-100));
+    walk.look(
+        Stage::Stored,
+        Look { arrivals: vec![copy(0, 0, -95)], horizon: Horizon::Complete },
+        Mono::from_secs(-95),
+        event,
+    );
+    let tally = walk.tally();
+    assert_eq!(tally.stage(Stage::Sent).map(|t| t.latencies.clone()), Some(vec![1.0]));
+    assert_eq!(tally.stage(Stage::Stored).map(|t| t.latencies.clone()), Some(vec![5.0]));
+}
+
+#[test]
+fn copies_without_end_do_not_fill_the_memory() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 1);
+    walk.next(Mono(0));
+    walk.receipt(0, Receipt::Sent { at: Mono(0) });
+    let arrivals = (0..200_000).map(|name| copy(0, name, 1)).collect();
+    let began = Mono::from_secs(1);
+    walk.look(Stage::Stored, Look { arrivals, horizon: Horizon::Complete }, began, event);
+    let tally = walk.tally();
+    assert_eq!(tally.stage(Stage::Stored).map(|t| t.duplicate), Some(COPIES_LIMIT as u64));
+}
+
+/// What a way in answered, and what a platform then did with one event at one stage.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Sent,
+    NotSent,
+    Unknown,
+    Fault,
+}
+
+/// One look: when, how far it saw, and how it shuffles what it shows.
+#[derive(Clone, Debug)]
+struct Glance {
+    at: i64,
+    sees_all: bool,
+    rotate: usize,
+}
+
+#[derive(Clone, Debug)]
+struct World {
+    ways: Vec<Way>,
+    /// For each of two stages and each event: when its copies appear there.
+    copies: Vec<Vec<Vec<i64>>>,
+    glances: Vec<Glance>,
+}
+
+fn world() -> impl Strategy<Value = World> {
+    (1_usize..12).prop_flat_map(|count| {
+        let way = prop_oneof![
+            6 => Just(Way::Sent),
+            1 => Just(Way::NotSent),
+            2 => Just(Way::Unknown),
+            1 => Just(Way::Fault),
+        ];
+        let copies = prop::collection::vec(1_i64..45, 0..3);
+        let glance = (1_i64..60, any::<bool>(), 0_usize..7)
+            .prop_map(|(at, sees_all, rotate)| Glance { at, sees_all, rotate });
+        (
+            prop::collection::vec(way, count),
+            prop::collection::vec(prop::collection::vec(copies, count), 2),
+            prop::collection::vec(glance, 0..12),
+        )
+            .prop_map(|(ways, copies, mut glances)| {
+                glances.sort_by_key(|glance| glance.at);
+                World { ways, copies, glances }
+            })
+    })
+}
+
+const STAGES: [Stage; 3] = [Stage::Sent, Stage::Parsed, Stage::Stored];
+
+/// Plays a world; `reversed` shows each look's arrivals in another order.
+fn play(world: &World, reversed: bool) -> Walk {
+    let mut walk = walk(&STAGES, world.ways.len() as u64);
+    walk.next(Mono(0));
+    let reason = Reason::new(ReasonCode::Timeout, "no");
+    for (seq, way) in world.ways.iter().enumerate() {
+        let receipt = match way {
+            Way::Sent => Receipt::Sent { at: Mono(0) },
+            Way::NotSent => Receipt::NotSent(reason.clone()),
+            Way::Unknown => Receipt::Unknown(reason.clone()),
+            Way::Fault => Receipt::Fault(Fault::new(FaultCode::Exhausted, "no")),
+        };
+        walk.receipt(seq as u64, receipt);
+    }
+    for (stage, copies) in STAGES[1..].iter().zip(&world.copies) {
+        for glance in &world.glances {
+            let mut arrivals = Vec::new();
+            for (seq, appears) in copies.iter().enumerate() {
+                // A blind look may show anything of what is there, here every second event.
+                let hidden = !glance.sees_all && seq % 2 == 0;
+                let not_there = matches!(world.ways[seq], Way::NotSent | Way::Fault);
+                for (n, at) in appears.iter().enumerate() {
+                    if *at <= glance.at && !hidden && !not_there {
+                        arrivals.push(copy(seq as u64, (seq * 10 + n) as u64, glance.at));
+                    }
+                }
+            }
+            if !arrivals.is_empty() {
+                let middle = glance.rotate % arrivals.len();
+                arrivals.rotate_left(middle);
+            }
+            if reversed {
+                arrivals.reverse();
+            }
+            let fault = Fault::new(FaultCode::Blind, "half");
+            let horizon = if glance.sees_all { Horizon::Complete } else { Horizon::Partial(fault) };
+            walk.look(*stage, Look { arrivals, horizon }, Mono::from_secs(glance.at), event);
+        }
+    }
+    walk.tick(Mono::from_secs(1_000));
+    walk
+}
+
+/// The same, said as plainly as can be: event by event, without any state.
+fn reference(world: &World) -> BTreeMap<Stage, BTreeMap<Fate, u64>> {
+    let mut counts: BTreeMap<Stage, BTreeMap<Fate, u64>> = BTreeMap::new();
+    let shown = |stage: usize, seq: usize| -> Option<i64> {
+        let seen = world.glances.iter().filter(|g| g.sees_all || seq % 2 == 1).map(|g| g.at);
+        let first = world.copies[stage][seq].iter().min()?;
+        seen.filter(|at| at >= first).min()
+    };
+    for (seq, way) in world.ways.iter().enumerate() {
+        let never = match way {
+            Way::NotSent => Some(Fate::Refused),
+            Way::Fault => Some(Fate::Inconclusive),
+            Way::Sent | Way::Unknown => None,
+        };
+        let seen_anywhere = (0..2).any(|stage| shown(stage, seq).is_some());
+        let sent = matches!(way, Way::Sent) || seen_anywhere;
+        let mut gone = false;
+        for (at, stage) in STAGES.iter().enumerate() {
+            let fate = if let Some(never) = never {
+                never
+            } else if at == 0 {
+                if sent { Fate::Ok } else { Fate::Unknown }
+            } else {
+                let complete = world.glances.iter().any(|g| g.sees_all && g.at >= GIVE_UP);
+                let own = match shown(at - 1, seq) {
+                    Some(at) if at > 10 => Fate::Late,
+                    Some(_) => Fate::Ok,
+                    None if !sent => Fate::Unknown,
+                    None if complete => Fate::Lost,
+                    None => Fate::Inconclusive,
+                };
+                if gone { Fate::Lost } else { own }
+            };
+            gone |= fate == Fate::Lost;
+            *counts.entry(*stage).or_default().entry(fate).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn random_worlds_count_as_the_reference_says() {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(1_024));
+    runner
+        .run(&world(), |world| {
+            let walk = play(&world, false);
+            let tally = walk.tally();
+            let expected = reference(&world);
+            let looked = world.glances.iter().any(|glance| glance.at >= GIVE_UP);
+            for stage in &tally.stages {
+                let sum: u64 = stage.fates.values().sum();
+                prop_assert_eq!(sum, stage.expected);
+                if looked {
+                    prop_assert_eq!(sum, world.ways.len() as u64, "every fate is decided");
+                    prop_assert_eq!(&stage.fates, &expected[&stage.stage], "{:?}", stage.stage);
+                }
+                let complete = world.glances.iter().any(|g| g.sees_all && g.at >= GIVE_UP);
+                prop_assert!(complete || stage.count(Fate::Lost) == 0, "lost without a look");
+            }
+            // No copy is counted twice, and none is forgotten.
+            for (at, stage) in STAGES[1..].iter().enumerate() {
+                let shown: BTreeSet<(usize, usize)> = (0..world.ways.len())
+                    .filter(|seq| matches!(world.ways[*seq], Way::Sent | Way::Unknown))
+                    .flat_map(|seq| (0..world.copies[at][seq].len()).map(move |n| (seq, n)))
+                    .filter(|(seq, n)| {
+                        let since = world.copies[at][*seq][*n];
+                        let sees = |g: &&Glance| g.sees_all || seq % 2 == 1;
+                        world.glances.iter().filter(sees).any(|g| g.at >= since)
+                    })
+                    .collect();
+                let events: BTreeSet<usize> = shown.iter().map(|(seq, _)| *seq).collect();
+                let duplicates = tally.stage(*stage).map(|tally| tally.duplicate);
+                prop_assert_eq!(duplicates, Some((shown.len() - events.len()) as u64));
+            }
+            prop_assert_eq!(&play(&world, true).tally(), &tally, "the order within a look");
+            let stored = serde_json::to_string(&walk).expect("a state");
+            prop_assert_eq!(serde_json::from_str::<Walk>(&stored).expect("a state"), walk);
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    eprintln!("property walk against reference: {} inputs", runner.config().cases);
+}
