@@ -11,7 +11,7 @@
 
 mod exposition;
 mod http;
+mod journey_cases;
 mod netns;
 mod network;
-mod journey_cases;
 mod peers;
