@@ -1,5 +1,5 @@
-//! The counts of rounds, per stage and fate, and what follows from them: percentiles and the
-//! first stage that fails.
+//! The counts of rounds, per stage and fate, and what follows from them: percentiles, the bound
+//! on the loss, the first stage that fails.
 
 use std::collections::BTreeMap;
 
@@ -151,11 +151,86 @@ impl StageTally {
             max: sorted.last().copied()?,
         })
     }
+
+    /// The share that may not arrive in truth, at 95 % confidence, given how many did not (lost,
+    /// refused or dead-lettered, as a gate on loss counts them); None before anything is known.
+    pub fn loss_upper_bound_95(&self) -> Option<f64> {
+        upper_bound_95(self.sum(Fate::carries_on), self.known())
+    }
+}
+
+/// The one-sided 95 % upper bound on a share of which `hits` of `n` were seen: 3/n where none was
+/// (the rule of three), else exact (Clopper and Pearson 1934), and Wilson's interval for so many
+/// hits that both agree to three digits.
+pub fn upper_bound_95(hits: u64, n: u64) -> Option<f64> {
+    /// The 95 % point of the normal distribution, one-sided.
+    const Z: f64 = 1.644_853_626_951;
+    /// Beyond this many hits the exact sum costs more than it tells.
+    const EXACT_HITS: u64 = 1_000;
+    if n == 0 {
+        return None;
+    }
+    if hits == 0 {
+        return Some((3.0 / n as f64).min(1.0));
+    }
+    if hits >= n {
+        return Some(1.0);
+    }
+    if hits > EXACT_HITS {
+        let (n, share) = (n as f64, hits as f64 / n as f64);
+        let centre = share + Z * Z / (2.0 * n);
+        let spread = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        return Some(((centre + spread) / (1.0 + Z * Z / n)).min(1.0));
+    }
+    // The share at which so few hits would be seen in one of twenty tries only.
+    let (mut low, mut high) = (hits as f64 / n as f64, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if at_most(hits, n, middle) > 0.05 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(high)
+}
+
+/// The binomial probability of at most `hits` of `n`, each with chance `p`.
+fn at_most(hits: u64, n: u64, p: f64) -> f64 {
+    if p >= 1.0 {
+        return 0.0;
+    }
+    let odds = p.ln() - (-p).ln_1p();
+    let mut term = n as f64 * (-p).ln_1p();
+    let mut sum = term.exp();
+    for i in 0..hits {
+        term += ((n - i) as f64).ln() - ((i + 1) as f64).ln() + odds;
+        sum += term.exp();
+    }
+    sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bound_is_the_textbooks() {
+        assert_eq!(upper_bound_95(0, 0), None);
+        assert_eq!(upper_bound_95(0, 2), Some(1.0));
+        assert_eq!(upper_bound_95(0, 3_000), Some(0.001));
+        assert_eq!(upper_bound_95(5, 5), Some(1.0));
+        // Exact one-sided bounds: the 0.95 point of the beta distribution (hits + 1, n - hits).
+        for (hits, n, expected) in
+            [(1, 10, 0.394_163), (1, 100, 0.046_559), (5, 100, 0.102_253), (10, 1_000, 0.016_903)]
+        {
+            let bound = upper_bound_95(hits, n).expect("a bound");
+            assert!((bound - expected).abs() < 2e-6, "{hits} of {n}: {bound}");
+        }
+        let (exact, wilson) = (upper_bound_95(1_000, 100_000), upper_bound_95(1_001, 100_000));
+        let (exact, wilson) = (exact.expect("a bound"), wilson.expect("a bound"));
+        assert!((exact - wilson).abs() < 1e-4 && exact > 0.01, "{exact} {wilson}");
+    }
 
     #[test]
     fn rounds_add_up_and_the_first_failing_stage_is_named() {
