@@ -1,1 +1,194 @@
-//! (room)
+//! The HTTP server: metrics, the API, the page, the webhook receiver, health and reload.
+//!
+//! Knows nothing of how an answer comes about: it asks the [`Backend`]. Binding and serving are
+//! apart, so that an address is taken only after the plan is valid.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::Document;
+use crate::metrics::Format;
+use crate::render::page::History;
+
+mod connections;
+mod guard;
+mod negotiate;
+mod routes;
+pub mod web_config;
+
+pub use web_config::WebConfig;
+
+/// Where `run` and `demo` listen by default.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9765";
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 128;
+
+/// What the server serves. Every answer comes from a snapshot or a queue: nothing here waits for
+/// a probe.
+pub trait Backend: Send + Sync + 'static {
+    fn metrics(&self, format: Format) -> BoxFuture<'_, Vec<u8>>;
+    fn ledger(&self) -> Arc<Document>;
+    /// The compiled plan, secrets as references.
+    fn plan(&self) -> Arc<serde_json::Value>;
+    /// The recent values of each gate, for the page.
+    fn history(&self) -> Arc<History>;
+    /// What the page says above everything, of a platform that is not a real one.
+    fn banner(&self) -> Option<String>;
+    /// Why it is not ready yet, if it is not.
+    fn ready(&self) -> Result<(), String>;
+    fn healthy(&self) -> bool;
+    /// What came of it in words; an error keeps the old plan in force.
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
+    fn webhook<'a>(
+        &'a self,
+        kind: WebhookKind,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<(), WebhookError>>;
+    /// One answered request: a route of a closed set, and a status class (`2xx`).
+    fn count(&self, route: &'static str, class: &'static str);
+}
+
+/// Whose notification a webhook carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookKind {
+    Alertmanager,
+    Grafana,
+    Json,
+}
+
+impl WebhookKind {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Alertmanager => "alertmanager",
+            Self::Grafana => "grafana",
+            Self::Json => "json",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Alertmanager, Self::Grafana, Self::Json].into_iter().find(|k| k.word() == word)
+    }
+}
+
+/// Why a notification was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookError {
+    /// It is not what it should be: the sender need not try again.
+    Bad(String),
+    /// It could not be kept: the sender should try again.
+    Store(String),
+}
+
+/// A server that has its address and does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    web: Web,
+}
+
+/// What `--web.config.file` sets up; replaced on reload, for the connections made from then on.
+#[derive(Clone, Debug)]
+pub struct Web(Arc<Mutex<Arc<WebConfig>>>);
+
+impl Web {
+    pub fn set(&self, config: WebConfig) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub(crate) fn get(&self) -> Arc<WebConfig> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Server {
+    /// Takes the address: `HOST:PORT`, or `:PORT` for all addresses of this node, IPv6 included;
+    /// port 0 picks one.
+    pub fn bind(listen: &str, web: WebConfig) -> Result<Self, String> {
+        let listener = bind(listen)?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| format!("can't tell the address of {listen}: {error}"))?;
+        Ok(Self { listener, address, web: Web(Arc::new(Mutex::new(Arc::new(web)))) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://HOST:PORT`, as the lead prints it.
+    pub fn url(&self) -> String {
+        let scheme = if self.web.get().tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The handle by which a reload replaces certificates and users.
+    pub fn web(&self) -> Web {
+        self.web.clone()
+    }
+
+    /// Serves until `stop`, then lets the requests under way end for a grace period.
+    pub async fn serve(
+        self,
+        backend: Arc<dyn Backend>,
+        stop: CancellationToken,
+    ) -> Result<(), String> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)
+            .map_err(|error| format!("can't serve on {}: {error}", self.address))?;
+        connections::serve(listener, self.web, backend, stop).await;
+        Ok(())
+    }
+}
+
+fn bind(listen: &str) -> Result<TcpListener, String> {
+    let why = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "can't listen on {listen}: the address is in use; does another greenlight run? name another one with --web.listen-address"
+        ),
+        _ => format!("can't listen on {listen}: {error}"),
+    };
+    if let Some(port) = listen.strip_prefix(':') {
+        let port: u16 = port.parse().map_err(|_| {
+            format!("can't listen on {listen}: a port is a number from 0 to 65535")
+        })?;
+        return match socket(SocketAddr::from(([0_u16; 8], port))) {
+            Ok(listener) => Ok(listener),
+            // A kernel without IPv6: all addresses are those of IPv4.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {
+                socket(SocketAddr::from(([0_u8; 4], port))).map_err(why)
+            }
+            Err(error) => Err(why(error)),
+        };
+    }
+    let addresses: Vec<SocketAddr> = listen
+        .to_socket_addrs()
+        .map_err(|error| format!("can't listen on {listen}: {error}; write HOST:PORT or :PORT"))?
+        .collect();
+    let mut last = None;
+    for address in addresses {
+        match socket(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| format!("can't listen on {listen}: the name has no address"), why))
+}
+
+fn socket(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
