@@ -1,0 +1,222 @@
+//! What every form says: the sentence below the decision, gates by severity, what was measured.
+
+use super::quantity::{against, count, quantity};
+use super::text::{brief, clean, plural};
+use super::{SEVERITY, verdict};
+use crate::gate::{Level, Verdict, Why};
+use crate::journey::Fate;
+use crate::ledger::{CheckRow, Decision, Document, GateRow, StageRow, TargetRow};
+
+/// Whether a gate of this verdict counts for the decision: mandatory, or conditional and not
+/// excused.
+pub(super) fn counts(gate: &GateRow) -> bool {
+    gate.level != Level::Optional
+}
+
+/// Why the decision is what it is.
+pub(super) fn because(document: &Document) -> String {
+    let blocking = |verdict| document.gates.iter().filter(move |g| counts(g) && g.verdict == verdict);
+    let number = |verdict| blocking(verdict).count();
+    let (fail, error) = (number(Verdict::Fail), number(Verdict::Error));
+    let (open, waived) = (number(Verdict::Open), number(Verdict::Waived));
+    let gates = |n: usize, one: &str, many: &str| match n {
+        1 => format!("1 mandatory gate {one}"),
+        n => format!("{n} mandatory gates {many}"),
+    };
+    let mut parts = Vec::new();
+    if fail > 0 {
+        parts.push(gates(fail, "fails", "fail"));
+    }
+    if error > 0 {
+        parts.push(gates(error, "could not be measured", "could not be measured"));
+    }
+    if open > 0 {
+        parts.push(gates(open, "is still open", "are still open"));
+    }
+    match document.decision {
+        Decision::Go => String::from("every mandatory gate holds"),
+        Decision::GoWithWaivers => {
+            format!("every mandatory gate holds, {waived} of them by a waiver")
+        }
+        Decision::Incomplete if document.gates.is_empty() => {
+            String::from("the plan has no gate: nothing was decided")
+        }
+        _ => parts.join(", "),
+    }
+}
+
+/// The gates of each verdict that some gate has, what needs a person first; mandatory before
+/// optional, else in the plan's order.
+pub(super) fn groups(document: &Document) -> Vec<(Verdict, Vec<&GateRow>)> {
+    SEVERITY
+        .into_iter()
+        .map(|verdict| {
+            let mut gates: Vec<&GateRow> =
+                document.gates.iter().filter(|gate| gate.verdict == verdict).collect();
+            gates.sort_by_key(|gate| gate.level == Level::Optional);
+            (verdict, gates)
+        })
+        .filter(|(_, gates)| !gates.is_empty())
+        .collect()
+}
+
+/// `2 fail, 1 open, 12 pass`.
+pub(super) fn tally(document: &Document) -> String {
+    let parts: Vec<String> = groups(document)
+        .into_iter()
+        .map(|(of, gates)| format!("{} {}", gates.len(), verdict(of)))
+        .collect();
+    match parts.is_empty() {
+        true => String::from("no gates"),
+        false => format!("{}: {}", plural(document.gates.len(), "gate"), parts.join(", ")),
+    }
+}
+
+/// The value and the threshold, as far as there are any.
+pub(super) fn value_and_threshold(gate: &GateRow) -> (Option<String>, Option<String>) {
+    let unit = gate.unit.as_deref();
+    match (gate.value, gate.threshold) {
+        (Some(value), Some(threshold)) => {
+            let (value, threshold) = against(value, threshold, unit);
+            (Some(value), Some(threshold))
+        }
+        (value, threshold) => {
+            (value.map(|v| quantity(v, unit)), threshold.map(|v| quantity(v, unit)))
+        }
+    }
+}
+
+/// `12.3 ms against 5 ms, margin -7.3 ms, 118 samples, worst: core-latency on 10.0.0.7`; None
+/// where nothing was measured.
+pub(super) fn measured(gate: &GateRow) -> Option<String> {
+    let (value, threshold) = value_and_threshold(gate);
+    let mut parts = Vec::new();
+    match (value, threshold) {
+        (Some(value), Some(threshold)) => parts.push(format!("{value} against {threshold}")),
+        (Some(value), None) => parts.push(value),
+        (None, _) => {}
+    }
+    parts.extend(evidence(gate));
+    if let Some(worst) = worst(gate) {
+        parts.push(format!("worst: {worst}"));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// How much there was to judge from: samples, and the window where it is not covered.
+pub(super) fn evidence(gate: &GateRow) -> Vec<String> {
+    let mut parts = Vec::new();
+    if gate.samples > 0 {
+        let word = if gate.samples == 1 { "sample" } else { "samples" };
+        parts.push(format!("{} {word}", count(gate.samples)));
+    }
+    if let (Some(window), Some(covered)) = (gate.window_seconds, gate.covered_seconds)
+        && covered < window
+    {
+        let (window, covered) = (whole_seconds(window), whole_seconds(covered));
+        parts.push(format!("{covered} of {window} covered"));
+    }
+    parts
+}
+
+fn whole_seconds(seconds: f64) -> String {
+    quantity(seconds.round(), Some("seconds"))
+}
+
+/// `timeout: no answer within 2 s`.
+pub(super) fn why(why: &Why) -> String {
+    format!("{}: {}", clean(&why.code), brief(&why.text))
+}
+
+/// The check and target that decided.
+pub(super) fn worst(gate: &GateRow) -> Option<String> {
+    gate.worst.as_ref().map(|worst| format!("{} on {}", worst.check, worst.target))
+}
+
+/// Fates beside ok, late and lost: `3 reordered, 1 corrupted`.
+pub(super) fn other_fates(stage: &StageRow) -> Option<String> {
+    let parts: Vec<String> = Fate::ALL
+        .into_iter()
+        .filter(|fate| !matches!(fate, Fate::Ok | Fate::Late | Fate::Lost))
+        .filter_map(|fate| {
+            let n = fate_count(stage, fate);
+            (n > 0).then(|| format!("{} {}", count(n), fate.word().replace('_', "-")))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+pub(super) fn fate_count(stage: &StageRow, fate: Fate) -> u64 {
+    stage.fates.get(&fate).copied().unwrap_or(0)
+}
+
+/// Targets of all checks by what came of their last attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempts {
+    pub(super) success: usize,
+    pub(super) failure: usize,
+    pub(super) inconclusive: usize,
+    pub(super) none: usize,
+}
+
+impl Attempts {
+    pub(super) fn of<'a>(targets: impl IntoIterator<Item = &'a TargetRow>) -> Self {
+        let mut attempts = Self::default();
+        for target in targets {
+            match outcome(target) {
+                Some("success") => attempts.success += 1,
+                Some("failure") => attempts.failure += 1,
+                Some(_) => attempts.inconclusive += 1,
+                None => attempts.none += 1,
+            }
+        }
+        attempts
+    }
+
+    /// `35 succeeded, 1 failed`.
+    pub(super) fn sentence(self) -> String {
+        let parts: Vec<String> = [
+            (self.failure, "failed"),
+            (self.inconclusive, "inconclusive"),
+            (self.none, "not attempted yet"),
+            (self.success, "succeeded"),
+        ]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+        parts.join(", ")
+    }
+}
+
+/// The word of the last attempt's outcome.
+pub(super) fn outcome(target: &TargetRow) -> Option<&str> {
+    target.last.as_ref().map(|last| last.outcome.as_ref())
+}
+
+/// The targets of a check whose last attempt did not succeed.
+pub(super) fn troubled(check: &CheckRow) -> impl Iterator<Item = &TargetRow> {
+    check.targets.iter().filter(|target| outcome(target).is_some_and(|word| word != "success"))
+}
+
+/// `12 checks on 37 targets: 35 succeeded, 2 failed`.
+pub(super) fn checks_sentence(document: &Document) -> String {
+    let targets = document.checks.iter().flat_map(|check| &check.targets);
+    let number = targets.clone().count();
+    format!(
+        "{} on {}: {}",
+        plural(document.checks.len(), "check"),
+        plural(number, "target"),
+        Attempts::of(targets).sentence()
+    )
+}
+
+/// `ingest-1 (role=ingest, zone=a)`.
+pub(super) fn node(document: &Document) -> String {
+    let labels: Vec<String> =
+        document.node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    match labels.is_empty() {
+        true => document.node.name.to_string(),
+        false => format!("{} ({})", document.node.name, labels.join(", ")),
+    }
+}
