@@ -154,9 +154,9 @@ fn bind(listen: &str) -> Result<TcpListener, String> {
         _ => format!("can't listen on {listen}: {error}"),
     };
     if let Some(port) = listen.strip_prefix(':') {
-        let port: u16 = port.parse().map_err(|_| {
-            format!("can't listen on {listen}: a port is a number from 0 to 65535")
-        })?;
+        let port: u16 = port
+            .parse()
+            .map_err(|_| format!("can't listen on {listen}: a port is a number from 0 to 65535"))?;
         return match socket(SocketAddr::from(([0_u16; 8], port))) {
             Ok(listener) => Ok(listener),
             // A kernel without IPv6: all addresses are those of IPv4.

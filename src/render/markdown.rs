@@ -61,7 +61,8 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
                     line("|---|---|---|---|---|");
                 }
                 let why = last.reason.as_ref();
-                let why = why.map(|why| format!("`{}`: {}", code(&why.code), escape(&brief(&why.text))));
+                let why =
+                    why.map(|why| format!("`{}`: {}", code(&why.code), escape(&brief(&why.text))));
                 line(&format!(
                     "| {} | {} | {} | {} | {} |",
                     escape(&check.id),

@@ -28,9 +28,12 @@ pub struct Progress {
 /// Columns of the bar.
 const BAR: usize = 20;
 
+/// Nothing can be said in fewer columns.
+const COLUMNS_LEAST: usize = 40;
+
 /// Three lines of at most `columns`, or two where nothing was decided yet.
 pub fn lines(progress: &Progress, columns: usize, colour: bool) -> Vec<String> {
-    let columns = columns.max(20);
+    let columns = columns.max(COLUMNS_LEAST);
     let Progress { decided, gates, .. } = *progress;
     let filled = (decided * BAR).checked_div(gates).unwrap_or(0).min(BAR);
     let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
@@ -119,9 +122,9 @@ mod tests {
                 "decided  ✗ net.latency.core, ✓ node.cpu",
             ]
         );
-        for columns in [1, 20, 40, 80, 200] {
+        for columns in [1, 40, 80, 200] {
             for line in lines(&moment(), columns, false) {
-                assert!(width(&line) <= columns.max(20), "{columns}: {line}");
+                assert!(width(&line) <= columns.max(COLUMNS_LEAST), "{columns}: {line}");
             }
         }
     }

@@ -20,7 +20,11 @@ pub(super) fn against(value: f64, threshold: f64, unit: Option<&str>) -> (String
 
 fn with_digits(value: f64, unit: Option<&str>, digits: usize) -> String {
     if !value.is_finite() {
-        return String::from(if value.is_nan() { "not a number" } else { "beyond every threshold" });
+        return String::from(if value.is_nan() {
+            "not a number"
+        } else {
+            "beyond every threshold"
+        });
     }
     match unit {
         Some("seconds") => seconds(value, digits),

@@ -15,7 +15,8 @@ pub(super) fn counts(gate: &GateRow) -> bool {
 
 /// Why the decision is what it is.
 pub(super) fn because(document: &Document) -> String {
-    let blocking = |verdict| document.gates.iter().filter(move |g| counts(g) && g.verdict == verdict);
+    let blocking =
+        |verdict| document.gates.iter().filter(move |g| counts(g) && g.verdict == verdict);
     let number = |verdict| blocking(verdict).count();
     let (fail, error) = (number(Verdict::Fail), number(Verdict::Error));
     let (open, waived) = (number(Verdict::Open), number(Verdict::Waived));

@@ -221,24 +221,25 @@ mod tests {
         let there = Caller { local: false, signed_in: false, tls: false };
         let signed = Caller { local: false, signed_in: true, tls: true };
         let no_tls = Caller { local: false, signed_in: true, tls: false };
-        let host = ("host", "127.0.0.1:9765");
-        let table: [(Caller, &[(&'static str, &'static str)], bool); 16] = [
-            (here, &[host], true),
+        type Fields = &'static [(&'static str, &'static str)];
+        const HOST: (&str, &str) = ("host", "127.0.0.1:9765");
+        let table: [(Caller, Fields, bool); 16] = [
+            (here, &[HOST], true),
             (here, &[("host", "[::1]:9765")], true),
             (here, &[("host", "localhost:9765")], true),
             (here, &[("host", "evil.example:9765")], false),
             (here, &[], false),
             (here, &[("host", "not a host")], false),
-            (here, &[host, ("origin", "http://127.0.0.1:9765")], true),
-            (here, &[host, ("origin", "http://evil.example")], false),
-            (here, &[host, ("origin", "null")], false),
-            (here, &[host, ("sec-fetch-site", "cross-site")], false),
-            (here, &[host, ("sec-fetch-site", "same-origin")], true),
-            (there, &[host], false),
+            (here, &[HOST, ("origin", "http://127.0.0.1:9765")], true),
+            (here, &[HOST, ("origin", "http://evil.example")], false),
+            (here, &[HOST, ("origin", "null")], false),
+            (here, &[HOST, ("sec-fetch-site", "cross-site")], false),
+            (here, &[HOST, ("sec-fetch-site", "same-origin")], true),
+            (there, &[HOST], false),
             (signed, &[("host", "gl.example")], true),
             (signed, &[("host", "gl.example"), ("origin", "https://gl.example")], true),
             (signed, &[("host", "gl.example"), ("origin", "https://evil.example")], false),
-            (no_tls, &[host], false),
+            (no_tls, &[HOST], false),
         ];
         for (caller, fields, expected) in table {
             let got = caller.may_change(&headers(fields)).is_ok();

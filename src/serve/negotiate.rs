@@ -13,13 +13,14 @@ use crate::metrics::Format;
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let mut open_metrics = 0.0_f64;
     let mut text = 0.0_f64;
-    for (name, parameters, q) in entries(headers, &ACCEPT) {
-        let version = parameters.iter().find(|(key, _)| key == "version").map(|(_, v)| v.as_str());
-        match name.as_str() {
-            "application/openmetrics-text" if matches!(version, None | Some("1.0.0")) => {
-                open_metrics = open_metrics.max(q);
+    for entry in entries(headers, &ACCEPT) {
+        match entry.name.as_str() {
+            "application/openmetrics-text"
+                if matches!(entry.parameter("version"), None | Some("1.0.0")) =>
+            {
+                open_metrics = open_metrics.max(entry.weight());
             }
-            "text/plain" => text = text.max(q),
+            "text/plain" => text = text.max(entry.weight()),
             _ => {}
         }
     }
@@ -28,10 +29,10 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
 
 pub(super) fn gzip(headers: &HeaderMap) -> bool {
     let mut any = false;
-    for (name, _, q) in entries(headers, &ACCEPT_ENCODING) {
-        match name.as_str() {
-            "gzip" | "x-gzip" => return q > 0.0,
-            "*" => any = q > 0.0,
+    for entry in entries(headers, &ACCEPT_ENCODING) {
+        match entry.name.as_str() {
+            "gzip" | "x-gzip" => return entry.weight() > 0.0,
+            "*" => any = entry.weight() > 0.0,
             _ => {}
         }
     }
@@ -47,26 +48,39 @@ pub(super) fn compress(body: &[u8]) -> Option<Vec<u8>> {
     encoder.finish().ok()
 }
 
-/// The entries of a list header, lower case: name, parameters, weight (RFC 9110, 12.4.2 and
-/// 12.5). A weight that is no number is 0: not wanted.
-fn entries(headers: &HeaderMap, header: &HeaderName) -> Vec<(String, Vec<(String, String)>, f64)> {
-    let mut all = Vec::new();
-    for value in headers.get_all(header) {
-        for entry in value.to_str().unwrap_or_default().split(',') {
+/// One entry of a list header (RFC 9110, 12.4.2 and 12.5), lower case.
+struct Entry {
+    name: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Entry {
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// One that is no number is 0: not wanted.
+    fn weight(&self) -> f64 {
+        self.parameter("q").map_or(1.0, |q| q.parse().unwrap_or(0.0))
+    }
+}
+
+fn entries(headers: &HeaderMap, header: &HeaderName) -> Vec<Entry> {
+    let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(|entry| {
             let mut parts = entry.split(';').map(|part| part.trim().to_ascii_lowercase());
             let name = parts.next().unwrap_or_default();
-            let parameters: Vec<(String, String)> = parts
+            let parameters = parts
                 .filter_map(|part| {
                     let (key, value) = part.split_once('=')?;
                     Some((key.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
                 })
                 .collect();
-            let q = parameters.iter().find(|(key, _)| key == "q");
-            let q = q.map_or(1.0, |(_, q)| q.parse().unwrap_or(0.0));
-            all.push((name, parameters, q));
-        }
-    }
-    all
+            Entry { name, parameters }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -193,9 +193,7 @@ async fn reload(
     caller.may_change(&headers)?;
     match backend.reload().await {
         Ok(text) => Ok(json(&serde_json::json!({ "status": "reloaded", "text": text }))),
-        Err(text) => {
-            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "reload_failed", text))
-        }
+        Err(text) => Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "reload_failed", text)),
     }
 }
 

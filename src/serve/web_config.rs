@@ -150,7 +150,10 @@ impl WebConfig {
         for (name, value) in &file.http_server_config.headers {
             let span = fields.get(name).unwrap_or(fields).span;
             let known = HEADERS.into_iter().find(|known| known.eq_ignore_ascii_case(name));
-            match (known.and_then(|name| name.parse().ok()), HeaderValue::from_str(value)) {
+            match (
+                known.and_then(|name| name.parse::<HeaderName>().ok()),
+                HeaderValue::from_str(value),
+            ) {
                 (Some(name), Ok(value)) => headers.push((name, value)),
                 (Some(_), Err(_)) => {
                     diagnostics.error(span, "this can't be the value of a header field");
