@@ -1,0 +1,207 @@
+//! Reads what the process before left.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, params};
+use serde_json::Value;
+
+use super::{EndedRound, OpenRound, Recovered, StoredPoint};
+use crate::catalogue;
+use crate::series;
+use crate::time::{Mono, Now, Wall};
+
+/// The newest points that are read back. More would take longer than a start may, and no gate
+/// looks at more of one track.
+const POINTS: i64 = 400_000;
+/// The newest ended rounds that are read back, as many as a journey's record holds.
+const ENDED: i64 = 10_000;
+/// The newest notifications that are read back, as many as the inbox holds.
+const NOTIFICATIONS: i64 = 4_096;
+
+/// What identifies this boot; empty where the kernel does not say, which equals no boot.
+pub(super) fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Turns stored instants into today's.
+struct Clock {
+    now: Now,
+    boot: Option<i64>,
+}
+
+impl Clock {
+    /// Of this boot the monotonic instant holds; of an earlier one the wall clock is all there is.
+    fn at(&self, wall: i64, mono: i64, boot: i64) -> Now {
+        let wall = Wall(wall);
+        let mono = if Some(boot) == self.boot { Mono(mono) } else { self.now.mono_of(wall) };
+        Now { mono, wall }
+    }
+}
+
+pub(super) fn read(db: &Connection, age: Duration, now: Now) -> rusqlite::Result<Recovered> {
+    let name = boot();
+    let id = db
+        .query_row("SELECT id FROM boot WHERE name = ?1 AND name <> ''", [&name], |row| row.get(0))
+        .map(Some)
+        .or_else(none)?;
+    let clock = Clock { now, boot: id };
+    let since = now.wall.minus(age).0;
+    let rounds = open_rounds(db, &clock)?;
+    Ok(Recovered {
+        points: points(db, &clock, since)?,
+        standings: rows(db, "SELECT gate, json FROM standing", [], |row| {
+            let standing = serde_json::from_str(&row.get::<_, String>(1)?).ok();
+            Ok(standing.map(|standing| (row.get::<_, String>(0), standing)))
+        })?
+        .into_iter()
+        .flatten()
+        .filter_map(|(gate, standing)| Some((gate.ok()?, standing)))
+        .collect(),
+        ended: ended_rounds(db, &clock, since)?,
+        notifications: match rounds.iter().map(|round| round.began.wall.0).min() {
+            None => Vec::new(),
+            Some(oldest) => notifications(db, oldest)?,
+        },
+        report: db
+            .query_row("SELECT json FROM report ORDER BY id DESC LIMIT 1", [], |row| json(row, 0))
+            .or_else(none)?,
+        marks: rows(db, "SELECT key, value FROM mark", [], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .into_iter()
+            .collect(),
+        rounds,
+        aside: None,
+    })
+}
+
+fn none<T>(error: rusqlite::Error) -> rusqlite::Result<Option<T>> {
+    match error {
+        rusqlite::Error::QueryReturnedNoRows => Ok(None),
+        error => Err(error),
+    }
+}
+
+fn rows<T, P: rusqlite::Params>(
+    db: &Connection,
+    sql: &str,
+    params: P,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    db.prepare(sql)?.query_map(params, read)?.collect()
+}
+
+/// None where the text is no JSON: a value that another version wrote.
+fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Value>> {
+    Ok(serde_json::from_str(&row.get::<_, String>(column)?).ok())
+}
+
+fn points(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<Vec<StoredPoint>> {
+    struct Track {
+        series: &'static str,
+        check: Arc<str>,
+        target: Arc<str>,
+        labels: Vec<Arc<str>>,
+    }
+    let mut tracks: HashMap<i64, Track> = HashMap::new();
+    let sql = "SELECT id, series, chk, target, labels FROM track";
+    for (id, name, check, target, labels) in rows(db, sql, [], |row| {
+        let name: String = row.get(1)?;
+        let labels: String = row.get(4)?;
+        Ok((row.get(0)?, name, row.get::<_, String>(2)?, row.get::<_, String>(3)?, labels))
+    })? {
+        // What the catalogue no longer has, nobody can judge.
+        let known = |metric: &&catalogue::Metric| {
+            metric.series == Some(name.as_str()) || metric.name == name
+        };
+        let Some(metric) = catalogue::all().find(known) else { continue };
+        let Ok(labels) = serde_json::from_str::<Vec<String>>(&labels) else { continue };
+        let series = metric.series.unwrap_or(metric.name);
+        let labels = labels.into_iter().map(Arc::from).collect();
+        tracks.insert(id, Track { series, check: check.into(), target: target.into(), labels });
+    }
+    let sql = "SELECT track, wall, mono, boot, kind, value FROM point \
+               WHERE id > (SELECT coalesce(max(id), 0) - ?1 FROM point) AND wall >= ?2 \
+               ORDER BY id";
+    let mut points = Vec::new();
+    let mut statement = db.prepare(sql)?;
+    let mut found = statement.query(params![POINTS, since])?;
+    while let Some(row) = found.next()? {
+        let Some(track) = tracks.get(&row.get(0)?) else { continue };
+        let at = clock.at(row.get(1)?, row.get(2)?, row.get(3)?).mono;
+        // The clock stood wrong when it was written, or stands wrong now.
+        if at > clock.now.mono {
+            continue;
+        }
+        let value = match (row.get(4)?, row.get::<_, Option<f64>>(5)?) {
+            (0_i64, Some(number)) => series::Value::Number(number),
+            (1, _) => series::Value::Nothing,
+            (2, _) => series::Value::Failed,
+            (3, _) => series::Value::Inconclusive,
+            _ => continue,
+        };
+        points.push(StoredPoint {
+            series: track.series,
+            check: Arc::clone(&track.check),
+            target: Arc::clone(&track.target),
+            labels: track.labels.clone(),
+            at,
+            value,
+        });
+    }
+    points.sort_by_key(|point| point.at);
+    Ok(points)
+}
+
+/// How a value is written: its kind and its number.
+pub(super) fn coded(value: series::Value) -> (i64, Option<f64>) {
+    match value {
+        series::Value::Number(number) => (0, Some(number)),
+        series::Value::Nothing => (1, None),
+        series::Value::Failed => (2, None),
+        series::Value::Inconclusive => (3, None),
+    }
+}
+
+fn open_rounds(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<OpenRound>> {
+    let sql = "SELECT run, journey, wall, mono, boot, first_seq, count, progress FROM round \
+               WHERE ended_wall IS NULL ORDER BY wall";
+    rows(db, sql, [], |row| {
+        Ok(OpenRound {
+            run: row.get::<_, String>(0)?.into(),
+            journey: row.get::<_, String>(1)?.into(),
+            began: clock.at(row.get(2)?, row.get(3)?, row.get(4)?),
+            first_seq: unsigned(row.get(5)?),
+            count: unsigned(row.get(6)?),
+            progress: json(row, 7)?.unwrap_or(Value::Null),
+        })
+    })
+}
+
+fn ended_rounds(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<Vec<EndedRound>> {
+    let sql = "SELECT run, journey, ended_wall, ended_mono, ended_boot, tally FROM round \
+               WHERE ended_wall >= ?1 ORDER BY ended_wall DESC LIMIT ?2";
+    let mut ended = rows(db, sql, params![since, ENDED], |row| {
+        Ok(EndedRound {
+            run: row.get::<_, String>(0)?.into(),
+            journey: row.get::<_, String>(1)?.into(),
+            at: clock.at(row.get(2)?, row.get(3)?, row.get(4)?),
+            tally: json(row, 5)?.unwrap_or(Value::Null),
+        })
+    })?;
+    ended.reverse();
+    Ok(ended)
+}
+
+fn notifications(db: &Connection, since: i64) -> rusqlite::Result<Vec<Value>> {
+    let sql = "SELECT json FROM notification WHERE wall >= ?1 ORDER BY id DESC LIMIT ?2";
+    let found = rows(db, sql, params![since, NOTIFICATIONS], |row| json(row, 0))?;
+    Ok(found.into_iter().rev().flatten().collect())
+}
+
+/// SQLite's integers are signed; sequence numbers keep their bits.
+pub(super) fn unsigned(number: i64) -> u64 {
+    number.cast_unsigned()
+}

@@ -1,0 +1,700 @@
+//! The lane's side: owns the lock and the connection, writes, cleans up, and comes back after
+//! the disk did.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, params};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::lock::{self, Lock};
+use super::pending::Pending;
+use super::recover;
+use super::schema::{self, FILE};
+use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError, StoredPoint};
+use crate::outcome::{Fault, FaultCode};
+use crate::time::{Mono, Now, Wall};
+
+/// Points written in one transaction: a backlog is written in several, so that the log stays
+/// small.
+const POINTS_A_TRANSACTION: usize = 20_000;
+/// How often what is too old is looked for.
+const CLEANING: Duration = Duration::from_secs(60);
+/// How often tracks without points are looked for: it reads all points.
+const TRACK_CLEANING: Duration = Duration::from_secs(3600);
+/// Points deleted at once: a few milliseconds' work.
+const POINTS_A_DELETION: i64 = 20_000;
+/// Tracks whose ids are remembered.
+const TRACKS_LIMIT: usize = 20_000;
+/// Reports and verdict changes that are kept.
+const REPORTS_KEPT: i64 = 200;
+const CHANGES_KEPT: i64 = 20_000;
+/// Notifications are kept for this long where no round is open.
+const NOTIFICATIONS_AGE: Duration = Duration::from_secs(3600);
+/// Pages given back to the file system at once.
+const PAGES_A_VACUUM: u32 = 4_096;
+
+pub(super) type Answer = oneshot::Sender<Result<(), Fault>>;
+
+pub(super) enum Job {
+    /// Time to write what waits, or to try again.
+    Tick,
+    Flush(Answer),
+    Begin(Box<RoundRecord>, Answer),
+    Notify(Wall, Value, Answer),
+}
+
+/// Why something was not written.
+enum Failure {
+    /// May pass by itself.
+    Away(String),
+    /// Will not: what was to be written is dropped.
+    Broken(String),
+}
+
+impl Failure {
+    fn text(self) -> String {
+        match self {
+            Self::Away(text) | Self::Broken(text) => text,
+        }
+    }
+}
+
+type Track = (&'static str, Arc<str>, Arc<str>, Vec<Arc<str>>);
+
+pub(super) struct Writer {
+    dir: PathBuf,
+    limits: Limits,
+    shared: Arc<Shared>,
+    lock: Option<Lock>,
+    open: Option<Open>,
+    tried: Option<Mono>,
+    cleaned: Mono,
+    tracks_cleaned: Mono,
+}
+
+/// An open database, and what is known of it.
+struct Open {
+    db: Connection,
+    boot: i64,
+    tracks: HashMap<Track, i64>,
+}
+
+impl Writer {
+    pub(super) fn open(
+        dir: &Path,
+        limits: Limits,
+        now: Now,
+        shared: Arc<Shared>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        let mut writer = Self {
+            dir: dir.to_owned(),
+            limits,
+            shared,
+            lock: None,
+            open: None,
+            tried: None,
+            cleaned: Mono::now(),
+            tracks_cleaned: Mono::now(),
+        };
+        let mut aside = None;
+        if let Err(text) = writer.connect(&mut aside)? {
+            writer.down(text);
+            // Nothing can be written, but what is there may be readable.
+            let read = Reader::open(dir).ok();
+            let recovered =
+                read.and_then(|reader| recover::read(reader.connection(), limits.age, now).ok());
+            return Ok((writer, recovered.unwrap_or_default()));
+        }
+        let recovered = match writer.open.as_ref() {
+            Some(open) => recover::read(&open.db, limits.age, now),
+            None => Ok(Recovered::default()),
+        };
+        let recovered = match recovered {
+            Ok(recovered) => recovered,
+            Err(error) if schema::is_corrupt(&error) => {
+                aside = Some(writer.start_anew(&error.to_string())?);
+                if let Err(text) = writer.connect(&mut aside)? {
+                    writer.down(text);
+                    return Ok((writer, Recovered { aside, ..Recovered::default() }));
+                }
+                Recovered::default()
+            }
+            Err(error) => {
+                writer.down(plain(&error));
+                writer.open = None;
+                return Ok((writer, Recovered { aside, ..Recovered::default() }));
+            }
+        };
+        let text = aside.as_deref().map(moved).unwrap_or_default();
+        writer.up(text);
+        Ok((writer, Recovered { aside, ..recovered }))
+    }
+
+    /// Makes the directory, takes the lock, opens the database. The inner error may pass.
+    fn connect(&mut self, aside: &mut Option<PathBuf>) -> Result<Result<(), String>, StoreError> {
+        let unusable = |text: String| StoreError::Unusable { path: self.dir.clone(), text };
+        if let Err(error) = make(&self.dir) {
+            return if self.dir.exists() || !passes(&error) {
+                Err(unusable(error.to_string()))
+            } else {
+                Ok(Err(format!("{} can't be made: {error}", self.dir.display())))
+            };
+        }
+        if self.lock.is_none() {
+            match Lock::take(&self.dir, self.shared.wall()) {
+                Ok(lock) => self.lock = Some(lock),
+                Err(lock::Refusal::Held(holder)) => {
+                    return Err(StoreError::Locked { dir: self.dir.clone(), holder });
+                }
+                Err(lock::Refusal::Io(error)) if passes(&error) => {
+                    return Ok(Err(format!("{} can't be written: {error}", self.dir.display())));
+                }
+                Err(lock::Refusal::Io(error)) => return Err(unusable(error.to_string())),
+            }
+        }
+        let path = self.dir.join(FILE);
+        let db = match schema::open(&path) {
+            Ok(db) => db,
+            Err(schema::Refusal::Newer(found)) => return Err(schema::newer(&path, found)),
+            Err(schema::Refusal::Sqlite(error)) if schema::is_corrupt(&error) => {
+                *aside = Some(self.start_anew(&error.to_string())?);
+                match schema::open(&path) {
+                    Ok(db) => db,
+                    Err(schema::Refusal::Newer(found)) => return Err(schema::newer(&path, found)),
+                    Err(schema::Refusal::Sqlite(error)) => return Ok(Err(plain(&error))),
+                }
+            }
+            Err(schema::Refusal::Sqlite(error)) => return Ok(Err(plain(&error))),
+        };
+        match boot_of(&db) {
+            Ok(boot) => self.open = Some(Open { db, boot, tracks: HashMap::new() }),
+            Err(error) => return Ok(Err(plain(&error))),
+        }
+        Ok(Ok(()))
+    }
+
+    /// The database can't be read: it goes aside, and its evidence is missing from now on.
+    fn start_anew(&mut self, why: &str) -> Result<PathBuf, StoreError> {
+        self.open = None;
+        let path = self.dir.join(FILE);
+        let aside = schema::move_aside(&path, self.shared.wall()).map_err(|error| {
+            let text = format!("it is corrupt ({why}) and can't be moved aside: {error}");
+            StoreError::Unusable { path, text }
+        })?;
+        tracing::error!(why, aside = %aside.display(), "the state database is corrupt; starting anew");
+        Ok(aside)
+    }
+
+    pub(super) fn turn(&mut self, job: Job) {
+        match job {
+            Job::Tick => {
+                // `flush` has said in the status what went wrong.
+                let _ = self.flush();
+                self.clean();
+            }
+            Job::Flush(answer) => {
+                // Who no longer waits needs no answer; so below.
+                let _ = answer.send(self.flush().map_err(fault));
+            }
+            Job::Begin(round, answer) => {
+                let result = self
+                    .write_at_once(true, |open, transaction| begin(open.boot, transaction, &round));
+                let begun = result.is_ok();
+                if answer.send(result.map_err(fault)).is_err() && begun {
+                    // The caller gave up and sends nothing: there is no such round.
+                    let run = round.run.clone();
+                    let gone = self.write_at_once(false, |_, transaction| {
+                        transaction.execute("DELETE FROM round WHERE run = ?1", [&*run]).map(drop)
+                    });
+                    if let Err(failure) = gone {
+                        tracing::warn!(text = failure.text(), "a round that never began is stored");
+                    }
+                }
+            }
+            Job::Notify(at, notification, answer) => {
+                let result = self.write_at_once(false, |_, transaction| {
+                    transaction
+                        .prepare_cached("INSERT INTO notification (wall, json) VALUES (?1, ?2)")?
+                        .execute(params![at.0, notification.to_string()])
+                        .map(drop)
+                });
+                let _ = answer.send(result.map_err(fault));
+            }
+        }
+    }
+
+    /// In a transaction of its own. `sync`: on the disk itself when it returns. In WAL mode with
+    /// synchronous=NORMAL a commit survives the death of the process, but a power cut may undo
+    /// the last ones (sqlite.org/pragma.html#pragma_synchronous), and then events of a round that
+    /// nobody remembers would be under way. FULL syncs the log with the commit.
+    fn write_at_once(
+        &mut self,
+        sync: bool,
+        write: impl Fn(&Open, &Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), Failure> {
+        self.ensure_open()?;
+        let Some(open) = self.open.as_mut() else { return Err(Failure::Away("closed".into())) };
+        let done = (|| {
+            if sync {
+                open.db.pragma_update(None, "synchronous", "FULL")?;
+            }
+            let transaction = open.db.unchecked_transaction()?;
+            write(open, &transaction)?;
+            transaction.commit()
+        })();
+        if sync {
+            // Also after a failure; if this fails too, all is merely slower.
+            let _ = open.db.pragma_update(None, "synchronous", "NORMAL");
+        }
+        match done {
+            Ok(()) => {
+                self.up_again();
+                Ok(())
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Writes what waits. What can't be written now waits on.
+    fn flush(&mut self) -> Result<(), Failure> {
+        let mut batch = std::mem::take(&mut *self.shared.pending());
+        let up = self.shared.status.borrow().up;
+        if batch.is_empty() && up {
+            return Ok(());
+        }
+        let written = self.write_all(&mut batch);
+        match written {
+            Ok(()) => {
+                self.count_dropped(batch.dropped);
+                self.up_again();
+                self.keep_to_size();
+                Ok(())
+            }
+            Err(failure) => {
+                match &failure {
+                    Failure::Away(_) => self.shared.pending().put_back(batch),
+                    Failure::Broken(text) => {
+                        tracing::error!(text, "what was to be stored could not be, and is dropped");
+                    }
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn write_all(&mut self, batch: &mut Pending) -> Result<(), Failure> {
+        self.ensure_open()?;
+        let mut first = true;
+        let back = (!self.shared.status.borrow().up).then(|| self.shared.wall());
+        while first || !batch.points.is_empty() {
+            let Some(open) = self.open.as_mut() else { return Err(Failure::Away("closed".into())) };
+            let count = batch.points.len().min(POINTS_A_TRANSACTION);
+            let done = (|| {
+                let Open { db, boot, tracks } = open;
+                let transaction = db.transaction()?;
+                if first {
+                    rest(*boot, &transaction, batch)?;
+                    // A store that was down learns from this that it can be written again, also
+                    // where nothing waits.
+                    if let Some(at) = back {
+                        mark(&transaction, "came_back", &at.rfc3339())?;
+                    }
+                }
+                for (wall, point) in batch.points.iter().take(count) {
+                    put_point(*boot, tracks, &transaction, *wall, point)?;
+                }
+                transaction.commit()
+            })();
+            if let Err(error) = done {
+                // Ids that were given in the transaction that is gone.
+                open.tracks.clear();
+                return Err(self.failed(&error));
+            }
+            if first {
+                *batch = Pending {
+                    points: std::mem::take(&mut batch.points),
+                    dropped: batch.dropped,
+                    ..Pending::default()
+                };
+            }
+            batch.points.drain(..count);
+            first = false;
+        }
+        Ok(())
+    }
+
+    fn ensure_open(&mut self) -> Result<(), Failure> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        let now = Mono::now();
+        if let Some(tried) = self.tried.filter(|tried| now.since(*tried) < RETRY / 2) {
+            let text = self.shared.status.borrow().text.clone();
+            tracing::trace!(?tried, "too early to try the state directory again");
+            return Err(Failure::Away(text));
+        }
+        self.tried = Some(now);
+        let mut aside = None;
+        let connected = self.connect(&mut aside).map_err(|error| error.to_string()).flatten();
+        connected.map_err(|text| {
+            self.down(text.clone());
+            Failure::Away(text)
+        })
+    }
+
+    /// Notes an error, and decides what follows from it.
+    fn failed(&mut self, error: &rusqlite::Error) -> Failure {
+        let text = plain(error);
+        if schema::is_corrupt(error) {
+            let text = match self.start_anew(&text) {
+                Ok(aside) => moved(&aside),
+                Err(error) => error.to_string(),
+            };
+            self.tried = None;
+            self.down(text.clone());
+            return Failure::Away(text);
+        }
+        if !schema::may_pass(error) {
+            self.count_error();
+            return Failure::Broken(text);
+        }
+        if error.sqlite_error_code() != Some(rusqlite::ErrorCode::DiskFull) {
+            // A descriptor of before the disk went away may never work again.
+            self.open = None;
+        }
+        self.down(text.clone());
+        Failure::Away(text)
+    }
+
+    fn down(&self, text: String) {
+        let was_up = self.shared.status.borrow().up;
+        self.shared.status.send_modify(|status| {
+            status.up = false;
+            status.errors = status.errors.saturating_add(1);
+            status.text.clone_from(&text);
+        });
+        if was_up {
+            tracing::error!(text, "the state directory can't be written; going on in memory");
+        }
+    }
+
+    fn up(&self, text: String) {
+        let bytes = self.bytes();
+        self.shared.status.send_modify(|status| {
+            status.up = true;
+            status.bytes = bytes;
+            status.text = text;
+        });
+    }
+
+    /// A write has reached the disk.
+    fn up_again(&self) {
+        if self.shared.status.borrow().up {
+            return;
+        }
+        tracing::info!("the state directory can be written again");
+        self.up(String::new());
+    }
+
+    fn count_error(&self) {
+        self.shared.status.send_modify(|status| status.errors = status.errors.saturating_add(1));
+    }
+
+    fn count_dropped(&self, more: u64) {
+        if more > 0 {
+            tracing::warn!(more, "the backlog was full; the oldest entries are not stored");
+            self.shared.status.send_modify(|status| {
+                status.dropped = status.dropped.saturating_add(more);
+            });
+        }
+    }
+
+    /// What the database and its log take.
+    fn bytes(&self) -> u64 {
+        let size =
+            |name: &str| std::fs::metadata(self.dir.join(name)).map_or(0, |about| about.len());
+        size(FILE).saturating_add(size(&format!("{FILE}-wal")))
+    }
+
+    /// Deletes what is too old, once a minute.
+    fn clean(&mut self) {
+        let now = Mono::now();
+        if now.since(self.cleaned) < CLEANING {
+            return;
+        }
+        self.cleaned = now;
+        let wall = self.shared.wall();
+        let since = wall.minus(self.limits.age).0;
+        let tracks = now.since(self.tracks_cleaned) >= TRACK_CLEANING;
+        let Some(open) = self.open.as_mut() else { return };
+        let done = (|| {
+            while delete_old_points(&open.db, since)? {}
+            open.db.execute("DELETE FROM round WHERE ended_wall < ?1", [since])?;
+            open.db.execute(
+                "DELETE FROM notification WHERE wall < \
+                 (SELECT min(?1, coalesce(min(wall), ?1)) FROM round WHERE ended_wall IS NULL)",
+                [wall.minus(NOTIFICATIONS_AGE).0],
+            )?;
+            for (table, kept) in [("report", REPORTS_KEPT), ("verdict", CHANGES_KEPT)] {
+                let sql =
+                    format!("DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1");
+                open.db.execute(&sql, [kept])?;
+            }
+            if tracks {
+                let unused = "DELETE FROM track WHERE id NOT IN (SELECT track FROM point)";
+                open.db.execute(unused, [])?;
+                open.tracks.clear();
+            }
+            give_back(&open.db)
+        })();
+        if let Err(error) = done {
+            self.failed(&error);
+            return;
+        }
+        if tracks {
+            self.tracks_cleaned = now;
+        }
+        let bytes = self.bytes();
+        self.shared
+            .status
+            .send_if_modified(|status| std::mem::replace(&mut status.bytes, bytes) != bytes);
+    }
+
+    /// Deletes the oldest points, then the oldest tallies, reports and changes, until the database
+    /// has room again. Never an open round or a standing.
+    fn keep_to_size(&mut self) {
+        let target = self.limits.bytes / 4 * 3;
+        let Some(open) = self.open.as_mut() else { return };
+        let done = (|| {
+            let mut deleted = false;
+            while used(&open.db)? > target {
+                let oldest = format!(
+                    "DELETE FROM point WHERE id <= (SELECT min(id) FROM point) + {POINTS_A_DELETION}"
+                );
+                if open.db.execute(&oldest, [])? == 0
+                    && open.db.execute(
+                        "DELETE FROM round WHERE run IN (SELECT run FROM round \
+                         WHERE ended_wall IS NOT NULL ORDER BY ended_wall LIMIT 100)",
+                        [],
+                    )? == 0
+                    && open
+                        .db
+                        .execute("DELETE FROM report WHERE id < (SELECT max(id) FROM report)", [])?
+                        == 0
+                    && open.db.execute("DELETE FROM verdict", [])? == 0
+                    && open.db.execute("DELETE FROM notification", [])? == 0
+                {
+                    break;
+                }
+                deleted = true;
+            }
+            if deleted {
+                give_back(&open.db)?;
+            }
+            Ok::<_, rusqlite::Error>(())
+        })();
+        if let Err(error) = done {
+            self.failed(&error);
+        }
+        let bytes = self.bytes();
+        self.shared
+            .status
+            .send_if_modified(|status| std::mem::replace(&mut status.bytes, bytes) != bytes);
+    }
+}
+
+fn fault(failure: Failure) -> Fault {
+    Fault::new(FaultCode::Store, format!("the state could not be written: {}", failure.text()))
+}
+
+fn moved(aside: &Path) -> String {
+    format!("the database was corrupt and lies in {} now", aside.display())
+}
+
+/// What an operator can do something about.
+fn plain(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => String::from("the disk is full"),
+        Some(rusqlite::ErrorCode::ReadOnly) => String::from("the disk is read-only"),
+        _ => error.to_string(),
+    }
+}
+
+/// Readable for the agent and its group: reports and notifications are nobody else's.
+fn make(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+/// Whether a directory that can't be used may be usable later.
+fn passes(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::StaleNetworkFileHandle
+            | ErrorKind::Interrupted
+    ) || error.raw_os_error() == Some(nix::libc::EIO)
+}
+
+fn boot_of(db: &Connection) -> rusqlite::Result<i64> {
+    let name = recover::boot();
+    db.execute("INSERT OR IGNORE INTO boot (name) VALUES (?1)", [&name])?;
+    db.query_row("SELECT id FROM boot WHERE name = ?1", [&name], |row| row.get(0))
+}
+
+fn begin(boot: i64, transaction: &Transaction<'_>, round: &RoundRecord) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, progress) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            &*round.run,
+            &*round.journey,
+            round.began.wall.0,
+            round.began.mono.0,
+            boot,
+            round.first_seq.cast_signed(),
+            round.count.cast_signed(),
+            round.progress.to_string(),
+        ])
+        .map(drop)
+}
+
+/// Everything but the points.
+fn rest(boot: i64, transaction: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
+    for (gate, standing) in &batch.standings {
+        let json = serde_json::to_string(standing).unwrap_or_default();
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO standing (gate, json) VALUES (?1, ?2)")?
+            .execute(params![gate, json])?;
+    }
+    for change in &batch.changes {
+        transaction
+            .prepare_cached(
+                "INSERT INTO verdict (gate, was, became, wall, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![change.gate, change.from, change.to, change.at.0, change.text])?;
+    }
+    for (run, progress) in &batch.progress {
+        transaction
+            .prepare_cached("UPDATE round SET progress = ?2 WHERE run = ?1 AND ended_wall IS NULL")?
+            .execute(params![&**run, progress.to_string()])?;
+    }
+    for ended in batch.ended.values() {
+        // A round that began while the disk was away is stored whole with its end. The first end
+        // is when it was decided; a later one only mends the tally.
+        transaction
+            .prepare_cached(
+                "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, \
+                                    ended_wall, ended_mono, ended_boot, tally) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (run) DO UPDATE SET progress = NULL, tally = ?6, \
+                    ended_mono = coalesce(ended_mono, ?4), ended_boot = coalesce(ended_boot, ?5), \
+                    ended_wall = coalesce(ended_wall, ?3)",
+            )?
+            .execute(params![
+                &*ended.run,
+                &*ended.journey,
+                ended.at.wall.0,
+                ended.at.mono.0,
+                boot,
+                ended.tally.to_string(),
+            ])?;
+    }
+    for (wall, digest, json) in &batch.reports {
+        transaction
+            .prepare_cached("INSERT INTO report (wall, digest, json) VALUES (?1, ?2, ?3)")?
+            .execute(params![wall.0, digest, json])?;
+    }
+    for (key, value) in &batch.marks {
+        mark(transaction, key, value)?;
+    }
+    Ok(())
+}
+
+fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO mark (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value])
+        .map(drop)
+}
+
+fn put_point(
+    boot: i64,
+    tracks: &mut HashMap<Track, i64>,
+    transaction: &Transaction<'_>,
+    wall: Wall,
+    point: &StoredPoint,
+) -> rusqlite::Result<()> {
+    let key = (point.series, point.check.clone(), point.target.clone(), point.labels.clone());
+    let track = match tracks.get(&key) {
+        Some(id) => *id,
+        None => {
+            let labels: Vec<&str> = point.labels.iter().map(|label| &**label).collect();
+            let labels = serde_json::to_string(&labels).unwrap_or_default();
+            let names = params![point.series, &*point.check, &*point.target, labels];
+            transaction
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO track (series, chk, target, labels) \
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(names)?;
+            let id = transaction
+                .prepare_cached(
+                    "SELECT id FROM track \
+                     WHERE series = ?1 AND chk = ?2 AND target = ?3 AND labels = ?4",
+                )?
+                .query_row(names, |row| row.get(0))?;
+            if tracks.len() >= TRACKS_LIMIT {
+                tracks.clear();
+            }
+            tracks.insert(key, id);
+            id
+        }
+    };
+    let (kind, value) = recover::coded(point.value);
+    transaction
+        .prepare_cached(
+            "INSERT INTO point (track, wall, mono, boot, kind, value) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![track, wall.0, point.at.0, boot, kind, value])
+        .map(drop)
+}
+
+/// Deletes the oldest points as far as they are too old; whether there may be more. Points lie in
+/// the order in which they were made, so no index is needed to find the old ones.
+fn delete_old_points(db: &Connection, since: i64) -> rusqlite::Result<bool> {
+    let deleted = db.execute(
+        "DELETE FROM point WHERE id IN \
+         (SELECT id FROM (SELECT id, wall FROM point ORDER BY id LIMIT ?1) WHERE wall < ?2)",
+        params![POINTS_A_DELETION, since],
+    )?;
+    Ok(i64::try_from(deleted) == Ok(POINTS_A_DELETION))
+}
+
+/// Bytes of the pages that hold something.
+fn used(db: &Connection) -> rusqlite::Result<u64> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+    Ok(recover::unsigned(pages.max(0))
+        .saturating_mul(recover::unsigned(number("page_size")?.max(0))))
+}
+
+/// Gives free pages back to the file system and cuts the log back.
+fn give_back(db: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({PAGES_A_VACUUM})"))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    // A reader may hold it back; then the next time does it.
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
