@@ -128,8 +128,16 @@ kinds! {
     icmp::Icmp,
     path_mtu::PathMtu,
     tcp::Tcp,
+    http::Http,
+    promql::Promql,
+    alertmanager::Alertmanager,
+    webhook::Webhook,
 }
 
+pub mod alertmanager;
+pub mod http;
 pub mod icmp;
 pub mod path_mtu;
+pub mod promql;
 pub mod tcp;
+pub mod webhook;

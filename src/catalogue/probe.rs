@@ -20,4 +20,18 @@ metrics! {
     TCP_CONNECT = Histogram(LATENCY) "greenlight_tcp_connect_seconds" [check, target] Seconds as "tcp.connect";
     /// The largest IP packet that passed to the target unfragmented: the expected size, or what was found where that is not the limit.
     PATH_MTU = Histogram(MTU) "greenlight_path_mtu_bytes" [check, target] Bytes as "path_mtu.bytes";
+    /// Time of a whole HTTP request, redirects included.
+    HTTP_DURATION = Histogram(LATENCY) "greenlight_http_duration_seconds" [check, target] Seconds as "http.duration";
+    /// Time of each phase of an HTTP request: resolve, connect, tls, request, first_byte, body.
+    HTTP_PHASE = Histogram(LATENCY) "greenlight_http_phase_seconds" [check, target, phase] Seconds as "http.phase";
+    /// Time until the server's certificate runs out; negative where it has.
+    HTTP_TLS_EXPIRY = Gauge "greenlight_http_tls_expiry_seconds" [check, target] Seconds as "http.tls_expiry";
+    /// The value of each series that the query yields.
+    PROMQL_VALUE = Gauge "greenlight_promql_value" [check, target] Count as "promql.value";
+    /// Alerts that match and fire.
+    ALERTMANAGER_FIRING = Gauge "greenlight_alertmanager_firing_alerts" [check, target] Count as "alertmanager.firing";
+    /// Alerts that match and are silenced, inhibited or muted.
+    ALERTMANAGER_SUPPRESSED = Gauge "greenlight_alertmanager_suppressed_alerts" [check, target] Count as "alertmanager.suppressed";
+    /// Age of the newest notification that matches.
+    WEBHOOK_AGE = Gauge "greenlight_webhook_age_seconds" [check, target] Seconds as "webhook.age";
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::time::{Now, Wall};
+use crate::time::{Mono, Now, Wall};
 
 /// One request's body. Alertmanager sends a group at a time; 1 MiB holds about a thousand alerts.
 pub const BODY_LIMIT: usize = 1024 * 1024;
@@ -145,10 +145,24 @@ impl Inbox {
             .collect()
     }
 
-    /// The newest of a kind with these labels.
-    pub fn newest(&self, kind: Kind, labels: &BTreeMap<String, String>) -> Option<Notification> {
+    /// The newest of a kind with these labels that tells of something firing. What claims to have
+    /// come after `now` is of an earlier boot, whose clock says nothing here.
+    pub fn newest_firing(
+        &self,
+        kind: Kind,
+        labels: &BTreeMap<String, String>,
+        now: Mono,
+    ) -> Option<Notification> {
         let kept = self.lock();
-        kept.notifications.iter().rev().find(|n| n.kind == kind && n.matches(labels)).cloned()
+        let mut newest = kept.notifications.iter().rev();
+        newest
+            .find(|n| {
+                n.kind == kind
+                    && n.status == Status::Firing
+                    && n.received.mono <= now
+                    && n.matches(labels)
+            })
+            .cloned()
     }
 
     pub fn len(&self) -> usize {

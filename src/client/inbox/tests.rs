@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::time::Mono;
 
 fn at(second: i64) -> Now {
     Now { mono: Mono::from_secs(second), wall: Wall::from_secs(1_700_000_000 + second) }
@@ -48,8 +47,10 @@ fn alertmanagers_delivery_is_found_by_label_and_time() {
     assert_eq!(inbox.find(Kind::Alertmanager, &asked, at(11).wall), []);
     assert_eq!(inbox.find(Kind::Grafana, &asked, at(10).wall), []);
     let other = labels(&[("alertname", "Login"), ("severity", "info")]);
-    assert_eq!(inbox.newest(Kind::Alertmanager, &other), None);
-    assert_eq!(inbox.newest(Kind::Alertmanager, &asked).as_ref(), hits.first());
+    let newest = |labels, second| inbox.newest_firing(Kind::Alertmanager, labels, at(second).mono);
+    assert_eq!(newest(&other, 20), None);
+    assert_eq!(newest(&asked, 20).as_ref(), hits.first());
+    assert_eq!(newest(&asked, 9), None, "it came after that");
 }
 
 #[test]
