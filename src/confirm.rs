@@ -118,6 +118,14 @@ macro_rules! kinds {
 
 kinds! {
     json_api::JsonApi,
+    alertmanager::Alertmanager,
+    promql::Promql,
+    webhook::Webhook,
 }
 
+pub mod alertmanager;
 pub mod json_api;
+pub mod promql;
+pub mod reading;
+mod recognise;
+pub mod webhook;

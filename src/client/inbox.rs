@@ -130,17 +130,18 @@ impl Inbox {
         }
     }
 
-    /// Those of a kind, with these labels, received at `since` or later; oldest first.
+    /// Those of a kind (or of any), with these labels, received at `since` or later; oldest first.
     pub fn find(
         &self,
-        kind: Kind,
+        kind: Option<Kind>,
         labels: &BTreeMap<String, String>,
         since: Wall,
     ) -> Vec<Notification> {
         self.lock()
             .notifications
             .iter()
-            .filter(|n| n.kind == kind && n.received.wall >= since && n.matches(labels))
+            .filter(|n| kind.is_none_or(|kind| n.kind == kind))
+            .filter(|n| n.received.wall >= since && n.matches(labels))
             .cloned()
             .collect()
     }
