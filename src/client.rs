@@ -7,6 +7,7 @@ pub mod address;
 pub mod alertmanager;
 pub mod assertion;
 pub mod error_queue;
+pub mod grafana;
 pub mod http;
 pub mod icmp;
 pub mod inbox;

@@ -119,11 +119,13 @@ macro_rules! kinds {
 kinds! {
     json_api::JsonApi,
     alertmanager::Alertmanager,
+    grafana::Grafana,
     promql::Promql,
     webhook::Webhook,
 }
 
 pub mod alertmanager;
+pub mod grafana;
 pub mod json_api;
 pub mod promql;
 pub mod reading;

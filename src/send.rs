@@ -94,6 +94,8 @@ macro_rules! kinds {
 
 kinds! {
     syslog::Syslog,
+    http::Http,
 }
 
+pub mod http;
 pub mod syslog;
