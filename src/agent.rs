@@ -1,1 +1,372 @@
-//! (room)
+//! The agent: sampler, scheduler and journeys feed one recorder, which owns all state and
+//! publishes snapshots; the exporter and the reports only read those.
+
+pub mod clock;
+mod exporter;
+pub mod node;
+pub mod recorder;
+pub mod rounds;
+pub mod runner;
+mod sampler;
+mod scheduler;
+mod state;
+mod supervise;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::Clients;
+use crate::lanes::Cells;
+use crate::node::Paths;
+use crate::plan::Plan;
+use crate::plan::load::Inputs;
+use crate::serve;
+use crate::store::{Limits, Recovered, Store};
+use exporter::Exporter;
+use recorder::{Ask, Record, Snapshot};
+
+/// Records that may wait for the recorder. When it is full the senders wait, and the scheduler's
+/// missed ticks say so.
+const RECORDS_LIMIT: usize = 1_024;
+/// Questions to the recorder that may wait: scrapes, mostly.
+const ASKS_LIMIT: usize = 64;
+/// How long attempts and rounds in flight may go on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long flushing and closing may take after that.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long reading files and secrets may take: a command that yields a secret has 10 s.
+const BLOCKING: Duration = Duration::from_secs(30);
+
+/// What an agent is started with, besides its plan.
+pub struct Options {
+    /// What the plan was made of, for a reload.
+    pub inputs: Inputs,
+    pub paths: Paths,
+    /// The state directory; None lives in memory.
+    pub state: Option<PathBuf>,
+    /// Where to listen; None serves nothing.
+    pub listen: Option<Listen>,
+    /// Said on the page and in the report: the embedded platform of the demo.
+    pub banner: Option<String>,
+}
+
+/// Where the agent listens, and how.
+pub struct Listen {
+    pub address: String,
+    /// TLS and users, in exporter-toolkit's format.
+    pub web_config: Option<PathBuf>,
+}
+
+/// A running agent.
+pub struct Agent {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    asks: mpsc::Sender<Ask>,
+    records: mpsc::Sender<Record>,
+    store: Store,
+    shared: Shared,
+    server: Option<Served>,
+    sampler: sampler::Sampling,
+    recorder: tokio::task::JoinHandle<()>,
+    recorder_stop: CancellationToken,
+}
+
+/// The HTTP server: it ends last.
+struct Served {
+    address: std::net::SocketAddr,
+    url: String,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), String>>,
+}
+
+/// What one plan runs; a reload ends it and begins the next.
+struct Work {
+    plan: Arc<Plan>,
+    stop: CancellationToken,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What everything that works for a plan shares.
+#[derive(Clone)]
+struct Shared {
+    inputs: Inputs,
+    paths: Paths,
+    clients: Clients,
+    cells: Cells,
+    records: mpsc::Sender<Record>,
+    store: Store,
+    /// The server's certificates and users, and the file that they are read from.
+    web: Option<(serve::Web, Option<PathBuf>)>,
+    work: Arc<tokio::sync::Mutex<Work>>,
+}
+
+/// Does what may block for a while in a cell.
+async fn run_blocking<T: Send + 'static>(
+    cells: &Cells,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    cells.run(what, BLOCKING, work).await.map_err(|fault| format!("{what}: {}", fault.text))
+}
+
+/// Reads certificates and users, and takes the address.
+async fn bind(cells: &Cells, listen: Listen) -> Result<(serve::Server, Listen), String> {
+    let web = web_config(cells, listen.web_config.clone()).await?;
+    let server = serve::Server::bind(&listen.address, web)?;
+    Ok((server, listen))
+}
+
+async fn web_config(cells: &Cells, file: Option<PathBuf>) -> Result<serve::WebConfig, String> {
+    match file {
+        Some(file) => {
+            run_blocking(cells, "web.config.file", move || serve::WebConfig::load(&file)).await?
+        }
+        None => Ok(serve::WebConfig::default()),
+    }
+}
+
+impl Agent {
+    /// Opens the state, binds, and starts everything. The plan is valid already: nothing of this
+    /// happens before.
+    pub async fn start(plan: Arc<Plan>, options: Options) -> Result<Self, String> {
+        let cells = Cells::new();
+        let secrets = plan.clone();
+        run_blocking(&cells, "secrets", move || secrets.load_secrets())
+            .await?
+            .map_err(|fault| format!("a secret can't be read: {}", fault.text))?;
+        let bound = match options.listen {
+            Some(listen) => Some(bind(&cells, listen).await?),
+            None => None,
+        };
+        let now = clock::now();
+        let (store, mut recovered) = match &options.state {
+            Some(dir) => {
+                Store::open(dir, Limits::default(), now).map_err(|error| error.to_string())?
+            }
+            None => (Store::memory(), Recovered::default()),
+        };
+        let clients = Clients::default();
+        clients.inbox().restore(std::mem::take(&mut recovered.notifications));
+        let (records, record_queue) = mpsc::channel(RECORDS_LIMIT);
+        let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
+        let mut state = state::State::new(plan.clone(), &recovered, store.clone(), now);
+        let (publish, snapshots) = watch::channel(Arc::new(state.judge(now)));
+        let recorder_stop = CancellationToken::new();
+        let recorder = tokio::spawn(recorder::run(
+            state,
+            record_queue,
+            ask_queue,
+            publish,
+            recorder_stop.clone(),
+        ));
+        let shared = Shared {
+            inputs: options.inputs,
+            paths: options.paths.clone(),
+            clients,
+            cells,
+            records: records.clone(),
+            store: store.clone(),
+            web: bound.as_ref().map(|(server, listen)| (server.web(), listen.web_config.clone())),
+            work: Arc::new(tokio::sync::Mutex::new(Work {
+                plan: plan.clone(),
+                stop: CancellationToken::new(),
+                cancel: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            })),
+        };
+        let server = bound.map(|(server, _)| {
+            let backend =
+                Exporter::new(shared.clone(), asks.clone(), snapshots.clone(), options.banner);
+            let stop = CancellationToken::new();
+            let (address, url) = (server.address(), server.url());
+            let task = tokio::spawn(server.serve(Arc::new(backend), stop.clone()));
+            Served { address, url, stop, task }
+        });
+        let sampler = sampler::start(options.paths, &shared.cells, records.clone())?;
+        shared.work.lock().await.begin(&shared, recovered.rounds);
+        Ok(Self {
+            snapshots,
+            asks,
+            records,
+            store,
+            shared,
+            server,
+            sampler,
+            recorder,
+            recorder_stop,
+        })
+    }
+
+    pub fn address(&self) -> Option<std::net::SocketAddr> {
+        self.server.as_ref().map(|server| server.address)
+    }
+
+    /// `http://HOST:PORT`, where it listens.
+    pub fn url(&self) -> Option<&str> {
+        self.server.as_ref().map(|server| server.url.as_str())
+    }
+
+    /// The newest snapshot, and a way to wait for the next.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// The exposition as a scrape would see it.
+    pub async fn metrics(&self, format: crate::metrics::Format) -> Vec<u8> {
+        ask_metrics(&self.asks, format).await
+    }
+
+    /// Takes in a new plan, if it is valid; keeps the old one if not, and says why.
+    pub async fn reload(&self) -> Result<String, String> {
+        self.shared.reload().await
+    }
+
+    /// Ends in the right order: no new ticks, what is in flight within the grace period, the
+    /// store, and the exporter last.
+    pub async fn stop(self) -> Arc<Snapshot> {
+        self.shared.work.lock().await.end(GRACE).await;
+        self.sampler.stop().await;
+        let last = self.settle().await;
+        self.store.archive_report(clock::now(), &last.document);
+        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
+            tracing::error!("the store did not close in time; the last seconds may be lost");
+        }
+        if let Some(server) = self.server {
+            server.stop.cancel();
+            if tokio::time::timeout(CLOSING, server.task).await.is_err() {
+                tracing::warn!("requests were cut off at the end");
+            }
+        }
+        self.recorder_stop.cancel();
+        let _ = tokio::time::timeout(CLOSING, self.recorder).await;
+        last
+    }
+
+    /// A snapshot that holds everything recorded so far.
+    pub async fn settle(&self) -> Arc<Snapshot> {
+        let (reply, answer) = oneshot::channel();
+        // Behind every record that was sent before it.
+        if self.records.send(Record::Settle(reply)).await.is_ok()
+            && let Ok(snapshot) = answer.await
+        {
+            return snapshot;
+        }
+        self.snapshots.borrow().clone()
+    }
+}
+
+async fn ask_metrics(asks: &mpsc::Sender<Ask>, format: crate::metrics::Format) -> Vec<u8> {
+    let (reply, answer) = oneshot::channel();
+    if asks.send(Ask::Metrics { format, reply }).await.is_err() {
+        return Vec::new();
+    }
+    answer.await.unwrap_or_default()
+}
+
+impl Shared {
+    async fn reload(&self) -> Result<String, String> {
+        let outcome = match self.read_anew().await {
+            Ok((plan, web)) => {
+                let plan = Arc::new(plan);
+                if let Some((server, _)) = &self.web {
+                    server.set(web);
+                }
+                let mut work = self.work.lock().await;
+                work.retire();
+                *work = Work {
+                    plan: plan.clone(),
+                    stop: CancellationToken::new(),
+                    // Rounds of the old plan are cancelled with those of the new one, at a stop.
+                    cancel: work.cancel.clone(),
+                    tasks: work.tasks.clone(),
+                };
+                let _ = self.records.send(Record::Plan(plan.clone())).await;
+                work.begin(self, Vec::new());
+                tracing::info!(digest = plan.digest, "the new plan is in force");
+                Ok(plan.digest.clone())
+            }
+            Err(text) => {
+                tracing::error!("the new plan is invalid, the old one stays in force:\n{text}");
+                Err(text)
+            }
+        };
+        let _ = self.records.send(Record::Reloaded { success: outcome.is_ok() }).await;
+        outcome
+    }
+
+    /// The plan, its secrets and the server's certificates, as the files are now.
+    async fn read_anew(&self) -> Result<(Plan, serve::WebConfig), String> {
+        let (inputs, paths) = (self.inputs.clone(), self.paths.clone());
+        let compiled = run_blocking(&self.cells, "plan", move || {
+            let plan = Plan::compile(&inputs, &node::plan_facts(&paths))
+                .map_err(|invalid| invalid.render(false))?;
+            plan.load_secrets()
+                .map_err(|fault| format!("a secret can't be read: {}", fault.text))?;
+            Ok::<_, String>(plan)
+        });
+        let plan = compiled.await??;
+        let file = self.web.as_ref().and_then(|(_, file)| file.clone());
+        Ok((plan, web_config(&self.cells, file).await?))
+    }
+}
+
+impl Work {
+    fn begin(&mut self, shared: &Shared, left: Vec<crate::store::OpenRound>) {
+        let (plan, stop, cancel) = (self.plan.clone(), self.stop.clone(), self.cancel.clone());
+        let (clients, records) = (shared.clients.clone(), shared.records.clone());
+        let scheduler = {
+            let (plan, clients, records) = (plan.clone(), clients.clone(), records.clone());
+            let (stop, cancel) = (stop.clone(), cancel.clone());
+            move || {
+                scheduler::run(
+                    plan.clone(),
+                    clients.clone(),
+                    records.clone(),
+                    stop.clone(),
+                    cancel.clone(),
+                )
+            }
+        };
+        self.tasks.spawn(supervise::keep("scheduler", stop.clone(), records.clone(), scheduler));
+        let hands = rounds::Hands {
+            clients,
+            records: records.clone(),
+            store: shared.store.clone(),
+            stop: stop.clone(),
+            cancel,
+        };
+        let node: Arc<str> = plan.node.name.clone().into();
+        let mut left = rounds::sort(left, &plan, &hands.store);
+        for journey in &plan.journeys {
+            let rounds = left.remove(&*journey.id).unwrap_or_default();
+            let rounds = std::sync::Mutex::new(Some(rounds));
+            let (journey, node, hands) = (journey.clone(), node.clone(), hands.clone());
+            let journeys = move || {
+                // What an earlier run left is walked on with once; a task started again begins anew.
+                let left =
+                    rounds.lock().ok().and_then(|mut rounds| rounds.take()).unwrap_or_default();
+                rounds::run(journey.clone(), node.clone(), left, hands.clone())
+            };
+            self.tasks.spawn(supervise::keep("journey", stop.clone(), records.clone(), journeys));
+        }
+    }
+
+    /// No new ticks; rounds under way finish under the plan that they began with.
+    fn retire(&self) {
+        self.stop.cancel();
+    }
+
+    async fn end(&self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            self.cancel.cancel();
+            let _ = tokio::time::timeout(CLOSING, self.tasks.wait()).await;
+        }
+    }
+}

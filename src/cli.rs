@@ -1,7 +1,352 @@
-//! One file a subcommand.
+//! The command line: what was typed, and the exit code. One file a subcommand.
 
+mod check;
+mod demo;
+mod node;
+mod once;
+mod output;
+mod plan;
+mod reference;
+mod report;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::journey::Stage;
+use crate::plan::load::Inputs;
+use crate::plan::{Facts, Invalid, Plan};
+use crate::spec::units::Period;
+use output::Output;
+
+/// Exit codes, by the contract.
+pub mod exit {
+    pub const SUCCESS: u8 = 0;
+    pub const FAILURE: u8 = 1;
+    pub const INCOMPLETE: u8 = 2;
+    pub const USAGE: u8 = 64;
+    pub const OURS: u8 = 70;
+    pub const CONFIG: u8 = 78;
+}
+
+#[derive(Parser)]
+#[command(
+    name = "greenlight",
+    version,
+    about = "Proves that a platform is ready to go live, and keeps proving it",
+    after_help = "Try it with nothing installed: greenlight demo --once",
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+struct Global {
+    /// Least severe message that is logged
+    #[arg(long = "log.level", global = true, default_value = "info", value_enum)]
+    log_level: LogLevel,
+    /// How messages are written to standard error
+    #[arg(long = "log.format", global = true, default_value = "logfmt", value_enum)]
+    log_format: LogFormat,
+    /// Where procfs is mounted
+    #[arg(long = "path.procfs", global = true, default_value = "/proc", value_name = "DIR")]
+    procfs: PathBuf,
+    /// Where sysfs is mounted
+    #[arg(long = "path.sysfs", global = true, default_value = "/sys", value_name = "DIR")]
+    sysfs: PathBuf,
+    /// Where the host's root is mounted
+    #[arg(long = "path.rootfs", global = true, default_value = "/", value_name = "DIR")]
+    rootfs: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+#[derive(Args, Clone, Default)]
+struct PlanArgs {
+    /// A plan file or folder, `-` for standard input; may be repeated [default: /etc/greenlight]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Vec<String>,
+    /// Sets a variable of the plan; may be repeated
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    var: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone)]
+struct WebArgs {
+    /// Address to listen on; `:PORT` listens on all addresses, port 0 picks one
+    /// [default: 127.0.0.1:9765; `demo --once` picks a free port]
+    #[arg(long = "web.listen-address", value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything at once on an embedded reference platform, with nothing installed
+    Demo {
+        /// Run the rounds, print the report and exit with the decision's code
+        #[arg(long)]
+        once: bool,
+        /// Make one stage of the embedded platform fail
+        #[arg(long = "break", value_name = "STAGE", value_parser = stage)]
+        break_stage: Option<Stage>,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        web: WebArgs,
+    },
+    /// The daemon
+    Run {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Where state is kept
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/greenlight")]
+        state: PathBuf,
+        #[command(flatten)]
+        web: WebArgs,
+        /// TLS and users, in exporter-toolkit's format
+        #[arg(long = "web.config.file", value_name = "FILE")]
+        web_config: Option<PathBuf>,
+    },
+    /// One-shot acceptance: runs until every gate is decided, prints the report
+    Check {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// The longest time to run [default: what the slowest gate needs]
+        #[arg(long = "for", value_name = "DURATION", value_parser = period)]
+        at_most: Option<Period>,
+        /// Where state is kept [default: in memory]
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// One attempt of a check, or one round of a journey, with what it saw
+    Once {
+        /// The id of a check or a journey
+        #[arg(value_name = "CHECK|JOURNEY")]
+        id: String,
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Show everything that was seen
+        #[arg(long)]
+        debug: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// What would be done, and every side effect before it happens
+    Plan {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// What each check needs from this node, and what is lost without it
+        #[arg(long)]
+        privileges: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// The go-live report from a state directory
+    Report {
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Where state is kept
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/greenlight")]
+        state: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Prometheus alert rules for every gate, on standard output
+    Rules {
+        #[command(flatten)]
+        plan: PlanArgs,
+    },
+    /// The JSON Schema of the plan file
+    Schema,
+    /// The reference of every metric
+    Metrics,
+    /// Completions for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The version of this binary
+    Version,
+}
+
+#[derive(Args, Clone, Default)]
+struct OutputArgs {
+    /// terminal, json, markdown, junit or html; FORMAT=FILE writes to a file; may be repeated
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_parser = Output::parse)]
+    output: Vec<Output>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn stage(text: &str) -> Result<Stage, String> {
+    Stage::parse(text).ok_or_else(|| {
+        let words: Vec<_> = Stage::ALL.iter().map(|stage| stage.word()).collect();
+        format!("expected one of {}", words.join(", "))
+    })
+}
+
+fn period(text: &str) -> Result<Period, String> {
+    text.parse::<Period>().map_err(|error| error.to_string())
+}
+
+/// Parses, runs, and turns everything into an exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, everything else is wrong usage.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::SUCCESS };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let asks_nothing =
+        matches!(cli.command, Command::Run { .. } | Command::Demo { once: false, .. });
+    start_logging(&cli.global, asks_nothing);
+    let global = cli.global;
+    let done = match cli.command {
+        Command::Demo { once, break_stage, output, web } => {
+            demo::run(&global, once, break_stage, &output.output, &web)
+        }
+        Command::Run { plan, state, web, web_config } => {
+            run::run(&global, &plan, &state, &web, web_config)
+        }
+        Command::Check { plan, at_most, state, output } => {
+            check::run(&global, &plan, at_most, state.as_deref(), &output.output)
+        }
+        Command::Once { id, plan, debug, output } => {
+            once::run(&global, &id, &plan, debug, &output.output)
+        }
+        Command::Plan { plan, privileges, output } => {
+            plan::run(&global, &plan, privileges, &output.output)
+        }
+        Command::Report { plan, state, output } => {
+            report::run(&global, &plan, &state, &output.output)
+        }
+        Command::Rules { plan } => plan::rules(&global, &plan),
+        Command::Schema => reference::schema(),
+        Command::Metrics => reference::metrics(),
+        Command::Completions { shell } => reference::completions(shell),
+        Command::Version => reference::version(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{}", failure.text.trim_end());
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why a command ended early: the words for standard error and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub text: String,
+}
+
+impl Failure {
+    fn usage(text: impl Into<String>) -> Self {
+        Self { code: exit::USAGE, text: format!("greenlight: {}", text.into()) }
+    }
+    fn ours(text: impl Into<String>) -> Self {
+        Self { code: exit::OURS, text: format!("greenlight: {}", text.into()) }
+    }
+    fn config(text: impl Into<String>) -> Self {
+        Self { code: exit::CONFIG, text: text.into() }
+    }
+}
+
+impl From<Box<Invalid>> for Failure {
+    fn from(invalid: Box<Invalid>) -> Self {
+        Self::config(invalid.render(colour(std::io::stderr().is_terminal())))
+    }
+}
+
+/// Whether colour is wanted on a stream.
+fn colour(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+impl PlanArgs {
+    fn inputs(&self) -> Result<Inputs, Failure> {
+        let mut inputs = Inputs { paths: self.config.clone(), ..Inputs::default() };
+        if inputs.paths.is_empty() {
+            inputs.paths.push("/etc/greenlight".to_owned());
+        }
+        inputs.vars = self.var.iter().cloned().collect();
+        if inputs.paths.iter().any(|path| path == "-") {
+            inputs.stdin =
+                Some(std::io::read_to_string(std::io::stdin()).map_err(|error| {
+                    Failure::usage(format!("can't read standard input: {error}"))
+                })?);
+        }
+        Ok(inputs)
+    }
+
+    fn compile(&self, global: &Global) -> Result<(Inputs, Plan), Failure> {
+        let inputs = self.inputs()?;
+        let plan = Plan::compile(&inputs, &facts(global))?;
+        Ok((inputs, plan))
+    }
+}
+
+fn facts(global: &Global) -> Facts {
+    crate::agent::node::plan_facts(&node::paths(global))
+}
+
+fn start_logging(global: &Global, verbose: bool) {
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    // A one-shot command speaks through its report; its log is for what went wrong.
+    let level = match global.log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info if verbose => LevelFilter::INFO,
+        LogLevel::Info => LevelFilter::WARN,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let started = match global.log_format {
+        LogFormat::Logfmt => tracing_subscriber::registry()
+            .with(level)
+            .with(tracing_logfmt::builder().layer().with_writer(std::io::stderr))
+            .try_init(),
+        LogFormat::Json => tracing_subscriber::registry()
+            .with(level)
+            .with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr))
+            .try_init(),
+    };
+    if let Err(error) = started {
+        eprintln!("greenlight: no log: {error}");
+    }
 }

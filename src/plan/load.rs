@@ -173,6 +173,9 @@ impl Loaded {
             return;
         }
         let Some(node) = yaml::parse(source, &text, diagnostics) else { return };
+        if node.is_null() {
+            return;
+        }
         let Tree::Map(entries) = &node.value else {
             diagnostics
                 .error(node.span, "a plan is a map")
@@ -268,7 +271,9 @@ impl Loaded {
             match value {
                 Value::Null => {}
                 Value::String(text) if text.contains("${") => {
-                    if let Some(text) = self.settle(name, &names, &[], diagnostics) {
+                    if let Some(text) =
+                        self.settle(name, &names, &[], &Cell::new(false), diagnostics)
+                    {
                         settled.insert(name.clone(), text);
                     }
                 }
@@ -298,6 +303,7 @@ impl Loaded {
         name: &str,
         names: &[&str],
         path: &[&str],
+        circle: &Cell<bool>,
         diagnostics: &mut Diagnostics,
     ) -> Option<String> {
         let text = match self.vars.get(name)? {
@@ -308,7 +314,6 @@ impl Loaded {
         // A variable from outside has no place, and stands for itself.
         let Some(span) = self.set_at.get(name).map(|node| node.span) else { return Some(text) };
         let path: Vec<&str> = path.iter().copied().chain([name]).collect();
-        let circle = Cell::new(false);
         let lookup = |inner: &str| {
             if path.contains(&inner) {
                 circle.set(true);
@@ -318,7 +323,7 @@ impl Loaded {
                 return environment(inner);
             }
             // Its own mistakes are told where it is settled itself.
-            self.settle(inner, names, &path, &mut Diagnostics::default())
+            self.settle(inner, names, &path, circle, &mut Diagnostics::default())
         };
         let mut node = Node { span, value: Tree::Scalar { text, plain: false } };
         let mut mistakes = Diagnostics::default();

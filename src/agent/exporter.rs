@@ -1,0 +1,104 @@
+//! What the HTTP server serves: the recorder's snapshots, and the few things that change something.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+
+use super::recorder::{Ask, Record, Snapshot};
+use super::{Shared, ask_metrics, clock};
+use crate::client::inbox;
+use crate::ledger::Document;
+use crate::metrics::Format;
+use crate::render::page::History;
+use crate::serve::{Backend, WebhookError, WebhookKind};
+use crate::time::Mono;
+
+/// The recorder judges once a second; older than this, it stands still.
+const STALE: std::time::Duration = std::time::Duration::from_secs(15);
+
+pub struct Exporter {
+    shared: Shared,
+    asks: mpsc::Sender<Ask>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    banner: Option<String>,
+}
+
+impl Exporter {
+    pub(super) fn new(
+        shared: Shared,
+        asks: mpsc::Sender<Ask>,
+        snapshots: watch::Receiver<Arc<Snapshot>>,
+        banner: Option<String>,
+    ) -> Self {
+        Self { shared, asks, snapshots, banner }
+    }
+}
+
+impl Backend for Exporter {
+    fn metrics(&self, format: Format) -> BoxFuture<'_, Vec<u8>> {
+        ask_metrics(&self.asks, format).boxed()
+    }
+
+    fn ledger(&self) -> Arc<Document> {
+        self.snapshots.borrow().document.clone()
+    }
+
+    fn plan(&self) -> Arc<serde_json::Value> {
+        self.snapshots.borrow().plan.clone()
+    }
+
+    fn history(&self) -> Arc<History> {
+        self.snapshots.borrow().history.clone()
+    }
+
+    fn banner(&self) -> Option<String> {
+        self.banner.clone()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.healthy() { Ok(()) } else { Err("the recorder stands still".to_owned()) }
+    }
+
+    fn healthy(&self) -> bool {
+        Mono::now().since(self.snapshots.borrow().at.mono) < STALE
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        self.shared.reload().boxed()
+    }
+
+    fn webhook<'a>(
+        &'a self,
+        kind: WebhookKind,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<(), WebhookError>> {
+        async move {
+            let kind = match kind {
+                WebhookKind::Alertmanager => inbox::Kind::Alertmanager,
+                WebhookKind::Grafana => inbox::Kind::Grafana,
+                WebhookKind::Json => inbox::Kind::Json,
+            };
+            let taken = self
+                .shared
+                .clients
+                .inbox()
+                .put(kind, &body, clock::now())
+                .map_err(WebhookError::Bad)?;
+            // On disk before the answer: what the sender believes delivered survives a kill.
+            for notification in taken {
+                let kept = self.shared.store.put_notification(notification).await;
+                kept.map_err(|fault| WebhookError::Store(fault.text))?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn count(&self, route: &'static str, class: &'static str) {
+        // A full queue loses a count of requests, never a measurement.
+        let _ = self.shared.records.try_send(Record::Request { route, code: class });
+    }
+}

@@ -1,0 +1,135 @@
+//! The one owner of all state: takes in what was measured, judges once a second, publishes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::state::State;
+use crate::journey::tally::Tally;
+use crate::journey::{Run, Stage};
+use crate::ledger::Document;
+use crate::metrics::Format;
+use crate::node::Frame;
+use crate::outcome::{CheckId, Fault, Observation, TargetName};
+use crate::plan::Plan;
+use crate::time::Now;
+
+/// How often all gates are judged.
+const JUDGE: Duration = Duration::from_secs(1);
+
+/// What the recorder is told.
+pub enum Record {
+    /// A second of the node.
+    Frame(Box<Frame>),
+    Begun {
+        check: CheckId,
+        target: TargetName,
+    },
+    Observation(Observation),
+    /// Ticks that were skipped.
+    Missed {
+        check: CheckId,
+        count: u64,
+    },
+    Round(RoundNews),
+    /// A new plan is in force.
+    Plan(Arc<Plan>),
+    Reloaded {
+        success: bool,
+    },
+    TaskRestarted {
+        task: &'static str,
+    },
+    Request {
+        route: &'static str,
+        code: &'static str,
+    },
+    /// Judge now and answer: everything sent before is in the answer.
+    Settle(oneshot::Sender<Arc<Snapshot>>),
+}
+
+/// What a journey's task tells.
+pub enum RoundNews {
+    Begun {
+        journey: Arc<str>,
+        at: Now,
+        count: u64,
+    },
+    NotBegun {
+        journey: Arc<str>,
+        at: Now,
+        fault: Fault,
+    },
+    BlindLook {
+        journey: Arc<str>,
+        stage: Stage,
+    },
+    Ended {
+        journey: Arc<str>,
+        run: Run,
+        at: Now,
+        /// Sent again, mended, where something came after it had been given up.
+        tally: Tally,
+    },
+}
+
+/// What the recorder is asked.
+pub enum Ask {
+    Metrics { format: Format, reply: oneshot::Sender<Vec<u8>> },
+}
+
+/// What everybody else may see of the state.
+pub struct Snapshot {
+    pub at: Now,
+    pub plan: Arc<serde_json::Value>,
+    pub document: Arc<Document>,
+    /// Gates that more time may still decide.
+    pub undecided: usize,
+    /// What is being tried right now.
+    pub running: Vec<String>,
+    /// The recent values of each gate, oldest first.
+    pub history: Arc<BTreeMap<String, Vec<Option<f64>>>>,
+    /// Whether the state directory can be written, and why not.
+    pub store: Result<(), String>,
+}
+
+pub async fn run(
+    mut state: State,
+    mut records: mpsc::Receiver<Record>,
+    mut asks: mpsc::Receiver<Ask>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    stop: CancellationToken,
+) {
+    let mut judge = tokio::time::interval(JUDGE);
+    judge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ask) = asks.recv() => match ask {
+                Ask::Metrics { format, reply } => {
+                    state.queue("records", records.len(), records.max_capacity());
+                    let mut text = Vec::with_capacity(64 * 1024);
+                    state.write_metrics(format, &mut text);
+                    let _ = reply.send(text);
+                }
+            },
+            _ = judge.tick() => {
+                let _ = publish.send_replace(Arc::new(state.judge(clock::now())));
+            }
+            Some(record) = records.recv() => match record {
+                Record::Settle(reply) => {
+                    let snapshot = Arc::new(state.judge(clock::now()));
+                    publish.send_replace(snapshot.clone());
+                    let _ = reply.send(snapshot);
+                }
+                record => state.apply(record, clock::now()),
+            },
+            else => break,
+        }
+    }
+}

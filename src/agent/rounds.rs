@@ -1,0 +1,457 @@
+//! Journeys: one task each, that sends a round when it is due and walks it to its end.
+//!
+//! The walk decides; this file only does what it says: sends, looks, waits, stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::recorder::{Record, RoundNews};
+use crate::client::Clients;
+use crate::confirm::{LookContext, Sought};
+use crate::journey::event::run_from;
+use crate::journey::walk::{StageSpec, Step, Walk, WalkSpec};
+use crate::journey::{Look, Run, Stage};
+use crate::outcome::{Fault, FaultCode};
+use crate::plan::{Equals, Journey, StagePlan};
+use crate::send::SendContext;
+use crate::spec::trace::Trace;
+use crate::store::{RoundRecord, Store};
+use crate::time::{Mono, Now, Schedule};
+
+/// A look that takes longer than this saw nothing.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a finished round is still watched for what comes after `give_up`, as a multiple of its
+/// longest `give_up`.
+const AFTERWATCH: u32 = 2;
+/// Looks of a finished round come so many times rarer.
+const AFTERWATCH_PACE: u32 = 5;
+
+/// Everything of a round that a restart needs to go on with it.
+#[derive(Serialize, Deserialize)]
+pub struct Progress {
+    pub walk: Walk,
+    /// What each stage's confirmer remembers; absent where its beginning failed.
+    marks: BTreeMap<Stage, Mark>,
+    first_seq: u64,
+    count: u64,
+    began: (i64, i64),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Mark {
+    Set(Value),
+    /// The stage could not be looked at from the beginning: all its looks are blind.
+    Blind {
+        code: String,
+        text: String,
+    },
+}
+
+/// What a journey's task needs.
+#[derive(Clone)]
+pub struct Hands {
+    pub clients: Clients,
+    pub records: mpsc::Sender<Record>,
+    pub store: Store,
+    /// No new rounds.
+    pub stop: CancellationToken,
+    /// Leave the round as it stands; it is stored and goes on after a restart.
+    pub cancel: CancellationToken,
+}
+
+/// Sends rounds of one journey until `stop`; first walks on with what an earlier run left.
+pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, hands: Hands) {
+    for (run, progress) in left {
+        let mut round = Round::resumed(&journey, run, progress);
+        round.walk_to_end(&hands, &Trace::off()).await;
+        if hands.cancel.is_cancelled() {
+            return;
+        }
+    }
+    let schedule = Schedule::new(journey.every, &node, &journey.id);
+    let mut due = schedule.next_after(Mono::now());
+    let mut finished: Option<Round<'_>> = None;
+    loop {
+        let watch = async {
+            match finished.as_mut() {
+                Some(round) => round.watch_on(&hands).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = hands.stop.cancelled() => return,
+            () = clock::sleep_until(due) => {}
+            () = watch => { finished = None; continue; }
+        }
+        let now = Mono::now();
+        let late = schedule.ticks_between(due, now);
+        if late > 0 {
+            let _ =
+                hands.records.send(Record::Missed { check: journey.id.clone(), count: late }).await;
+        }
+        due = schedule.next_after(now);
+        // A new round takes over the journey's task: the old one has been watched long enough.
+        finished = None;
+        let mut round = match Round::begin(&journey, &hands, &Trace::off()).await {
+            Ok(round) => round,
+            Err(fault) => {
+                tracing::warn!(journey = &*journey.id, %fault, "a round could not begin");
+                let news =
+                    RoundNews::NotBegun { journey: journey.id.clone(), at: clock::now(), fault };
+                let _ = hands.records.send(Record::Round(news)).await;
+                continue;
+            }
+        };
+        round.walk_to_end(&hands, &Trace::off()).await;
+        if hands.cancel.is_cancelled() {
+            return;
+        }
+        // Ticks that passed while the round was under way are missed, never queued.
+        let now = Mono::now();
+        let late = schedule.ticks_between(due.minus(Duration::from_nanos(1)), now);
+        if late > 0 {
+            let _ =
+                hands.records.send(Record::Missed { check: journey.id.clone(), count: late }).await;
+            due = schedule.next_after(now);
+        }
+        finished = round.is_wanting().then_some(round);
+    }
+}
+
+/// One round under way.
+pub struct Round<'a> {
+    journey: &'a Journey,
+    run: Run,
+    began: Now,
+    progress: Progress,
+}
+
+impl<'a> Round<'a> {
+    /// Looks where each stage stands, and puts the round on disk: only then may an event be sent.
+    pub async fn begin(journey: &'a Journey, hands: &Hands, trace: &Trace) -> Result<Self, Fault> {
+        let began = clock::now();
+        let run = new_run()?;
+        let (first_seq, count) = (1, journey.events.count());
+        let mut round = Self {
+            journey,
+            run: run.clone(),
+            began,
+            progress: Progress {
+                walk: Walk::new(WalkSpec {
+                    stages: journey.stages.iter().map(stage_spec).collect(),
+                    first_seq,
+                    count,
+                    began: began.mono,
+                }),
+                marks: BTreeMap::new(),
+                first_seq,
+                count,
+                began: (began.mono.0, began.wall.0),
+            },
+        };
+        let marks: Vec<(Stage, Mark)> =
+            futures_util::future::join_all(journey.stages.iter().filter_map(|plan| {
+                let confirmer = plan.confirmer.clone()?;
+                let sought = round.sought(plan);
+                Some(async move {
+                    let on = LookContext {
+                        sought: &sought,
+                        timeout: LOOK_TIMEOUT,
+                        clients: &hands.clients,
+                        trace,
+                        now: began,
+                    };
+                    let begun = tokio::time::timeout(LOOK_TIMEOUT, confirmer.begin(on)).await;
+                    let mark = match begun {
+                        Ok(Ok(mark)) => Mark::Set(mark),
+                        Ok(Err(fault)) => Mark::blind(&fault),
+                        Err(_) => Mark::blind(&Fault::new(
+                            FaultCode::Blind,
+                            "no answer before the round began",
+                        )),
+                    };
+                    (plan.stage, mark)
+                })
+            }))
+            .await;
+        round.progress.marks = marks.into_iter().collect();
+        hands.store.begin_round(round.record()).await?;
+        Ok(round)
+    }
+
+    fn resumed(journey: &'a Journey, run: Run, mut progress: Progress) -> Self {
+        progress.walk.resumed();
+        let began = Now { mono: Mono(progress.began.0), wall: crate::time::Wall(progress.began.1) };
+        Self { journey, run, began, progress }
+    }
+
+    fn record(&self) -> RoundRecord {
+        RoundRecord {
+            run: self.run.clone(),
+            journey: self.journey.id.clone(),
+            began: self.began,
+            first_seq: self.progress.first_seq,
+            count: self.progress.count,
+            progress: self.progress_json(),
+        }
+    }
+
+    fn progress_json(&self) -> Value {
+        serde_json::to_value(&self.progress).unwrap_or(Value::Null)
+    }
+
+    fn sought(&self, plan: &StagePlan) -> Sought {
+        let sent = self.progress.walk.certainly_sent();
+        Sought {
+            journey: self.journey.id.clone(),
+            run: self.run.clone(),
+            stage: plan.stage,
+            first_seq: self.progress.first_seq,
+            count: self.progress.count,
+            sent,
+            equals: plan.equals.map(|equals| match equals {
+                Equals::Sent => sent as f64,
+                Equals::Number(number) => number,
+            }),
+            began: self.began,
+        }
+    }
+
+    /// Does what the walk says until every fate is decided.
+    pub async fn walk_to_end(&mut self, hands: &Hands, trace: &Trace) {
+        let _ = hands
+            .records
+            .send(Record::Round(RoundNews::Begun {
+                journey: self.journey.id.clone(),
+                at: self.began,
+                count: self.progress.count,
+            }))
+            .await;
+        let mut looks = FuturesUnordered::new();
+        loop {
+            let mut wait = None;
+            let mut done = false;
+            for step in self.progress.walk.next(Mono::now()) {
+                match step {
+                    Step::Send { seqs } => self.send(&seqs, hands, trace).await,
+                    Step::Look(stage) => {
+                        if let Some(look) = self.look(stage, hands, trace) {
+                            looks.push(look);
+                        }
+                    }
+                    Step::Wait(until) => wait = Some(until),
+                    Step::Done => done = true,
+                }
+            }
+            if done {
+                break;
+            }
+            let sleep = async {
+                match wait {
+                    Some(until) => clock::sleep_until(until).await,
+                    // Every stage is being looked at: the next thing to come is a look.
+                    None if looks.is_empty() => tokio::task::yield_now().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = hands.cancel.cancelled() => {
+                    self.keep(hands);
+                    return;
+                }
+                Some(seen) = looks.next(), if !looks.is_empty() => self.seen(seen, hands).await,
+                () = sleep => self.progress.walk.tick(Mono::now()),
+            }
+        }
+        self.tell(hands).await;
+        hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
+    }
+
+    fn tally_json(&self) -> Value {
+        serde_json::to_value(self.progress.walk.tally()).unwrap_or(Value::Null)
+    }
+
+    async fn send(&mut self, seqs: &[u64], hands: &Hands, trace: &Trace) {
+        let intended = clock::now();
+        let events: Vec<_> = seqs
+            .iter()
+            .map(|seq| self.journey.events.render(&self.run, &self.journey.id, *seq, intended.wall))
+            .collect();
+        self.progress.walk.sending(&events, intended.mono);
+        let on = SendContext { timeout: self.journey.timeout, clients: &hands.clients, trace };
+        let work = tokio::time::timeout(
+            self.journey.timeout + Duration::from_millis(500),
+            self.journey.sender.send(&events, on),
+        );
+        let receipts = tokio::select! {
+            biased;
+            () = hands.cancel.cancelled() => Vec::new(),
+            done = work => done.unwrap_or_default(),
+        };
+        // An event without a receipt is of unknown outcome: it may have been taken.
+        let mut receipts = receipts.into_iter();
+        for event in &events {
+            let receipt = receipts.next().unwrap_or_else(|| {
+                crate::journey::Receipt::Unknown(crate::outcome::Reason::new(
+                    crate::outcome::ReasonCode::Timeout,
+                    "the send was cut off before it had an answer",
+                ))
+            });
+            trace.note(format_args!("event {} {}: {receipt:?}", event.seq, event.token));
+            self.progress.walk.receipt(event.seq, receipt);
+        }
+        self.keep(hands);
+    }
+
+    fn look<'b>(
+        &self,
+        stage: Stage,
+        hands: &'b Hands,
+        trace: &'b Trace,
+    ) -> Option<impl Future<Output = Seen> + use<'b>> {
+        let plan = self.journey.stage(stage)?;
+        let confirmer = plan.confirmer.clone()?;
+        let mark = self.progress.marks.get(&stage).cloned();
+        let sought = self.sought(plan);
+        Some(async move {
+            let now = clock::now();
+            let mut value = match mark {
+                Some(Mark::Set(value)) => value,
+                Some(Mark::Blind { text, .. }) => {
+                    let look = Look::blind(Fault::new(FaultCode::Blind, text));
+                    return Seen { stage, began: now.mono, look, mark: None };
+                }
+                None => Value::Null,
+            };
+            let on = LookContext {
+                sought: &sought,
+                timeout: LOOK_TIMEOUT,
+                clients: &hands.clients,
+                trace,
+                now,
+            };
+            let look = tokio::time::timeout(LOOK_TIMEOUT, confirmer.look(&mut value, on)).await;
+            match look {
+                Ok(look) => Seen { stage, began: now.mono, look, mark: Some(value) },
+                // The mark may be half changed: the next look starts from the old one.
+                Err(_) => Seen {
+                    stage,
+                    began: now.mono,
+                    look: Look::blind(Fault::new(FaultCode::Blind, "the look took too long")),
+                    mark: None,
+                },
+            }
+        })
+    }
+
+    async fn seen(&mut self, seen: Seen, hands: &Hands) {
+        if let Some(mark) = seen.mark {
+            self.progress.marks.insert(seen.stage, Mark::Set(mark));
+        }
+        let blind = matches!(seen.look.horizon, crate::journey::Horizon::Blind(_));
+        if blind {
+            let news = RoundNews::BlindLook { journey: self.journey.id.clone(), stage: seen.stage };
+            let _ = hands.records.send(Record::Round(news)).await;
+        }
+        let arrived = !seen.look.arrivals.is_empty();
+        let plan = self.journey.stage(seen.stage);
+        let (expect, journey, run, began) =
+            (plan.map(|plan| &plan.expect), self.journey, &self.run, self.began);
+        self.progress.walk.look(seen.stage, seen.look, seen.began, expect, |seq| {
+            journey.events.render(run, &journey.id, seq, began.wall)
+        });
+        if arrived {
+            self.keep(hands);
+        }
+    }
+
+    /// Puts the round's state where a restart finds it.
+    fn keep(&self, hands: &Hands) {
+        hands.store.round_progress(&self.run, self.progress_json());
+    }
+
+    async fn tell(&self, hands: &Hands) {
+        let news = RoundNews::Ended {
+            journey: self.journey.id.clone(),
+            run: self.run.clone(),
+            at: clock::now(),
+            tally: self.progress.walk.tally(),
+        };
+        let _ = hands.records.send(Record::Round(news)).await;
+    }
+
+    /// Whether something may still come: a lost, unknown or inconclusive event.
+    fn is_wanting(&self) -> bool {
+        self.progress.walk.is_wanting()
+    }
+
+    /// Looks on at a slow pace after the end, and mends the tally when something comes.
+    async fn watch_on(&mut self, hands: &Hands) {
+        let longest =
+            self.journey.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
+        let until = Mono::now().plus(longest * AFTERWATCH);
+        let pace = self.journey.stages.iter().map(|stage| stage.poll).max().unwrap_or(LOOK_TIMEOUT)
+            * AFTERWATCH_PACE;
+        while Mono::now() < until && self.is_wanting() {
+            tokio::time::sleep(pace).await;
+            let before = self.progress.walk.resurrected();
+            for stage in self.journey.stages.iter().map(|plan| plan.stage) {
+                if let Some(look) = self.look(stage, hands, &Trace::off()) {
+                    let seen = look.await;
+                    self.seen(seen, hands).await;
+                }
+            }
+            if self.progress.walk.resurrected() > before {
+                self.tell(hands).await;
+                hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
+            }
+        }
+    }
+
+    pub fn walk(&self) -> &Walk {
+        &self.progress.walk
+    }
+}
+
+struct Seen {
+    stage: Stage,
+    began: Mono,
+    look: Look,
+    mark: Option<Value>,
+}
+
+impl Mark {
+    fn blind(fault: &Fault) -> Self {
+        Self::Blind { code: fault.code.word().to_owned(), text: fault.text.clone() }
+    }
+}
+
+fn stage_spec(plan: &StagePlan) -> StageSpec {
+    StageSpec {
+        stage: plan.stage,
+        within: plan.within,
+        give_up: plan.give_up,
+        poll: plan.poll,
+        exactly: plan.exactly,
+        has_confirmer: plan.confirmer.is_some(),
+    }
+}
+
+fn new_run() -> Result<Run, Fault> {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|error| {
+        Fault::new(FaultCode::Unsupported, format!("no random numbers: {error}"))
+    })?;
+    Ok(run_from(u64::from_ne_bytes(random)))
+}

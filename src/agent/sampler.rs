@@ -1,0 +1,72 @@
+//! The node's second, taken in a lane of its own: procfs answers at once nearly always, and where
+//! it does not, only the lane waits.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::recorder::Record;
+use crate::lanes::{Cells, Lane};
+use crate::node::{Frame, Paths, Sampler, TICK};
+use crate::time::Now;
+
+/// The lane is asked once a second; a second tick in the queue says that it stands still.
+const QUEUE_LIMIT: usize = 2;
+const CLOSING: Duration = Duration::from_secs(1);
+
+pub struct Sampling {
+    stop: CancellationToken,
+    ticker: JoinHandle<()>,
+}
+
+struct Tick {
+    now: Now,
+    records: mpsc::Sender<Record>,
+}
+
+/// Starts the lane and the ticker that asks it.
+pub fn start(
+    paths: Paths,
+    cells: &Cells,
+    records: mpsc::Sender<Record>,
+) -> Result<Sampling, String> {
+    let sampler = Sampler::new(&paths, cells);
+    let lane = Lane::start("sampler", QUEUE_LIMIT, sampler, |sampler, tick: Tick| {
+        let mut frame = Frame::default();
+        sampler.sample(tick.now, &mut frame);
+        // A recorder that can't keep up loses seconds, which coverage then shows; it is never
+        // waited for, so that the next second is taken in time.
+        let _ = tick.records.try_send(Record::Frame(Box::new(frame)));
+    })
+    .map_err(|error| format!("no thread for the sampler: {error}"))?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let ticker = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(TICK);
+        // Seconds that went by while the machine slept were not seen; they are not made up for.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            if lane.try_send(Tick { now: clock::now(), records: records.clone() }).is_err() {
+                tracing::warn!("the sampler still hangs in an earlier second; this one is lost");
+            }
+        }
+        if let Err(fault) = lane.close(CLOSING).await {
+            tracing::warn!(%fault, "the sampler did not end");
+        }
+    });
+    Ok(Sampling { stop, ticker })
+}
+
+impl Sampling {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.ticker.await;
+    }
+}

@@ -1,0 +1,428 @@
+//! All that the agent knows: what was measured, what it was judged to be, and what is exported.
+
+mod export;
+mod journeys;
+mod node;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::recorder::{Record, RoundNews, Snapshot};
+use crate::catalogue::{self, Kind, Metric, agent as metric};
+use crate::gate::{self, Evidence, Finding, Standing, Verdict};
+use crate::journey::Run;
+use crate::journey::tally::Tally;
+use crate::ledger::Document;
+use crate::metrics::{Format, Registry};
+use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
+use crate::plan::{Check, Plan};
+use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
+use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
+use crate::time::{Mono, Now, Wall};
+
+/// How many values of a gate the page's sparkline shows: two minutes, judged once a second.
+const HISTORY: usize = 120;
+
+pub struct State {
+    plan: Arc<Plan>,
+    store: Store,
+    started: Now,
+    registry: Registry,
+    tracks: Tracks,
+    journeys: Vec<JourneyRecord>,
+    totals: BTreeMap<Arc<str>, Total>,
+    standings: BTreeMap<String, Standing>,
+    findings: Vec<Finding>,
+    last: BTreeMap<(CheckId, TargetName), Last>,
+    running: BTreeSet<(CheckId, TargetName)>,
+    history: BTreeMap<String, VecDeque<Option<f64>>>,
+    frame: node::Rows,
+    /// What this node does not offer, by series.
+    node_faults: BTreeMap<&'static str, Fault>,
+}
+
+/// The newest outcome of one check on one target.
+struct Last {
+    at: Wall,
+    outcome: Outcome,
+}
+
+/// All rounds of a journey.
+#[derive(Default)]
+struct Total {
+    /// The older rounds, added up.
+    settled: Tally,
+    /// The newest rounds, one by one, so that each can still be mended.
+    recent: VecDeque<(Run, Tally)>,
+}
+
+impl State {
+    pub fn new(plan: Arc<Plan>, recovered: &Recovered, store: Store, now: Now) -> Self {
+        let extra = gate::promql::extra_boundaries(&plan.gates);
+        let mut state = Self {
+            store,
+            started: now,
+            registry: Registry::new(|metric| extra.get(metric.name).cloned().unwrap_or_default()),
+            tracks: Tracks::new(gate::demands(&plan.gates)),
+            journeys: Vec::new(),
+            totals: BTreeMap::new(),
+            standings: recovered.standings.clone(),
+            findings: Vec::new(),
+            last: BTreeMap::new(),
+            running: BTreeSet::new(),
+            history: BTreeMap::new(),
+            frame: node::Rows::default(),
+            node_faults: BTreeMap::new(),
+            plan,
+        };
+        state.open(now);
+        state.recover(recovered, now);
+        state.say_what_is_in_force();
+        state.judge(now);
+        state
+    }
+
+    /// Puts back what the store kept, so that windows go on over a restart.
+    fn recover(&mut self, recovered: &Recovered, now: Now) {
+        for point in &recovered.points {
+            let Some(metric) = catalogue::series(&point.series) else { continue };
+            let key = TrackKey {
+                metric,
+                check: point.check.clone(),
+                target: point.target.clone(),
+                labels: point.labels.clone(),
+            };
+            let Some(cadence) = self.cadence_of(&key, point.at) else { continue };
+            self.tracks.push(&key, cadence, point.at, point.value, now.mono);
+        }
+        for ended in &recovered.ended {
+            self.ended(&ended.journey, &ended.run, ended.at, &ended.tally, now);
+        }
+    }
+
+    /// How often a track is due, by what the plan says of its check or journey.
+    fn cadence_of(&self, key: &TrackKey, since: Mono) -> Option<Cadence> {
+        if key.metric.labels.first() == Some(&"journey") {
+            let journey = self.plan.journey(&key.check)?;
+            return Some(Cadence { interval: journey.every, since, lag: journey.give_up() });
+        }
+        if LabelNames::of(key.metric).check.is_none() {
+            return Some(Cadence::every(crate::node::TICK, since));
+        }
+        Some(Cadence::every(self.plan.check(&key.check)?.every, since))
+    }
+
+    /// Makes the tracks of everything that is due, so that silence is seen from the beginning.
+    fn open(&mut self, now: Now) {
+        for check in &self.plan.checks {
+            for target in check.resolve(&self.plan.peers) {
+                for metric in of_check(check).filter(|metric| metric.labels.len() == 2) {
+                    let key = TrackKey {
+                        metric,
+                        check: check.id.clone(),
+                        target: target.clone(),
+                        labels: Vec::new(),
+                    };
+                    self.tracks.open(&key, Cadence::every(check.every, now.mono));
+                }
+            }
+        }
+        let before = std::mem::take(&mut self.journeys);
+        for journey in &self.plan.journeys {
+            let cadence =
+                Cadence { interval: journey.every, since: now.mono, lag: journey.give_up() };
+            let stages: Vec<_> = journey.stages.iter().map(|plan| plan.stage).collect();
+            for stage in &stages {
+                let key = journeys::latency_key(&journey.id, *stage);
+                self.tracks.open(&key, cadence);
+            }
+            // Over a reload a journey with the same stages goes on counting.
+            match before
+                .iter()
+                .find(|record| record.journey == journey.id && record.stages == stages)
+            {
+                Some(record) => {
+                    let cadence = Cadence { since: record.cadence.since, ..cadence };
+                    self.journeys.push(JourneyRecord { cadence, ..record.clone() });
+                }
+                None => self.journeys.push(JourneyRecord::new(journey.id.clone(), stages, cadence)),
+            }
+        }
+    }
+
+    pub fn apply(&mut self, record: Record, now: Now) {
+        match record {
+            Record::Frame(frame) => self.frame(&frame, now),
+            Record::Begun { check, target } => drop(self.running.insert((check, target))),
+            Record::Observation(seen) => self.observation(seen, now),
+            Record::Missed { check, count } => {
+                self.registry.add(&metric::SCHEDULER_MISSED, &[&check], count as f64);
+            }
+            Record::Round(news) => self.round(news, now),
+            Record::Plan(plan) => self.take_in(plan, now),
+            Record::Reloaded { success } => {
+                self.registry.set(&metric::PLAN_RELOAD_SUCCESS, &[], f64::from(u8::from(success)));
+            }
+            Record::TaskRestarted { task } => {
+                self.registry.add(&metric::TASK_RESTARTS, &[task], 1.0)
+            }
+            Record::Request { route, code } => {
+                self.registry.add(&metric::HTTP_REQUESTS, &[route, code], 1.0);
+            }
+            // Answered by the recorder, which alone can publish.
+            Record::Settle(_) => {}
+        }
+    }
+
+    /// A new plan: series, standings and tallies carry over by what they are of.
+    fn take_in(&mut self, plan: Arc<Plan>, now: Now) {
+        self.plan = plan;
+        self.findings.clear();
+        // The next second finds its way into the new plan's tracks.
+        self.frame.generation = None;
+        let extra = gate::promql::extra_boundaries(&self.plan.gates);
+        self.registry.set_boundaries(|metric| extra.get(metric.name).cloned().unwrap_or_default());
+        self.tracks.demand(gate::demands(&self.plan.gates));
+        let plan = self.plan.clone();
+        let is_due = |check: &str, target: &str| {
+            plan.check(check)
+                .is_some_and(|check| check.resolve(&plan.peers).iter().any(|t| **t == *target))
+        };
+        self.last.retain(|(check, target), _| is_due(check, target));
+        self.running.retain(|(check, target)| is_due(check, target));
+        self.totals.retain(|journey, _| plan.journey(journey).is_some());
+        self.standings.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
+        self.history.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
+        self.tracks.retain(|key| match key.metric.labels.first() {
+            Some(&"check") => is_due(&key.check, &key.target),
+            Some(&"journey") => plan.journey(&key.check).is_some(),
+            _ => true,
+        });
+        self.registry.retain(|_, labels| {
+            labels.get("gate").is_none_or(|gate| plan.gates.iter().any(|own| own.id == gate))
+                && labels.get("journey").is_none_or(|journey| plan.journey(journey).is_some())
+                && labels.get("digest").is_none()
+                && match (labels.get("check"), labels.get("target")) {
+                    (Some(check), Some(target)) => is_due(check, target),
+                    _ => true,
+                }
+        });
+        self.open(now);
+        self.say_what_is_in_force();
+        self.judge(now);
+    }
+
+    fn observation(&mut self, seen: Observation, now: Now) {
+        self.running.remove(&(seen.check.clone(), seen.target.clone()));
+        let Some(check) = self.plan.check(&seen.check).cloned() else { return };
+        self.export_observation(&seen);
+        let cadence = Cadence::every(check.every, now.mono);
+        let took = seen.took.as_secs_f64();
+        for metric in of_check(&check) {
+            if !self.tracks.wants(metric) {
+                continue;
+            }
+            let own: Vec<(Vec<Arc<str>>, f64)> = if *metric == metric::CHECK_SUCCESS {
+                vec![(Vec::new(), 1.0)]
+            } else if *metric == metric::CHECK_ATTEMPT {
+                vec![(Vec::new(), took)]
+            } else {
+                seen.reading
+                    .samples
+                    .iter()
+                    .filter(|sample| sample.metric == metric)
+                    .map(|sample| (sample.labels.clone(), sample.value))
+                    .collect()
+            };
+            self.points(metric, &seen, own, cadence, now);
+        }
+        self.last.insert(
+            (seen.check, seen.target),
+            Last { at: seen.at.wall, outcome: seen.reading.outcome },
+        );
+    }
+
+    /// Every attempt leaves a point in each of its tracks, whatever came of it.
+    fn points(
+        &mut self,
+        metric: &'static Metric,
+        seen: &Observation,
+        own: Vec<(Vec<Arc<str>>, f64)>,
+        cadence: Cadence,
+        now: Now,
+    ) {
+        let key = |labels: Vec<Arc<str>>| TrackKey {
+            metric,
+            check: seen.check.clone(),
+            target: seen.target.clone(),
+            labels,
+        };
+        let mut left: Vec<(TrackKey, Value)> = Vec::with_capacity(own.len() + 1);
+        let mark = match &seen.reading.outcome {
+            Outcome::Success => None,
+            Outcome::Failure(_) => Some(Value::Failed),
+            Outcome::Inconclusive(_) => Some(Value::Inconclusive),
+        };
+        // A failed attempt is one sample beyond every threshold; what it measured all the same
+        // stands beside it, except its duration and success, which are what failed.
+        let of_attempt = *metric == metric::CHECK_SUCCESS || *metric == metric::CHECK_ATTEMPT;
+        if mark.is_none() || !of_attempt {
+            left.extend(own.into_iter().map(|(labels, value)| (key(labels), Value::Number(value))));
+        }
+        let further = metric.labels.len() > 2;
+        let siblings = || -> Vec<TrackKey> {
+            self.tracks
+                .iter()
+                .filter(|track| {
+                    track.key.metric == metric
+                        && track.key.check == seen.check
+                        && track.key.target == seen.target
+                })
+                .map(|track| track.key.clone())
+                .collect()
+        };
+        if let Some(mark) = mark {
+            let keys = if further { siblings() } else { vec![key(Vec::new())] };
+            left.extend(keys.into_iter().map(|key| (key, mark)));
+        } else if left.is_empty() && !further {
+            left.push((key(Vec::new()), Value::Nothing));
+        }
+        for (key, value) in left {
+            self.push(&key, cadence, seen.at.mono, value, now);
+        }
+    }
+
+    /// One point into memory, and to the store.
+    fn push(&mut self, key: &TrackKey, cadence: Cadence, at: Mono, value: Value, now: Now) {
+        if self.tracks.window(key).is_none() {
+            return;
+        }
+        self.tracks.push(key, cadence, at, value, now.mono);
+        self.store.point(
+            StoredPoint {
+                series: key.metric.series.unwrap_or(key.metric.name).into(),
+                check: key.check.clone(),
+                target: key.target.clone(),
+                labels: key.labels.clone(),
+                at,
+                value,
+            },
+            now,
+        );
+    }
+
+    fn round(&mut self, news: RoundNews, now: Now) {
+        match news {
+            RoundNews::Begun { journey, at, count } => self.round_begun(&journey, at, count),
+            RoundNews::NotBegun { journey, at, fault } => {
+                self.round_not_begun(&journey, at, &fault)
+            }
+            RoundNews::BlindLook { journey, stage } => self.blind_look(&journey, stage),
+            RoundNews::Ended { journey, run, at, tally } => {
+                self.ended(&journey, &run, at, &tally, now);
+            }
+        }
+    }
+
+    /// Judges every gate and makes the document.
+    pub fn judge(&mut self, now: Now) -> Snapshot {
+        let plan = self.plan.clone();
+        let mut findings = Vec::with_capacity(plan.gates.len());
+        for (index, gate) in plan.gates.iter().enumerate() {
+            let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys };
+            let standing = self.standings.get(&gate.id).cloned().unwrap_or_default();
+            let (mut finding, next) = gate::judge(gate, &evidence, &standing, now);
+            self.explain(gate, &mut finding);
+            if next != standing {
+                self.store.standing(&gate.id, &next);
+                self.standings.insert(gate.id.clone(), next);
+            }
+            let before = self.findings.get(index).map(|finding| finding.verdict);
+            if before.is_some_and(|before| before != finding.verdict) {
+                let text = finding.reason.as_ref().map(|why| why.text.as_str()).unwrap_or_default();
+                let from = before.map_or("none", Verdict::word);
+                tracing::info!(gate = gate.id, from, to = finding.verdict.word(), text, "verdict");
+                self.store.verdict_change(VerdictChange {
+                    gate: gate.id.clone(),
+                    from: before,
+                    to: finding.verdict,
+                    at: now.wall,
+                    text: text.to_owned(),
+                });
+            }
+            findings.push(finding);
+        }
+        self.findings = findings;
+        let document = self.document(now);
+        self.export_findings(&document);
+        self.keep_history();
+        self.snapshot(document, now)
+    }
+
+    fn keep_history(&mut self) {
+        for (gate, finding) in self.plan.gates.iter().zip(&self.findings) {
+            let values = self.history.entry(gate.id.clone()).or_default();
+            values.push_back(finding.value);
+            while values.len() > HISTORY {
+                values.pop_front();
+            }
+        }
+    }
+
+    fn snapshot(&self, document: Document, now: Now) -> Snapshot {
+        let undecided = self
+            .plan
+            .gates
+            .iter()
+            .zip(&self.findings)
+            .filter(|(gate, finding)| gate::may_change(gate, finding))
+            .count();
+        let store = self.store.status();
+        Snapshot {
+            at: now,
+            plan: self.plan.json.clone(),
+            document: Arc::new(document),
+            undecided,
+            running: self
+                .running
+                .iter()
+                .map(|(check, target)| format!("{check} {target}"))
+                .collect(),
+            history: Arc::new(
+                self.history
+                    .iter()
+                    .map(|(gate, values)| (gate.clone(), values.iter().copied().collect()))
+                    .collect(),
+            ),
+            store: store.up.then_some(()).ok_or(store.text),
+        }
+    }
+
+    pub fn write_metrics(&mut self, format: Format, text: &mut Vec<u8>) {
+        self.export_self();
+        self.registry.write(format, text);
+    }
+
+    pub fn queue(&mut self, name: &'static str, length: usize, limit: usize) {
+        self.registry.set(&metric::QUEUE_LENGTH, &[name], length as f64);
+        self.registry.set(&metric::QUEUE_LIMIT, &[name], limit as f64);
+    }
+}
+
+/// The series that every check has, and those of its kind.
+fn of_check(check: &Check) -> impl Iterator<Item = &'static Metric> + use<> {
+    [&metric::CHECK_SUCCESS, &metric::CHECK_ATTEMPT]
+        .into_iter()
+        .chain(check.metrics.iter().copied())
+        .filter(|metric| metric.series.is_some())
+}
+
+/// A sample goes where its metric's type says.
+fn export(registry: &mut Registry, metric: &'static Metric, labels: &[&str], value: f64) {
+    match metric.kind {
+        Kind::Histogram(_) => registry.observe(metric, labels, value),
+        Kind::Gauge => registry.set(metric, labels, value),
+        Kind::Counter => registry.add(metric, labels, value),
+    }
+}

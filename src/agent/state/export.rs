@@ -1,0 +1,216 @@
+//! What the state exports: metrics of gates, checks and the agent itself, and the document's parts.
+
+use super::{State, export};
+use crate::catalogue::agent as metric;
+use crate::gate::Verdict;
+use crate::journey::{Fate, Stage};
+use crate::ledger::{
+    self, CheckRow, Document, JourneyTally, Judged, LastAttempt, Latency, TargetRow,
+};
+use crate::outcome::{Observation, Outcome};
+use crate::series::StageCount;
+use crate::time::Now;
+use crate::{gate, node};
+
+impl State {
+    /// What does not change while a plan is in force.
+    pub(super) fn say_what_is_in_force(&mut self) {
+        let registry = &mut self.registry;
+        let revision = option_env!("GREENLIGHT_REVISION").unwrap_or("unknown");
+        registry.set(&metric::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), revision], 1.0);
+        registry.set(&metric::NODE_INFO, &[&self.plan.node.name], 1.0);
+        registry.set(&metric::PLAN_INFO, &[&self.plan.digest], 1.0);
+        if registry.get(&metric::PLAN_RELOAD_SUCCESS, &[]).is_none() {
+            registry.set(&metric::PLAN_RELOAD_SUCCESS, &[], 1.0);
+        }
+        for gate in &self.plan.gates {
+            let thresholds = gate.require.criteria();
+            // A group has many thresholds and no one of its own.
+            let [criterion] = thresholds.as_slice() else { continue };
+            for (severity, limit) in criterion.thresholds() {
+                registry.set(&metric::GATE_THRESHOLD, &[&gate.id, severity], limit);
+            }
+        }
+        // A counter that is there from the start shows its first increase to Prometheus.
+        for journey in &self.plan.journeys {
+            for stage in &journey.stages {
+                let word = stage.stage.word();
+                for fate in Fate::ALL {
+                    registry.add(
+                        &crate::catalogue::journey::EVENTS,
+                        &[&journey.id, word, fate.word()],
+                        0.0,
+                    );
+                }
+                registry.add(&crate::catalogue::journey::DUPLICATES, &[&journey.id, word], 0.0);
+                registry.add(&crate::catalogue::journey::RESURRECTED, &[&journey.id, word], 0.0);
+            }
+        }
+        for check in &self.plan.checks {
+            registry.add(&metric::SCHEDULER_MISSED, &[&check.id], 0.0);
+        }
+    }
+
+    pub(super) fn export_observation(&mut self, seen: &Observation) {
+        let labels = [&*seen.check, &*seen.target];
+        let registry = &mut self.registry;
+        registry.add(&metric::CHECK_ATTEMPTS, &labels, 1.0);
+        registry.set(&metric::CHECK_LAST_ATTEMPT, &labels, seen.at.wall.seconds());
+        let took = seen.took.as_secs_f64();
+        registry.set(&metric::CHECK_DURATION, &labels, took);
+        match &seen.reading.outcome {
+            Outcome::Success => {
+                registry.set(&metric::CHECK_SUCCESS, &labels, 1.0);
+                registry.observe(&metric::CHECK_ATTEMPT, &labels, took);
+            }
+            Outcome::Failure(reason) => {
+                registry.set(&metric::CHECK_SUCCESS, &labels, 0.0);
+                let code = reason.code.word();
+                registry.add(&metric::CHECK_FAILURES, &[labels[0], labels[1], code], 1.0);
+            }
+            Outcome::Inconclusive(fault) => {
+                registry.clear(&metric::CHECK_SUCCESS, &labels);
+                let code = fault.code.word();
+                registry.add(&metric::CHECK_INCONCLUSIVE, &[labels[0], labels[1], code], 1.0);
+            }
+        }
+        for sample in &seen.reading.samples {
+            let mut all = labels.to_vec();
+            all.extend(sample.labels.iter().map(|label| &**label));
+            export(registry, sample.metric, &all, sample.value);
+        }
+    }
+
+    pub(super) fn export_findings(&mut self, document: &Document) {
+        let registry = &mut self.registry;
+        registry.set(&metric::DECISION, &[], f64::from(document.decision.number()));
+        for (gate, finding) in self.plan.gates.iter().zip(&self.findings) {
+            let verdict = f64::from(finding.verdict.number());
+            registry.set(&metric::GATE_VERDICT, &[&gate.id, gate.level.word()], verdict);
+            registry.set(&metric::GATE_SAMPLES, &[&gate.id], finding.samples as f64);
+            match finding.value {
+                Some(value) => registry.set(&metric::GATE_VALUE, &[&gate.id], value),
+                None => registry.clear(&metric::GATE_VALUE, &[&gate.id]),
+            }
+        }
+    }
+
+    pub(super) fn export_self(&mut self) {
+        let store = self.store.status();
+        let registry = &mut self.registry;
+        registry.set(&metric::RUNNER_IN_FLIGHT, &[], self.running.len() as f64);
+        let limit = super::super::scheduler::IN_FLIGHT_LIMIT as f64;
+        registry.set(&metric::RUNNER_IN_FLIGHT_LIMIT, &[], limit);
+        registry.set(&metric::SERIES_POINTS, &[], self.tracks.points() as f64);
+        registry.set(&metric::SERIES_POINTS_LIMIT, &[], crate::series::POINTS_LIMIT as f64);
+        registry.set(&metric::STORE_UP, &[], f64::from(u8::from(store.up)));
+        registry.set(&metric::STORE_BYTES, &[], store.bytes as f64);
+        registry.set(&metric::STORE_BYTES_LIMIT, &[], store.bytes_limit as f64);
+        registry.set(&metric::STORE_ERRORS, &[], store.errors as f64);
+        if let Some(usage) = node::own_usage() {
+            registry.set(&metric::PROCESS_RESIDENT, &[], usage.resident_bytes as f64);
+            registry.set(&metric::PROCESS_CPU, &[], usage.cpu.as_secs_f64());
+        }
+    }
+
+    /// The document of this instant.
+    pub(super) fn document(&self, now: Now) -> Document {
+        let gates = self
+            .plan
+            .gates
+            .iter()
+            .zip(&self.findings)
+            .map(|(gate, finding)| Judged {
+                gate,
+                finding: finding.clone(),
+                promql: gate::promql::gate(gate),
+            })
+            .collect();
+        ledger::assemble(ledger::Parts {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            plan: ledger::Plan {
+                digest: self.plan.digest.clone(),
+                sources: self.plan.sources.clone(),
+            },
+            node: ledger::Node {
+                name: self.plan.node.name.clone(),
+                labels: self.plan.node.labels.clone(),
+            },
+            started: self.started.wall,
+            finished: now.wall,
+            gates,
+            journeys: self.journey_tallies(),
+            checks: self.check_rows(),
+        })
+    }
+
+    fn journey_tallies(&self) -> Vec<JourneyTally> {
+        let mut tallies = Vec::with_capacity(self.plan.journeys.len());
+        for journey in &self.plan.journeys {
+            let sum = self.totals.get(&journey.id).map(super::Total::sum).unwrap_or_default();
+            let stages: Vec<(Stage, StageCount, Latency)> = journey
+                .stages
+                .iter()
+                .map(|plan| {
+                    let Some(stage) = sum.stage(plan.stage) else {
+                        return (plan.stage, StageCount::default(), Latency::default());
+                    };
+                    let latency = stage.latency().map_or_else(Latency::default, |p| Latency {
+                        p50: Some(p.p50),
+                        p95: Some(p.p95),
+                        p99: Some(p.p99),
+                        max: Some(p.max),
+                    });
+                    (plan.stage, super::journeys::count_of(stage), latency)
+                })
+                .collect();
+            tallies.push(JourneyTally { id: journey.id.to_string(), rounds: sum.rounds, stages });
+        }
+        tallies
+    }
+
+    fn check_rows(&self) -> Vec<CheckRow> {
+        let row = |check: &crate::plan::Check| CheckRow {
+            id: check.id.to_string(),
+            kind: check.probe.kind().to_owned(),
+            targets: check
+                .resolve(&self.plan.peers)
+                .into_iter()
+                .map(|target| TargetRow {
+                    last: self
+                        .last
+                        .get(&(check.id.clone(), target.clone()))
+                        .map(|last| LastAttempt::of(last.at, &last.outcome)),
+                    target: target.to_string(),
+                })
+                .collect(),
+        };
+        self.plan.checks.iter().map(row).collect()
+    }
+
+    /// What the judge could not know: why a series of the node is not there, and why no round can
+    /// begin.
+    pub(super) fn explain(&self, gate: &gate::Gate, finding: &mut gate::Finding) {
+        if !matches!(finding.verdict, Verdict::Error | Verdict::Open) {
+            return;
+        }
+        let status = self.store.status();
+        if !finding.journeys.is_empty() && !status.up {
+            let text =
+                format!("no round can begin, its run must be on disk first: {}", status.text);
+            finding.reason = Some(gate::Why::new("store", text));
+            return;
+        }
+        let missing = gate.require.criteria().into_iter().find_map(|criterion| {
+            let gate::Subject::Series(selection) = &criterion.subject else { return None };
+            let series = selection.metric.series?;
+            Some((series, self.node_faults.get(series)?))
+        });
+        if let Some((series, fault)) = missing
+            && finding.verdict == Verdict::Error
+        {
+            let text = format!("{series} can't be measured on this node: {}", fault.text);
+            finding.reason = Some(gate::Why::new(fault.code.word(), text));
+        }
+    }
+}

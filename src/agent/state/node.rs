@@ -1,0 +1,105 @@
+//! A second of the node: into the metrics by handle, and into the tracks that gates look at.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::catalogue::agent::NODE_INFO;
+use crate::metrics::Row;
+use crate::node::{Frame, Signal, TICK};
+use crate::series::{Cadence, NODE_CHECK, TrackKey, Value};
+use crate::time::Now;
+
+/// Where each slot of the frame's layout goes. Made anew when the layout or the plan changes.
+#[derive(Default)]
+pub(super) struct Rows {
+    /// The generation of the layout that the slots are of.
+    pub(super) generation: Option<u64>,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    row: Option<Row>,
+    sampled: bool,
+    /// Where some gate looks at the slot.
+    key: Option<TrackKey>,
+}
+
+impl State {
+    pub(super) fn frame(&mut self, frame: &Frame, now: Now) {
+        if self.frame.generation != Some(frame.layout.generation) {
+            self.lay_out(frame);
+            self.frame.generation = Some(frame.layout.generation);
+        }
+        let slots = std::mem::take(&mut self.frame.slots);
+        let cadence = Cadence::every(TICK, now.mono);
+        for (slot, (_, signal)) in slots.iter().zip(frame.iter()) {
+            if let Some(row) = slot.row {
+                match signal {
+                    Signal::Number(value) if slot.sampled => {
+                        self.registry.observe_row(row, value);
+                    }
+                    Signal::Number(value) => {
+                        self.registry.set_row(row, value);
+                    }
+                    // A histogram keeps what it has; a gauge or total that is not there is absent.
+                    Signal::Nothing | Signal::Absent(_) if slot.sampled => {}
+                    Signal::Nothing | Signal::Absent(_) => {
+                        self.registry.clear_row(row);
+                    }
+                }
+            }
+            if let Some(key) = &slot.key {
+                let value = match signal {
+                    Signal::Number(value) => Value::Number(value),
+                    Signal::Nothing => Value::Nothing,
+                    Signal::Absent(_) => Value::Inconclusive,
+                };
+                self.push(key, cadence, frame.at.mono, value, now);
+            }
+        }
+        self.frame.slots = slots;
+        self.faults_of_the_node(frame);
+    }
+
+    fn lay_out(&mut self, frame: &Frame) {
+        let node: Arc<str> = self.plan.node.name.as_str().into();
+        let layout = frame.layout.clone();
+        // Instances that went away take their rows with them.
+        self.registry.retain(|metric, labels| {
+            !metric.name.starts_with("greenlight_node_")
+                || *metric == NODE_INFO
+                || layout.slots.iter().any(|def| {
+                    let pairs = || metric.labels.iter().zip(&def.labels);
+                    def.metric == metric
+                        && pairs().all(|(name, value)| labels.get(name) == Some(&**value))
+                })
+        });
+        let mut slots = Vec::with_capacity(layout.slots.len());
+        for def in &layout.slots {
+            let labels: Vec<&str> = def.labels.iter().map(|label| &**label).collect();
+            let row = self.registry.row(def.metric, &labels);
+            let key = def.judged().then(|| TrackKey {
+                metric: def.metric,
+                check: NODE_CHECK.into(),
+                target: def.instance().cloned().unwrap_or_else(|| node.clone()),
+                labels: def.labels.iter().skip(1).cloned().collect(),
+            });
+            slots.push(Slot {
+                row,
+                sampled: def.sampled(),
+                key: key.filter(|key| self.tracks.window(key).is_some()),
+            });
+        }
+        self.frame.slots = slots;
+    }
+
+    /// What this node does not offer, by the series that misses it: gates name it as their reason.
+    fn faults_of_the_node(&mut self, frame: &Frame) {
+        self.node_faults.clear();
+        for (def, signal) in frame.iter() {
+            if let (Some(series), Signal::Absent(fault)) = (def.metric.series, signal) {
+                self.node_faults.entry(series).or_insert_with(|| fault.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `once`: one attempt of a check on each target, or one round of a journey, with all it saw.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::output::{self, Format, Output};
+use super::run::runtime;
+use super::{Failure, Global, PlanArgs, exit};
+use crate::agent::{rounds, runner};
+use crate::client::Clients;
+use crate::journey::tally::Tally;
+use crate::outcome::{Observation, Outcome};
+use crate::plan::{Check, Journey, Plan};
+use crate::spec::did_you_mean;
+use crate::spec::trace::{Note, Trace};
+use crate::time::Mono;
+
+pub(super) fn run(
+    global: &Global,
+    id: &str,
+    plan: &PlanArgs,
+    debug: bool,
+    outputs: &[Output],
+) -> Result<u8, Failure> {
+    let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
+    let (_, plan) = plan.compile(global)?;
+    let trace = if debug { Trace::on() } else { Trace::off() };
+    let (code, text, json) = if let Some(check) = plan.check(id) {
+        let seen = runtime()?.block_on(attempts(check, &plan, &trace));
+        let code = seen
+            .iter()
+            .map(|(seen, _)| code(&seen.reading.outcome))
+            .max()
+            .unwrap_or(exit::INCOMPLETE);
+        (worst(&seen, code), check_text(&seen), check_json(check, &seen))
+    } else if let Some(journey) = plan.journey(id) {
+        let began = Mono::now();
+        let tally = runtime()?.block_on(rounds::once(journey, &trace)).map_err(|fault| {
+            Failure { code: exit::INCOMPLETE, text: format!("the round could not begin: {fault}") }
+        })?;
+        let notes = trace.take();
+        (
+            journey_code(&tally),
+            journey_text(journey, &tally, began, &notes),
+            journey_json(journey, &tally, began, &notes),
+        )
+    } else {
+        let ids = || {
+            plan.checks
+                .iter()
+                .map(|check| &*check.id)
+                .chain(plan.journeys.iter().map(|journey| &*journey.id))
+        };
+        let hint = match did_you_mean(id, ids()) {
+            Some(close) => format!("did you mean `{close}`?"),
+            None => format!("it has {}", ids().collect::<Vec<_>>().join(", ")),
+        };
+        return Err(Failure::usage(format!("the plan has no check and no journey `{id}`; {hint}")));
+    };
+    output::write(&outputs, |format, _| match format {
+        Format::Json => format!("{json:#}"),
+        _ => text.clone(),
+    })?;
+    Ok(code)
+}
+
+type Seen = (Observation, Vec<Note>);
+
+async fn attempts(check: &Check, plan: &Plan, trace: &Trace) -> Vec<Seen> {
+    let clients = Clients::default();
+    let mut seen = Vec::new();
+    for target in check.resolve(&plan.peers) {
+        let cancel = CancellationToken::new();
+        let observation = runner::attempt(check, &target, &clients, trace, &cancel).await;
+        seen.push((observation, trace.take()));
+    }
+    seen
+}
+
+fn code(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Success => exit::SUCCESS,
+        Outcome::Failure(_) => exit::FAILURE,
+        Outcome::Inconclusive(_) => exit::INCOMPLETE,
+    }
+}
+
+/// A failure on one target is a failure, whatever could not be measured on another.
+fn worst(seen: &[Seen], highest: u8) -> u8 {
+    let failed = seen.iter().any(|(seen, _)| matches!(seen.reading.outcome, Outcome::Failure(_)));
+    if failed { exit::FAILURE } else { highest }
+}
+
+fn check_text(seen: &[Seen]) -> String {
+    let mut text = String::new();
+    for (seen, notes) in seen {
+        notes_text(&mut text, seen.at.mono, notes);
+        let _ = writeln!(
+            text,
+            "{} {}: {} in {}",
+            seen.check,
+            seen.target,
+            seen.reading.outcome.word(),
+            milliseconds(seen.took.as_secs_f64())
+        );
+        if let Some((code, why)) = seen.reading.outcome.why() {
+            let _ = writeln!(text, "  {code}: {why}");
+        }
+        for sample in &seen.reading.samples {
+            let labels: String = sample.labels.iter().map(|label| format!(" {label}")).collect();
+            let name = sample.metric.series.unwrap_or(sample.metric.name);
+            let _ =
+                writeln!(text, "  {name}{labels} {} {}", sample.value, sample.metric.unit.word());
+        }
+    }
+    text
+}
+
+fn notes_text(text: &mut String, began: Mono, notes: &[Note]) {
+    for (at, note) in notes {
+        let _ = writeln!(text, "{:>12}  {note}", milliseconds(at.since(began).as_secs_f64()));
+    }
+}
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.3} ms", seconds * 1e3)
+}
+
+fn check_json(check: &Check, seen: &[Seen]) -> Value {
+    let targets: Vec<Value> = seen
+        .iter()
+        .map(|(seen, notes)| {
+            json!({
+                "target": &*seen.target,
+                "at": seen.at.wall.rfc3339(),
+                "duration_seconds": seen.took.as_secs_f64(),
+                "outcome": seen.reading.outcome.word(),
+                "reason": seen.reading.outcome.why().map(|(code, text)| json!({ "code": code, "text": text })),
+                "samples": seen.reading.samples.iter().map(|sample| json!({
+                    "series": sample.metric.series,
+                    "metric": sample.metric.name,
+                    "labels": sample.labels,
+                    "value": sample.value,
+                    "unit": sample.metric.unit.word(),
+                })).collect::<Vec<_>>(),
+                "debug": notes_json(seen.at.mono, notes),
+            })
+        })
+        .collect();
+    json!({ "id": &*check.id, "kind": check.probe.kind(), "targets": targets })
+}
+
+fn notes_json(began: Mono, notes: &[Note]) -> Value {
+    notes
+        .iter()
+        .map(|(at, note)| json!({ "after_seconds": at.since(began).as_secs_f64(), "text": note }))
+        .collect()
+}
+
+fn journey_code(tally: &Tally) -> u8 {
+    if tally.stages.iter().any(|stage| stage.failed() > 0 || stage.duplicate > 0) {
+        return exit::FAILURE;
+    }
+    let all_known = !tally.stages.is_empty()
+        && tally.stages.iter().all(|stage| stage.known() == stage.expected && stage.expected > 0);
+    if all_known { exit::SUCCESS } else { exit::INCOMPLETE }
+}
+
+fn journey_text(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -> String {
+    let mut text = String::new();
+    notes_text(&mut text, began, notes);
+    let _ = writeln!(text, "{}", journey.id);
+    for stage in &tally.stages {
+        let fates: Vec<String> = stage
+            .fates
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(fate, count)| format!("{count} {}", fate.word()))
+            .collect();
+        let latency = stage
+            .latency()
+            .map(|p| format!("  p50 {}  max {}", milliseconds(p.p50), milliseconds(p.max)))
+            .unwrap_or_default();
+        let duplicate = if stage.duplicate > 0 {
+            format!("  {} duplicate", stage.duplicate)
+        } else {
+            String::new()
+        };
+        let _ =
+            writeln!(text, "  {:<9} {}{duplicate}{latency}", stage.stage.word(), fates.join(", "));
+        if let Some(reason) = &stage.reason {
+            let _ = writeln!(text, "            {reason}");
+        }
+    }
+    match tally.first_failing_stage() {
+        Some(stage) => {
+            let _ = writeln!(text, "first failing stage: {}", stage.word());
+        }
+        None if journey_code(tally) == exit::SUCCESS => {
+            text.push_str("every event arrived at every stage\n")
+        }
+        None => text.push_str("no stage failed, but not every event could be followed\n"),
+    }
+    text
+}
+
+fn journey_json(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -> Value {
+    json!({
+        "id": &*journey.id,
+        "first_failing_stage": tally.first_failing_stage(),
+        "stages": tally.stages.iter().map(|stage| json!({
+            "name": stage.stage,
+            "expected": stage.expected,
+            "fates": stage.fates,
+            "duplicate": stage.duplicate,
+            "latency_seconds": stage.latency(),
+            "reason": stage.reason,
+        })).collect::<Vec<_>>(),
+        "debug": notes_json(began, notes),
+    })
+}

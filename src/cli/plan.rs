@@ -1,0 +1,95 @@
+//! `plan` and `rules`: what would be done, before anything is done.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::output::{self, Format, Output};
+use super::{Failure, Global, PlanArgs, exit};
+use crate::plan::Plan;
+use crate::render;
+
+pub(super) fn run(
+    global: &Global,
+    plan: &PlanArgs,
+    privileges: bool,
+    outputs: &[Output],
+) -> Result<u8, Failure> {
+    let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
+    let (_, plan) = plan.compile(global)?;
+    output::write(&outputs, |format, _| match format {
+        Format::Json => format!("{:#}", plan.json),
+        _ if privileges => needs(&plan),
+        _ => summary(&plan),
+    })?;
+    Ok(exit::SUCCESS)
+}
+
+pub(super) fn rules(global: &Global, plan: &PlanArgs) -> Result<u8, Failure> {
+    let (_, plan) = plan.compile(global)?;
+    output::print(&render::rules::rules(&plan.gates, &plan.nodes, plan.slowest_interval()))?;
+    Ok(exit::SUCCESS)
+}
+
+fn summary(plan: &Plan) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "plan {} for node {}", short(&plan.digest), plan.node.name);
+    let _ = writeln!(text, "  from {}", plan.sources.join(", "));
+    let _ = writeln!(
+        text,
+        "  {} checks, {} journeys, {} gates",
+        plan.checks.len(),
+        plan.journeys.len(),
+        plan.gates.len()
+    );
+    let _ = writeln!(
+        text,
+        "\nIt reads this node once a second, and does this to the platform and the network:"
+    );
+    let effects = plan.json.get("effects").and_then(Value::as_array).cloned().unwrap_or_default();
+    if effects.is_empty() {
+        let _ = writeln!(text, "  nothing");
+    }
+    let mut last = "";
+    for effect in &effects {
+        let field = |name| effect.get(name).and_then(Value::as_str).unwrap_or_default();
+        let who = if field("check").is_empty() { field("journey") } else { field("check") };
+        if who != last {
+            let _ = writeln!(text, "  {who}");
+        }
+        last = who;
+        let _ = writeln!(text, "    every {}: {}", field("every"), field("what"));
+    }
+    let _ = writeln!(text, "\nGates:");
+    for gate in plan.json.get("gates").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name| gate.get(name).and_then(Value::as_str).unwrap_or_default();
+        let _ = writeln!(text, "  {} ({})", field("id"), field("level"));
+        let _ = writeln!(text, "    {}", field("criterion"));
+    }
+    text
+}
+
+fn needs(plan: &Plan) -> String {
+    let mut text = String::from(
+        "What each check needs from this node beyond an ordinary user, and what is lost without it:\n",
+    );
+    let effects = plan.json.get("effects").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut any = false;
+    for effect in &effects {
+        let field = |name| effect.get(name).and_then(Value::as_str).unwrap_or_default();
+        if field("needs").is_empty() {
+            continue;
+        }
+        any = true;
+        let who = if field("check").is_empty() { field("journey") } else { field("check") };
+        let _ = writeln!(text, "  {who}: {}", field("needs"));
+    }
+    if !any {
+        text.push_str("  nothing\n");
+    }
+    text
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}

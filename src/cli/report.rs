@@ -1,0 +1,37 @@
+//! `report`: the newest report that the agent left in its state directory.
+
+use std::path::Path;
+
+use super::check::{self, FORMATS};
+use super::output::{self, Output};
+use super::{Failure, Global, PlanArgs};
+use crate::ledger::Document;
+use crate::store::Store;
+
+pub(super) fn run(
+    global: &Global,
+    plan: &PlanArgs,
+    state: &Path,
+    outputs: &[Output],
+) -> Result<u8, Failure> {
+    let outputs = output::wanted(outputs, &FORMATS)?;
+    let (_, plan) = plan.compile(global)?;
+    let reader = Store::read_only(state).map_err(|error| Failure::ours(error.to_string()))?;
+    let newest = reader.newest_report().map_err(|error| Failure::ours(error.to_string()))?;
+    let Some(newest) = newest else {
+        return Err(Failure::ours(format!(
+            "{} holds no report yet; `greenlight run` and `greenlight check --state` leave them there",
+            state.display()
+        )));
+    };
+    let document: Document = serde_json::from_value(newest)
+        .map_err(|error| Failure::ours(format!("the newest report can't be read: {error}")))?;
+    if document.plan.digest != plan.digest {
+        return Err(Failure::ours(format!(
+            "the newest report is of another plan ({}, now {}): run the agent with this plan first",
+            document.plan.digest, plan.digest
+        )));
+    }
+    check::write(&outputs, &document, None)?;
+    Ok(check::code(&document))
+}

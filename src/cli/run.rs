@@ -1,0 +1,101 @@
+//! `run`: the daemon.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Global, PlanArgs, WebArgs, exit, node};
+pub(super) use crate::agent::Listen;
+use crate::agent::{Agent, Options};
+use crate::serve;
+
+pub(super) fn run(
+    global: &Global,
+    plan: &PlanArgs,
+    state: &Path,
+    web: &WebArgs,
+    web_config: Option<PathBuf>,
+) -> Result<u8, Failure> {
+    let (inputs, plan) = plan.compile(global)?;
+    let plan = Arc::new(plan);
+    runtime()?.block_on(async {
+        let options = Options {
+            inputs,
+            paths: node::paths(global),
+            state: Some(state.to_owned()),
+            listen: Some(Listen {
+                address: web.listen.clone().unwrap_or_else(|| serve::DEFAULT_LISTEN.to_owned()),
+                web_config,
+            }),
+            banner: None,
+        };
+        let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
+        announce(&agent);
+        tracing::info!(
+            digest = plan.digest,
+            checks = plan.checks.len(),
+            journeys = plan.journeys.len(),
+            gates = plan.gates.len(),
+            "the plan is in force"
+        );
+        tell_systemd(&[sd_notify::NotifyState::Ready]);
+        until_stopped(&agent).await?;
+        tell_systemd(&[sd_notify::NotifyState::Stopping]);
+        agent.stop().await;
+        Ok(exit::SUCCESS)
+    })
+}
+
+/// One thread for everything that touches sockets: a scrape is answered sooner by one than by two.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::ours(format!("can't start: {error}")))
+}
+
+/// By contract, on standard error.
+pub(super) fn announce(agent: &Agent) {
+    if let Some(url) = agent.url() {
+        eprintln!("listening on {url}");
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; reloads on SIGHUP; feeds systemd's watchdog.
+pub(super) async fn until_stopped(agent: &Agent) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut snapshots = agent.snapshots();
+    // The watchdog is fed by what the recorder publishes: an agent that judges no more is dead.
+    let feeds = sd_notify::watchdog_enabled().is_some();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                if let Err(text) = agent.reload().await {
+                    eprintln!("{}", text.trim_end());
+                }
+            }
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return Err(Failure::ours("the recorder ended; see the log"));
+                }
+                if feeds {
+                    tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+    Ok(())
+}
+
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
