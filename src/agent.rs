@@ -11,6 +11,7 @@ mod sampler;
 mod scheduler;
 mod state;
 mod supervise;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;

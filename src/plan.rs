@@ -22,8 +22,10 @@ pub use checks::{Check, Targets};
 pub use journeys::{Equals, Journey, StagePlan};
 pub use peers::{Peer, Peers};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, Subject};
 use crate::outcome::Fault;
+use crate::render::rules::Watched;
+use crate::series::LabelNames;
 use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
 use crate::spec::{Diagnostics, Sources};
@@ -107,15 +109,44 @@ impl Plan {
         self.gates.iter().map(|gate| self.covering_time_of(gate)).max().unwrap_or_default()
     }
 
-    /// How often the slowest check or journey is due: what "no attempt for three intervals" is of.
-    pub fn slowest_interval(&self) -> Duration {
-        let checks = self.checks.iter().map(|check| check.every);
-        let journeys = self.journeys.iter().map(|journey| journey.every);
-        checks.chain(journeys).max().unwrap_or(Duration::from_secs(1))
+    /// Each gate with what it is judged from and how often that is due: what the alert rules need.
+    pub fn watched(&self) -> Vec<Watched<'_>> {
+        self.gates.iter().map(|gate| self.watched_by(gate)).collect()
+    }
+
+    fn watched_by<'a>(&'a self, gate: &'a Gate) -> Watched<'a> {
+        let mut watched = Watched { gate, checks: Vec::new(), journeys: Vec::new() };
+        let journey = |id: Option<&str>| {
+            let all = self.journeys.iter().filter(move |own| id.is_none_or(|id| *own.id == *id));
+            all.map(|own| (own.id.to_string(), own.every)).collect::<Vec<_>>()
+        };
+        for criterion in gate.require.criteria() {
+            match &criterion.subject {
+                Subject::Journey { journey: id, .. } => watched.journeys.extend(journey(Some(id))),
+                Subject::Series(selection) => match LabelNames::of(selection.metric).check {
+                    Some("journey") => {
+                        watched.journeys.extend(journey(selection.check.as_deref()));
+                    }
+                    Some(_) => {
+                        let checks = self.checks.iter().filter(|check| {
+                            check.yields(selection.metric)
+                                && selection.check.as_deref().is_none_or(|id| *id == *check.id)
+                        });
+                        watched.checks.extend(checks.map(|own| (own.id.to_string(), own.every)));
+                    }
+                    // The node's own series come with every scrape of its agent.
+                    None => {}
+                },
+            }
+        }
+        watched.checks.sort();
+        watched.checks.dedup();
+        watched.journeys.sort();
+        watched.journeys.dedup();
+        watched
     }
 
     fn covering_time_of(&self, gate: &Gate) -> Duration {
-        use crate::gate::Subject;
         let mut longest = Duration::ZERO;
         for criterion in gate.require.criteria() {
             let window = criterion.over.max(criterion.stable_for.unwrap_or_default());

@@ -1,6 +1,5 @@
 //! The one owner of all state: takes in what was measured, judges once a second, publishes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::metrics::Format;
 use crate::node::Frame;
 use crate::outcome::{CheckId, Fault, Observation, TargetName};
 use crate::plan::Plan;
+use crate::render::page::History;
 use crate::time::Now;
 
 /// How often all gates are judged.
@@ -91,8 +91,8 @@ pub struct Snapshot {
     pub undecided: usize,
     /// What is being tried right now.
     pub running: Vec<String>,
-    /// The recent values of each gate, oldest first.
-    pub history: Arc<BTreeMap<String, Vec<Option<f64>>>>,
+    /// The recent values of each gate.
+    pub history: Arc<History>,
     /// Whether the state directory can be written, and why not.
     pub store: Result<(), String>,
 }

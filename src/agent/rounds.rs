@@ -18,17 +18,22 @@ use super::recorder::{Record, RoundNews};
 use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
 use crate::journey::event::run_from;
+use crate::journey::tally::Tally;
 use crate::journey::walk::{StageSpec, Step, Walk, WalkSpec};
-use crate::journey::{Look, Run, Stage};
+use crate::journey::{Event, Fate, Look, Run, Stage};
 use crate::outcome::{Fault, FaultCode};
-use crate::plan::{Equals, Journey, StagePlan};
+use crate::plan::{Equals, Journey, Plan, StagePlan};
 use crate::send::SendContext;
 use crate::spec::trace::Trace;
-use crate::store::{RoundRecord, Store};
-use crate::time::{Mono, Now, Schedule};
+use crate::store::{OpenRound, RoundRecord, Store};
+use crate::time::{Mono, Now, Schedule, Wall};
 
 /// A look that takes longer than this saw nothing.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each round has a run of its own, so its events are counted from one.
+const FIRST_SEQ: u64 = 1;
+/// What `once` says that nobody hears.
+const RECORDS: usize = 16;
 /// How long a finished round is still watched for what comes after `give_up`, as a multiple of its
 /// longest `give_up`.
 const AFTERWATCH: u32 = 2;
@@ -38,12 +43,13 @@ const AFTERWATCH_PACE: u32 = 5;
 /// Everything of a round that a restart needs to go on with it.
 #[derive(Serialize, Deserialize)]
 pub struct Progress {
-    pub walk: Walk,
-    /// What each stage's confirmer remembers; absent where its beginning failed.
+    walk: Walk,
+    /// What each stage's confirmer remembers.
     marks: BTreeMap<Stage, Mark>,
-    first_seq: u64,
-    count: u64,
+    /// When the round was begun: monotonic and wall, in nanoseconds.
     began: (i64, i64),
+    /// When its first event was to be sent, on the wall clock: events are rendered again from it.
+    intended: i64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,7 +135,7 @@ pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, h
 }
 
 /// One round under way.
-pub struct Round<'a> {
+struct Round<'a> {
     journey: &'a Journey,
     run: Run,
     began: Now,
@@ -138,60 +144,51 @@ pub struct Round<'a> {
 
 impl<'a> Round<'a> {
     /// Looks where each stage stands, and puts the round on disk: only then may an event be sent.
-    pub async fn begin(journey: &'a Journey, hands: &Hands, trace: &Trace) -> Result<Self, Fault> {
+    async fn begin(journey: &'a Journey, hands: &Hands, trace: &Trace) -> Result<Self, Fault> {
         let began = clock::now();
         let run = new_run()?;
-        let (first_seq, count) = (1, journey.events.count());
-        let mut round = Self {
-            journey,
-            run: run.clone(),
-            began,
-            progress: Progress {
-                walk: Walk::new(WalkSpec {
-                    stages: journey.stages.iter().map(stage_spec).collect(),
-                    first_seq,
-                    count,
-                    began: began.mono,
-                }),
-                marks: BTreeMap::new(),
-                first_seq,
-                count,
-                began: (began.mono.0, began.wall.0),
-            },
+        let beginnings = journey.stages.iter().filter_map(|plan| {
+            let confirmer = plan.confirmer.clone()?;
+            let sought = sought(journey, &run, plan, 0, began);
+            Some(async move {
+                let on = LookContext {
+                    sought: &sought,
+                    timeout: LOOK_TIMEOUT,
+                    clients: &hands.clients,
+                    trace,
+                    now: began,
+                };
+                let begun = tokio::time::timeout(LOOK_TIMEOUT, confirmer.begin(on)).await;
+                (plan.stage, Mark::of(begun))
+            })
+        });
+        let marks = futures_util::future::join_all(beginnings).await.into_iter().collect();
+        let intended = clock::now();
+        let walk = Walk::new(WalkSpec {
+            stages: journey.stages.iter().map(stage_spec).collect(),
+            first_seq: FIRST_SEQ,
+            count: journey.events.count(),
+            began: intended.mono,
+            pace: Duration::ZERO,
+        });
+        let progress = Progress {
+            walk,
+            marks,
+            began: (began.mono.0, began.wall.0),
+            intended: intended.wall.0,
         };
-        let marks: Vec<(Stage, Mark)> =
-            futures_util::future::join_all(journey.stages.iter().filter_map(|plan| {
-                let confirmer = plan.confirmer.clone()?;
-                let sought = round.sought(plan);
-                Some(async move {
-                    let on = LookContext {
-                        sought: &sought,
-                        timeout: LOOK_TIMEOUT,
-                        clients: &hands.clients,
-                        trace,
-                        now: began,
-                    };
-                    let begun = tokio::time::timeout(LOOK_TIMEOUT, confirmer.begin(on)).await;
-                    let mark = match begun {
-                        Ok(Ok(mark)) => Mark::Set(mark),
-                        Ok(Err(fault)) => Mark::blind(&fault),
-                        Err(_) => Mark::blind(&Fault::new(
-                            FaultCode::Blind,
-                            "no answer before the round began",
-                        )),
-                    };
-                    (plan.stage, mark)
-                })
-            }))
-            .await;
-        round.progress.marks = marks.into_iter().collect();
+        let round = Self { journey, run, began, progress };
         hands.store.begin_round(round.record()).await?;
         Ok(round)
     }
 
+    /// A round that an earlier run of the agent left under way.
     fn resumed(journey: &'a Journey, run: Run, mut progress: Progress) -> Self {
+        let now = clock::now();
+        // After a reboot the monotonic clock is another one; the wall clock bridges the two.
+        let began = Now { mono: now.mono_of(Wall(progress.began.1)), wall: Wall(progress.began.1) };
+        progress.walk.rebase(now.mono_of(Wall(progress.intended)));
         progress.walk.resumed();
-        let began = Now { mono: Mono(progress.began.0), wall: crate::time::Wall(progress.began.1) };
         Self { journey, run, began, progress }
     }
 
@@ -200,8 +197,8 @@ impl<'a> Round<'a> {
             run: self.run.clone(),
             journey: self.journey.id.clone(),
             began: self.began,
-            first_seq: self.progress.first_seq,
-            count: self.progress.count,
+            first_seq: self.progress.walk.first_seq(),
+            count: self.progress.walk.count(),
             progress: self.progress_json(),
         }
     }
@@ -210,25 +207,8 @@ impl<'a> Round<'a> {
         serde_json::to_value(&self.progress).unwrap_or(Value::Null)
     }
 
-    fn sought(&self, plan: &StagePlan) -> Sought {
-        let sent = self.progress.walk.certainly_sent();
-        Sought {
-            journey: self.journey.id.clone(),
-            run: self.run.clone(),
-            stage: plan.stage,
-            first_seq: self.progress.first_seq,
-            count: self.progress.count,
-            sent,
-            equals: plan.equals.map(|equals| match equals {
-                Equals::Sent => sent as f64,
-                Equals::Number(number) => number,
-            }),
-            began: self.began,
-        }
-    }
-
     /// Does what the walk says until every fate is decided.
-    pub async fn walk_to_end(&mut self, hands: &Hands, trace: &Trace) {
+    async fn walk_to_end(&mut self, hands: &Hands, trace: &Trace) {
         let _ = hands
             .records
             .send(Record::Round(RoundNews::Begun {
@@ -275,20 +255,16 @@ impl<'a> Round<'a> {
             }
         }
         self.tell(hands).await;
-        hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
-    }
-
-    fn tally_json(&self) -> Value {
-        serde_json::to_value(self.progress.walk.tally()).unwrap_or(Value::Null)
+        hands.store.end_round(
+            &self.run,
+            &self.journey.id,
+            clock::now(),
+            self.progress.walk.tally(),
+        );
     }
 
     async fn send(&mut self, seqs: &[u64], hands: &Hands, trace: &Trace) {
-        let intended = clock::now();
-        let events: Vec<_> = seqs
-            .iter()
-            .map(|seq| self.journey.events.render(&self.run, &self.journey.id, *seq, intended.wall))
-            .collect();
-        self.progress.walk.sending(&events, intended.mono);
+        let events: Vec<_> = seqs.iter().map(|seq| self.render(*seq)).collect();
         let on = SendContext { timeout: self.journey.timeout, clients: &hands.clients, trace };
         let work = tokio::time::timeout(
             self.journey.timeout + Duration::from_millis(500),
@@ -323,12 +299,13 @@ impl<'a> Round<'a> {
         let plan = self.journey.stage(stage)?;
         let confirmer = plan.confirmer.clone()?;
         let mark = self.progress.marks.get(&stage).cloned();
-        let sought = self.sought(plan);
+        let sent = self.progress.walk.sent();
+        let sought = sought(self.journey, &self.run, plan, sent, self.began);
         Some(async move {
             let now = clock::now();
             let mut value = match mark {
                 Some(Mark::Set(value)) => value,
-                Some(Mark::Blind { text, .. }) => {
+                Some(Mark::Blind(text)) => {
                     let look = Look::blind(Fault::new(FaultCode::Blind, text));
                     return Seen { stage, began: now.mono, look, mark: None };
                 }
@@ -365,12 +342,8 @@ impl<'a> Round<'a> {
             let _ = hands.records.send(Record::Round(news)).await;
         }
         let arrived = !seen.look.arrivals.is_empty();
-        let plan = self.journey.stage(seen.stage);
-        let (expect, journey, run, began) =
-            (plan.map(|plan| &plan.expect), self.journey, &self.run, self.began);
-        self.progress.walk.look(seen.stage, seen.look, seen.began, expect, |seq| {
-            journey.events.render(run, &journey.id, seq, began.wall)
-        });
+        let render = renderer(self.journey, &self.run, self.progress.intended);
+        self.progress.walk.look(seen.stage, seen.look, seen.began, render);
         if arrived {
             self.keep(hands);
         }
@@ -391,9 +364,20 @@ impl<'a> Round<'a> {
         let _ = hands.records.send(Record::Round(news)).await;
     }
 
-    /// Whether something may still come: a lost, unknown or inconclusive event.
+    /// Whether something may still come: an event or thing that did not arrive, or of which
+    /// nobody knows.
     fn is_wanting(&self) -> bool {
-        self.progress.walk.is_wanting()
+        let absent = [Fate::Lost, Fate::Unknown, Fate::Inconclusive];
+        let tally = self.progress.walk.tally();
+        tally.stages.iter().any(|stage| absent.iter().any(|fate| stage.count(*fate) > 0))
+    }
+
+    fn resurrected(&self) -> u64 {
+        self.progress.walk.tally().stages.iter().map(|stage| stage.resurrected).sum()
+    }
+
+    fn render(&self, seq: u64) -> Event {
+        renderer(self.journey, &self.run, self.progress.intended)(seq)
     }
 
     /// Looks on at a slow pace after the end, and mends the tally when something comes.
@@ -405,23 +389,93 @@ impl<'a> Round<'a> {
             * AFTERWATCH_PACE;
         while Mono::now() < until && self.is_wanting() {
             tokio::time::sleep(pace).await;
-            let before = self.progress.walk.resurrected();
+            let before = self.resurrected();
             for stage in self.journey.stages.iter().map(|plan| plan.stage) {
                 if let Some(look) = self.look(stage, hands, &Trace::off()) {
                     let seen = look.await;
                     self.seen(seen, hands).await;
                 }
             }
-            if self.progress.walk.resurrected() > before {
+            if self.resurrected() > before {
                 self.tell(hands).await;
-                hands.store.end_round(&self.run, &self.journey.id, clock::now(), self.tally_json());
+                hands.store.end_round(
+                    &self.run,
+                    &self.journey.id,
+                    clock::now(),
+                    self.progress.walk.tally(),
+                );
             }
         }
     }
+}
 
-    pub fn walk(&self) -> &Walk {
-        &self.progress.walk
+/// One round outside the agent, for `once`: nothing is stored, nothing is judged.
+pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
+    let (records, mut unheard) = mpsc::channel(RECORDS);
+    let hands = Hands {
+        clients: Clients::default(),
+        records,
+        store: Store::memory(),
+        stop: CancellationToken::new(),
+        cancel: CancellationToken::new(),
+    };
+    let mut round = Round::begin(journey, &hands, trace).await?;
+    let listen = async { while unheard.recv().await.is_some() {} };
+    tokio::select! {
+        () = round.walk_to_end(&hands, trace) => {}
+        () = listen => {}
     }
+    Ok(round.progress.walk.tally())
+}
+
+/// What an earlier run left under way, by journey. A round of a journey that the plan no longer
+/// has, or that can't be read, ends here: nothing more can be known of it.
+pub(super) fn sort(
+    left: Vec<OpenRound>,
+    plan: &Plan,
+    store: &Store,
+) -> BTreeMap<Arc<str>, Vec<(Run, Progress)>> {
+    let mut sorted: BTreeMap<Arc<str>, Vec<(Run, Progress)>> = BTreeMap::new();
+    for round in left {
+        let progress = serde_json::from_value::<Progress>(round.progress);
+        match (plan.journey(&round.journey), progress) {
+            (Some(journey), Ok(progress)) => {
+                sorted.entry(journey.id.clone()).or_default().push((round.run, progress));
+            }
+            (_, progress) => {
+                let why = progress.err().map(|error| error.to_string()).unwrap_or_default();
+                tracing::warn!(
+                    journey = &*round.journey,
+                    run = &*round.run,
+                    why,
+                    "a round of an earlier run can't be gone on with"
+                );
+                store.end_round(&round.run, &round.journey, clock::now(), Tally::default());
+            }
+        }
+    }
+    sorted
+}
+
+fn sought(journey: &Journey, run: &Run, plan: &StagePlan, sent: u64, began: Now) -> Sought {
+    Sought {
+        journey: journey.id.clone(),
+        run: run.clone(),
+        stage: plan.stage,
+        first_seq: FIRST_SEQ,
+        count: journey.events.count(),
+        sent,
+        equals: plan.equals.map(|equals| match equals {
+            Equals::Sent => sent as f64,
+            Equals::Number(number) => number,
+        }),
+        began,
+    }
+}
+
+/// Renders any event of a round again.
+fn renderer<'a>(journey: &'a Journey, run: &'a Run, intended: i64) -> impl Fn(u64) -> Event + 'a {
+    move |seq| journey.events.render(run, &journey.id, seq, Wall(intended))
 }
 
 struct Seen {
@@ -432,8 +486,12 @@ struct Seen {
 }
 
 impl Mark {
-    fn blind(fault: &Fault) -> Self {
-        Self::Blind { code: fault.code.word().to_owned(), text: fault.text.clone() }
+    fn of(begun: Result<Result<Value, Fault>, tokio::time::error::Elapsed>) -> Self {
+        match begun {
+            Ok(Ok(value)) => Self::Set(value),
+            Ok(Err(fault)) => Self::Blind(fault.to_string()),
+            Err(_) => Self::Blind("no answer before the round began".to_owned()),
+        }
     }
 }
 
@@ -443,6 +501,7 @@ fn stage_spec(plan: &StagePlan) -> StageSpec {
         within: plan.within,
         give_up: plan.give_up,
         poll: plan.poll,
+        expect: plan.expect.clone(),
         exactly: plan.exactly,
         has_confirmer: plan.confirmer.is_some(),
     }

@@ -17,18 +17,18 @@ use crate::ledger::Document;
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
 use crate::plan::{Check, Plan};
+use crate::render::page::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
 use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
 use crate::time::{Mono, Now, Wall};
-
-/// How many values of a gate the page's sparkline shows: two minutes, judged once a second.
-const HISTORY: usize = 120;
 
 pub struct State {
     plan: Arc<Plan>,
     store: Store,
     started: Now,
     registry: Registry,
+    /// What gates ask of histograms besides their own boundaries.
+    boundaries: gate::promql::Boundaries,
     tracks: Tracks,
     journeys: Vec<JourneyRecord>,
     totals: BTreeMap<Arc<str>, Total>,
@@ -36,7 +36,7 @@ pub struct State {
     findings: Vec<Finding>,
     last: BTreeMap<(CheckId, TargetName), Last>,
     running: BTreeSet<(CheckId, TargetName)>,
-    history: BTreeMap<String, VecDeque<Option<f64>>>,
+    history: Arc<History>,
     frame: node::Rows,
     /// What this node does not offer, by series.
     node_faults: BTreeMap<&'static str, Fault>,
@@ -59,11 +59,12 @@ struct Total {
 
 impl State {
     pub fn new(plan: Arc<Plan>, recovered: &Recovered, store: Store, now: Now) -> Self {
-        let extra = gate::promql::extra_boundaries(&plan.gates);
+        let boundaries = gate::promql::extra_boundaries(&plan.gates);
         let mut state = Self {
             store,
             started: now,
-            registry: Registry::new(|metric| extra.get(metric.name).cloned().unwrap_or_default()),
+            registry: Registry::new(|metric| of_metric(&boundaries, metric)),
+            boundaries,
             tracks: Tracks::new(gate::demands(&plan.gates)),
             journeys: Vec::new(),
             totals: BTreeMap::new(),
@@ -71,7 +72,7 @@ impl State {
             findings: Vec::new(),
             last: BTreeMap::new(),
             running: BTreeSet::new(),
-            history: BTreeMap::new(),
+            history: Arc::new(History::default()),
             frame: node::Rows::default(),
             node_faults: BTreeMap::new(),
             plan,
@@ -181,8 +182,9 @@ impl State {
         self.findings.clear();
         // The next second finds its way into the new plan's tracks.
         self.frame.generation = None;
-        let extra = gate::promql::extra_boundaries(&self.plan.gates);
-        self.registry.set_boundaries(|metric| extra.get(metric.name).cloned().unwrap_or_default());
+        self.boundaries = gate::promql::extra_boundaries(&self.plan.gates);
+        let boundaries = &self.boundaries;
+        self.registry.set_boundaries(|metric| of_metric(boundaries, metric));
         self.tracks.demand(gate::demands(&self.plan.gates));
         let plan = self.plan.clone();
         let is_due = |check: &str, target: &str| {
@@ -193,7 +195,7 @@ impl State {
         self.running.retain(|(check, target)| is_due(check, target));
         self.totals.retain(|journey, _| plan.journey(journey).is_some());
         self.standings.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
-        self.history.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
+        self.history = Arc::new(History::default());
         self.tracks.retain(|key| match key.metric.labels.first() {
             Some(&"check") => is_due(&key.check, &key.target),
             Some(&"journey") => plan.journey(&key.check).is_some(),
@@ -356,28 +358,12 @@ impl State {
         self.findings = findings;
         let document = self.document(now);
         self.export_findings(&document);
-        self.keep_history();
+        Arc::make_mut(&mut self.history).push(&document);
         self.snapshot(document, now)
     }
 
-    fn keep_history(&mut self) {
-        for (gate, finding) in self.plan.gates.iter().zip(&self.findings) {
-            let values = self.history.entry(gate.id.clone()).or_default();
-            values.push_back(finding.value);
-            while values.len() > HISTORY {
-                values.pop_front();
-            }
-        }
-    }
-
     fn snapshot(&self, document: Document, now: Now) -> Snapshot {
-        let undecided = self
-            .plan
-            .gates
-            .iter()
-            .zip(&self.findings)
-            .filter(|(gate, finding)| gate::may_change(gate, finding))
-            .count();
+        let undecided = self.findings.iter().filter(|finding| may_change(finding)).count();
         let store = self.store.status();
         Snapshot {
             at: now,
@@ -389,12 +375,7 @@ impl State {
                 .iter()
                 .map(|(check, target)| format!("{check} {target}"))
                 .collect(),
-            history: Arc::new(
-                self.history
-                    .iter()
-                    .map(|(gate, values)| (gate.clone(), values.iter().copied().collect()))
-                    .collect(),
-            ),
+            history: self.history.clone(),
             store: store.up.then_some(()).ok_or(store.text),
         }
     }
@@ -424,5 +405,20 @@ fn export(registry: &mut Registry, metric: &'static Metric, labels: &[&str], val
         Kind::Histogram(_) => registry.observe(metric, labels, value),
         Kind::Gauge => registry.set(metric, labels, value),
         Kind::Counter => registry.add(metric, labels, value),
+    }
+}
+
+fn of_metric(boundaries: &gate::promql::Boundaries, metric: &Metric) -> Vec<f64> {
+    boundaries.get(metric.name).cloned().unwrap_or_default()
+}
+
+/// Whether more time may still decide the gate: not where a part is not measured at all, nor where
+/// a condition is not set.
+fn may_change(finding: &Finding) -> bool {
+    let settled = ["not_measured", "condition_unset"];
+    match finding.verdict {
+        Verdict::Open => !finding.reason.as_ref().is_some_and(|why| settled.contains(&&*why.code)),
+        Verdict::Error => true,
+        _ => false,
     }
 }

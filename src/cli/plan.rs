@@ -27,7 +27,7 @@ pub(super) fn run(
 
 pub(super) fn rules(global: &Global, plan: &PlanArgs) -> Result<u8, Failure> {
     let (_, plan) = plan.compile(global)?;
-    output::print(&render::rules::rules(&plan.gates, &plan.nodes, plan.slowest_interval()))?;
+    output::print(&render::rules::render(&plan.watched(), &plan.nodes))?;
     Ok(exit::SUCCESS)
 }
 

@@ -1,16 +1,16 @@
 //! What the state exports: metrics of gates, checks and the agent itself, and the document's parts.
 
 use super::{State, export};
+use crate::agent::usage;
 use crate::catalogue::agent as metric;
+use crate::gate;
 use crate::gate::Verdict;
-use crate::journey::{Fate, Stage};
-use crate::ledger::{
-    self, CheckRow, Document, JourneyTally, Judged, LastAttempt, Latency, TargetRow,
-};
+use crate::journey::Fate;
+use crate::journey::tally::{StageTally, Tally};
+use crate::ledger::{self, CheckRow, Document, Judged, LastAttempt, TargetRow};
 use crate::outcome::{Observation, Outcome};
-use crate::series::StageCount;
+use crate::plan::{Check, Journey};
 use crate::time::Now;
-use crate::{gate, node};
 
 impl State {
     /// What does not change while a plan is in force.
@@ -107,8 +107,8 @@ impl State {
         registry.set(&metric::STORE_BYTES, &[], store.bytes as f64);
         registry.set(&metric::STORE_BYTES_LIMIT, &[], store.bytes_limit as f64);
         registry.set(&metric::STORE_ERRORS, &[], store.errors as f64);
-        if let Some(usage) = node::own_usage() {
-            registry.set(&metric::PROCESS_RESIDENT, &[], usage.resident_bytes as f64);
+        if let Some(usage) = usage::own() {
+            registry.set(&metric::PROCESS_RESIDENT, &[], usage.resident as f64);
             registry.set(&metric::PROCESS_CPU, &[], usage.cpu.as_secs_f64());
         }
     }
@@ -123,7 +123,7 @@ impl State {
             .map(|(gate, finding)| Judged {
                 gate,
                 finding: finding.clone(),
-                promql: gate::promql::gate(gate),
+                promql: gate::promql::promql(gate, &self.boundaries),
             })
             .collect();
         ledger::assemble(ledger::Parts {
@@ -144,33 +144,20 @@ impl State {
         })
     }
 
-    fn journey_tallies(&self) -> Vec<JourneyTally> {
-        let mut tallies = Vec::with_capacity(self.plan.journeys.len());
-        for journey in &self.plan.journeys {
+    fn journey_tallies(&self) -> Vec<(String, Tally)> {
+        let total = |journey: &Journey| {
             let sum = self.totals.get(&journey.id).map(super::Total::sum).unwrap_or_default();
-            let stages: Vec<(Stage, StageCount, Latency)> = journey
-                .stages
-                .iter()
-                .map(|plan| {
-                    let Some(stage) = sum.stage(plan.stage) else {
-                        return (plan.stage, StageCount::default(), Latency::default());
-                    };
-                    let latency = stage.latency().map_or_else(Latency::default, |p| Latency {
-                        p50: Some(p.p50),
-                        p95: Some(p.p95),
-                        p99: Some(p.p99),
-                        max: Some(p.max),
-                    });
-                    (plan.stage, super::journeys::count_of(stage), latency)
-                })
-                .collect();
-            tallies.push(JourneyTally { id: journey.id.to_string(), rounds: sum.rounds, stages });
-        }
-        tallies
+            // A journey that no round has ended of shows its stages all the same.
+            let stages = journey.stages.iter().map(|plan| plan.stage);
+            let stages = stages
+                .map(|stage| sum.stage(stage).cloned().unwrap_or_else(|| StageTally::new(stage)));
+            (journey.id.to_string(), Tally { rounds: sum.rounds, stages: stages.collect() })
+        };
+        self.plan.journeys.iter().map(total).collect()
     }
 
     fn check_rows(&self) -> Vec<CheckRow> {
-        let row = |check: &crate::plan::Check| CheckRow {
+        let row = |check: &Check| CheckRow {
             id: check.id.to_string(),
             kind: check.probe.kind().to_owned(),
             targets: check
