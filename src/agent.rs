@@ -22,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::Clients;
+use crate::client::inbox::Notification;
 use crate::lanes::Cells;
 use crate::node::Paths;
 use crate::plan::Plan;
 use crate::plan::load::Inputs;
 use crate::serve;
-use crate::store::{Limits, Recovered, Store};
+use crate::store::{Limits, Store};
 use exporter::Exporter;
 use recorder::{Ask, Record, Snapshot};
 
@@ -149,10 +150,10 @@ impl Agent {
             Some(dir) => {
                 Store::open(dir, Limits::default(), now).map_err(|error| error.to_string())?
             }
-            None => (Store::memory(), Recovered::default()),
+            None => Store::memory(),
         };
         let clients = Clients::default();
-        clients.inbox().restore(std::mem::take(&mut recovered.notifications));
+        clients.inbox().restore(notifications(std::mem::take(&mut recovered.notifications)));
         let (records, record_queue) = mpsc::channel(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
         let mut state = state::State::new(plan.clone(), &recovered, store.clone(), now);
@@ -229,7 +230,7 @@ impl Agent {
 
     /// Ends in the right order: no new ticks, what is in flight within the grace period, the
     /// store, and the exporter last.
-    pub async fn stop(self) -> Arc<Snapshot> {
+    pub async fn stop(mut self) -> Arc<Snapshot> {
         self.shared.work.lock().await.end(GRACE).await;
         self.sampler.stop().await;
         let last = self.settle().await;
@@ -370,4 +371,9 @@ impl Work {
             let _ = tokio::time::timeout(CLOSING, self.tasks.wait()).await;
         }
     }
+}
+
+/// Those that can be read; one of another version is no longer of any use.
+fn notifications(stored: Vec<serde_json::Value>) -> Vec<Notification> {
+    stored.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
 }

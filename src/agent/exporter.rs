@@ -19,7 +19,7 @@ use crate::time::Mono;
 /// The recorder judges once a second; older than this, it stands still.
 const STALE: std::time::Duration = std::time::Duration::from_secs(15);
 
-pub struct Exporter {
+pub(super) struct Exporter {
     shared: Shared,
     asks: mpsc::Sender<Ask>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -76,20 +76,18 @@ impl Backend for Exporter {
         body: Bytes,
     ) -> BoxFuture<'a, Result<(), WebhookError>> {
         async move {
+            let now = clock::now();
             let kind = match kind {
                 WebhookKind::Alertmanager => inbox::Kind::Alertmanager,
                 WebhookKind::Grafana => inbox::Kind::Grafana,
                 WebhookKind::Json => inbox::Kind::Json,
             };
-            let taken = self
-                .shared
-                .clients
-                .inbox()
-                .put(kind, &body, clock::now())
-                .map_err(WebhookError::Bad)?;
+            let taken =
+                self.shared.clients.inbox().put(kind, &body, now).map_err(WebhookError::Bad)?;
             // On disk before the answer: what the sender believes delivered survives a kill.
             for notification in taken {
-                let kept = self.shared.store.put_notification(notification).await;
+                let json = serde_json::to_value(&notification).unwrap_or_default();
+                let kept = self.shared.store.put_notification(now, json).await;
                 kept.map_err(|fault| WebhookError::Store(fault.text))?;
             }
             Ok(())

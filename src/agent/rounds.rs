@@ -55,11 +55,9 @@ pub struct Progress {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Mark {
     Set(Value),
-    /// The stage could not be looked at from the beginning: all its looks are blind.
-    Blind {
-        code: String,
-        text: String,
-    },
+    /// It could not be told where the stage stood when the round began, so that an older event
+    /// could be taken for one of its own: all looks are blind. The text says why.
+    Blind(String),
 }
 
 /// What a journey's task needs.
@@ -199,12 +197,8 @@ impl<'a> Round<'a> {
             began: self.began,
             first_seq: self.progress.walk.first_seq(),
             count: self.progress.walk.count(),
-            progress: self.progress_json(),
+            progress: json(&self.progress),
         }
-    }
-
-    fn progress_json(&self) -> Value {
-        serde_json::to_value(&self.progress).unwrap_or(Value::Null)
     }
 
     /// Does what the walk says until every fate is decided.
@@ -214,7 +208,7 @@ impl<'a> Round<'a> {
             .send(Record::Round(RoundNews::Begun {
                 journey: self.journey.id.clone(),
                 at: self.began,
-                count: self.progress.count,
+                count: self.progress.walk.count(),
             }))
             .await;
         let mut looks = FuturesUnordered::new();
@@ -236,11 +230,12 @@ impl<'a> Round<'a> {
             if done {
                 break;
             }
+            let idle = looks.is_empty();
             let sleep = async {
                 match wait {
                     Some(until) => clock::sleep_until(until).await,
                     // Every stage is being looked at: the next thing to come is a look.
-                    None if looks.is_empty() => tokio::task::yield_now().await,
+                    None if idle => tokio::task::yield_now().await,
                     None => std::future::pending().await,
                 }
             };
@@ -250,7 +245,7 @@ impl<'a> Round<'a> {
                     self.keep(hands);
                     return;
                 }
-                Some(seen) = looks.next(), if !looks.is_empty() => self.seen(seen, hands).await,
+                Some(seen) = looks.next(), if !idle => self.seen(seen, hands).await,
                 () = sleep => self.progress.walk.tick(Mono::now()),
             }
         }
@@ -259,7 +254,7 @@ impl<'a> Round<'a> {
             &self.run,
             &self.journey.id,
             clock::now(),
-            self.progress.walk.tally(),
+            json(&self.progress.walk.tally()),
         );
     }
 
@@ -351,7 +346,7 @@ impl<'a> Round<'a> {
 
     /// Puts the round's state where a restart finds it.
     fn keep(&self, hands: &Hands) {
-        hands.store.round_progress(&self.run, self.progress_json());
+        hands.store.round_progress(&self.run, json(&self.progress));
     }
 
     async fn tell(&self, hands: &Hands) {
@@ -402,7 +397,7 @@ impl<'a> Round<'a> {
                     &self.run,
                     &self.journey.id,
                     clock::now(),
-                    self.progress.walk.tally(),
+                    json(&self.progress.walk.tally()),
                 );
             }
         }
@@ -415,7 +410,7 @@ pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
     let hands = Hands {
         clients: Clients::default(),
         records,
-        store: Store::memory(),
+        store: Store::memory().0,
         stop: CancellationToken::new(),
         cancel: CancellationToken::new(),
     };
@@ -450,7 +445,7 @@ pub(super) fn sort(
                     why,
                     "a round of an earlier run can't be gone on with"
                 );
-                store.end_round(&round.run, &round.journey, clock::now(), Tally::default());
+                store.end_round(&round.run, &round.journey, clock::now(), json(&Tally::default()));
             }
         }
     }
@@ -512,5 +507,10 @@ fn new_run() -> Result<Run, Fault> {
     getrandom::fill(&mut random).map_err(|error| {
         Fault::new(FaultCode::Unsupported, format!("no random numbers: {error}"))
     })?;
-    Ok(run_from(u64::from_ne_bytes(random)))
+    Ok(run_from(random))
+}
+
+/// What is made of plain maps and numbers can always be written.
+fn json(what: &impl Serialize) -> Value {
+    serde_json::to_value(what).unwrap_or_default()
 }

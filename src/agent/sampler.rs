@@ -17,7 +17,7 @@ use crate::time::Now;
 const QUEUE_LIMIT: usize = 2;
 const CLOSING: Duration = Duration::from_secs(1);
 
-pub struct Sampling {
+pub(super) struct Sampling {
     stop: CancellationToken,
     ticker: JoinHandle<()>,
 }
@@ -28,7 +28,7 @@ struct Tick {
 }
 
 /// Starts the lane and the ticker that asks it.
-pub fn start(
+pub(super) fn start(
     paths: Paths,
     cells: &Cells,
     records: mpsc::Sender<Record>,
@@ -65,8 +65,8 @@ pub fn start(
 }
 
 impl Sampling {
-    pub async fn stop(self) {
+    pub(super) async fn stop(&mut self) {
         self.stop.cancel();
-        let _ = self.ticker.await;
+        let _ = (&mut self.ticker).await;
     }
 }

@@ -18,12 +18,12 @@ use crate::time::{Mono, Schedule};
 
 /// Attempts that may run at once. Each holds a socket or two, and a fleet's matrix should not open
 /// a thousand at the same instant.
-pub const IN_FLIGHT_LIMIT: usize = 64;
+pub(super) const IN_FLIGHT_LIMIT: usize = 64;
 
 type Key = (CheckId, TargetName);
 
 /// Runs the plan's checks until `stop`, then lets attempts in flight end until `cancel`.
-pub async fn run(
+pub(super) async fn run(
     plan: Arc<Plan>,
     clients: Clients,
     records: mpsc::Sender<Record>,

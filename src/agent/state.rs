@@ -6,7 +6,6 @@ mod node;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
@@ -87,7 +86,7 @@ impl State {
     /// Puts back what the store kept, so that windows go on over a restart.
     fn recover(&mut self, recovered: &Recovered, now: Now) {
         for point in &recovered.points {
-            let Some(metric) = catalogue::series(&point.series) else { continue };
+            let Some(metric) = catalogue::series(point.series) else { continue };
             let key = TrackKey {
                 metric,
                 check: point.check.clone(),
@@ -98,7 +97,8 @@ impl State {
             self.tracks.push(&key, cadence, point.at, point.value, now.mono);
         }
         for ended in &recovered.ended {
-            self.ended(&ended.journey, &ended.run, ended.at, &ended.tally, now);
+            let Ok(tally) = serde_json::from_value(ended.tally.clone()) else { continue };
+            self.ended(&ended.journey, &ended.run, ended.at, &tally, now);
         }
     }
 
@@ -303,7 +303,7 @@ impl State {
         self.tracks.push(key, cadence, at, value, now.mono);
         self.store.point(
             StoredPoint {
-                series: key.metric.series.unwrap_or(key.metric.name).into(),
+                series: key.metric.series.unwrap_or(key.metric.name),
                 check: key.check.clone(),
                 target: key.target.clone(),
                 labels: key.labels.clone(),
@@ -347,8 +347,8 @@ impl State {
                 tracing::info!(gate = gate.id, from, to = finding.verdict.word(), text, "verdict");
                 self.store.verdict_change(VerdictChange {
                     gate: gate.id.clone(),
-                    from: before,
-                    to: finding.verdict,
+                    from: before.map(Verdict::word),
+                    to: finding.verdict.word(),
                     at: now.wall,
                     text: text.to_owned(),
                 });
@@ -364,7 +364,6 @@ impl State {
 
     fn snapshot(&self, document: Document, now: Now) -> Snapshot {
         let undecided = self.findings.iter().filter(|finding| may_change(finding)).count();
-        let store = self.store.status();
         Snapshot {
             at: now,
             plan: self.plan.json.clone(),
@@ -376,7 +375,7 @@ impl State {
                 .map(|(check, target)| format!("{check} {target}"))
                 .collect(),
             history: self.history.clone(),
-            store: store.up.then_some(()).ok_or(store.text),
+            store: self.store.state(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::recorder::Record;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs what `make` makes until `stop`.
-pub async fn keep<F: Future<Output = ()>>(
+pub(super) async fn keep<F: Future<Output = ()>>(
     name: &'static str,
     stop: CancellationToken,
     records: mpsc::Sender<Record>,

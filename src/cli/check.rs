@@ -12,15 +12,13 @@ use super::run::runtime;
 use super::{Failure, Global, PlanArgs, colour, exit, node};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
+use crate::gate::Verdict;
 use crate::ledger::Document;
-use crate::plan::Plan;
 use crate::render;
 use crate::spec::units::Period;
 
 /// Judging comes once a second; the last second must be judged too.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
-/// How often the progress line is written where the terminal can't be redrawn.
-const PLAIN_PROGRESS: Duration = Duration::from_secs(10);
 
 pub(super) const FORMATS: [Format; 5] =
     [Format::Terminal, Format::Json, Format::Markdown, Format::Junit, Format::Html];
@@ -45,7 +43,7 @@ pub(super) fn run(
             banner: None,
         };
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
-        let ended = until_decided(&agent, &plan, at_most).await?;
+        let ended = until_decided(&agent, at_most).await?;
         let last = agent.stop().await;
         write(&outputs, &last.document, None)?;
         Ok(if ended == Ended::Interrupted { exit::INCOMPLETE } else { code(&last.document) })
@@ -60,11 +58,7 @@ pub(super) enum Ended {
 }
 
 /// Shows progress until every gate is decided, the time is over, or somebody interrupts.
-pub(super) async fn until_decided(
-    agent: &Agent,
-    plan: &Plan,
-    at_most: Duration,
-) -> Result<Ended, Failure> {
+pub(super) async fn until_decided(agent: &Agent, at_most: Duration) -> Result<Ended, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -74,7 +68,7 @@ pub(super) async fn until_decided(
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let left = at_most.saturating_sub(began.elapsed());
-        progress.show(&snapshot, plan, left);
+        progress.show(&snapshot, left);
         if snapshot.undecided == 0 {
             progress.clear();
             return Ok(Ended::Decided);
@@ -106,21 +100,14 @@ pub(super) fn write(
     banner: Option<&str>,
 ) -> Result<(), Failure> {
     output::write(outputs, |format, to_stdout| {
-        let terminal = std::io::stdout().is_terminal();
-        match format {
-            Format::Terminal => render::terminal::report(
-                document,
-                &render::terminal::Options {
-                    colour: to_stdout && colour(terminal),
-                    width: if terminal { width() } else { 80 },
-                    banner,
-                },
-            ),
-            Format::Json => render::json::report(document),
-            Format::Markdown => render::markdown::report(document),
-            Format::Junit => render::junit::report(document),
-            Format::Html => render::html::report(document, banner),
-        }
+        let terminal = to_stdout && std::io::stdout().is_terminal();
+        let options = render::Options {
+            width: terminal.then(columns).flatten(),
+            colour: colour(terminal),
+            verbose: false,
+            banner: banner.map(str::to_owned),
+        };
+        render::report(document, format, &options)
     })
 }
 
@@ -128,52 +115,76 @@ pub(super) fn code(document: &Document) -> u8 {
     document.decision.exit_code()
 }
 
-/// The terminal's width, by the variable that shells keep or 80.
-fn width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80)
+/// The terminal's width, by the variable that shells keep.
+fn columns() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok()
 }
 
-/// A line on standard error: redrawn on a terminal, repeated rarely elsewhere.
+/// Lines on standard error: redrawn on a terminal; elsewhere one for each new verdict.
 struct Progress {
     redraw: bool,
-    lines: usize,
-    last: Option<Instant>,
+    drawn: usize,
+    began: Instant,
+    verdicts: Vec<Verdict>,
+    news: Vec<(String, Verdict)>,
 }
+
+/// Verdicts that the newest line names.
+const NEWS: usize = 5;
 
 impl Progress {
     fn new() -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { redraw: std::io::stderr().is_terminal() && !plain, lines: 0, last: None }
+        Self {
+            redraw: colour(std::io::stderr().is_terminal()),
+            drawn: 0,
+            began: Instant::now(),
+            verdicts: Vec::new(),
+            news: Vec::new(),
+        }
     }
 
-    fn show(&mut self, snapshot: &Snapshot, plan: &Plan, left: Duration) {
-        if !self.redraw && self.last.is_some_and(|last| last.elapsed() < PLAIN_PROGRESS) {
+    fn show(&mut self, snapshot: &Snapshot, left: Duration) {
+        let gates = &snapshot.document.gates;
+        self.verdicts.resize(gates.len(), Verdict::Open);
+        let mut plain = Vec::new();
+        for (before, gate) in self.verdicts.iter_mut().zip(gates) {
+            if *before != gate.verdict {
+                *before = gate.verdict;
+                self.news.insert(0, (gate.id.clone(), gate.verdict));
+                let why = gate.reason.as_ref().map(|why| why.text.as_str());
+                plain.push(render::progress::news(&gate.id, gate.verdict, why));
+            }
+        }
+        self.news.truncate(NEWS);
+        if !self.redraw {
+            for line in plain {
+                eprintln!("{line}");
+            }
             return;
         }
-        self.last = Some(Instant::now());
-        let lines = render::terminal::progress(&render::terminal::Progress {
-            gates: plan.gates.len(),
-            undecided: snapshot.undecided,
-            running: &snapshot.running,
-            document: &snapshot.document,
-            left,
-        });
-        let mut err = std::io::stderr().lock();
+        let progress = render::progress::Progress {
+            elapsed: self.began.elapsed(),
+            left: Some(left),
+            decided: gates.len().saturating_sub(snapshot.undecided),
+            gates: gates.len(),
+            running: snapshot.running.clone(),
+            news: self.news.clone(),
+        };
+        let lines = render::progress::lines(&progress, columns().unwrap_or(80), true);
         self.clear();
+        let mut err = std::io::stderr().lock();
         for line in &lines {
             let _ = writeln!(err, "{line}");
         }
-        if self.redraw {
-            self.lines = lines.len();
-        }
+        self.drawn = lines.len();
     }
 
     /// Takes back what was drawn.
     fn clear(&mut self) {
-        if self.lines > 0 {
+        if self.drawn > 0 {
             // Up so many lines, then erase to the end of the screen (ECMA-48 CUU and ED).
-            eprint!("\x1b[{}A\x1b[J", self.lines);
-            self.lines = 0;
+            eprint!("\x1b[{}A\x1b[J", self.drawn);
+            self.drawn = 0;
         }
     }
 }

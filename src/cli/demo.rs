@@ -61,7 +61,7 @@ pub(super) fn run(
             platform.notify(&format!("http://{address}/api/v1/webhook/alertmanager"));
         }
         let code = if once {
-            let ended = check::until_decided(&agent, &plan, plan.covering_time() + SLACK).await?;
+            let ended = check::until_decided(&agent, plan.covering_time() + SLACK).await?;
             let last = agent.stop().await;
             check::write(&outputs, &last.document, Some(BANNER))?;
             if ended == check::Ended::Interrupted {

@@ -4,15 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::Failure;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    Terminal,
-    Json,
-    Markdown,
-    Junit,
-    Html,
-}
+pub(super) use crate::render::Form as Format;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Output {
@@ -21,20 +13,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (word, file) = match text.split_once('=') {
             Some((_, "")) => return Err("write FORMAT=FILE".to_owned()),
             Some((word, file)) => (word, Some(PathBuf::from(file))),
             None => (text, None),
         };
-        let format = match word {
-            "terminal" => Format::Terminal,
-            "json" => Format::Json,
-            "markdown" => Format::Markdown,
-            "junit" => Format::Junit,
-            "html" => Format::Html,
-            _ => return Err("expected terminal, json, markdown, junit or html".to_owned()),
-        };
+        let format =
+            Format::parse(word).ok_or("expected terminal, json, markdown, junit or html")?;
         Ok(Self { format, file })
     }
 }
@@ -49,9 +35,10 @@ pub(super) fn wanted(outputs: &[Output], allowed: &[Format]) -> Result<Vec<Outpu
         ));
     }
     if let Some(other) = outputs.iter().find(|output| !allowed.contains(&output.format)) {
-        return Err(Failure::usage(
-            format!("{:?} is no format of this command", other.format).to_lowercase(),
-        ));
+        return Err(Failure::usage(format!(
+            "{} is no format of this command",
+            other.format.word()
+        )));
     }
     let mut wanted = outputs.to_vec();
     if wanted.is_empty() {

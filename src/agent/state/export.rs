@@ -96,7 +96,7 @@ impl State {
     }
 
     pub(super) fn export_self(&mut self) {
-        let store = self.store.status();
+        let store = self.store.status().borrow().clone();
         let registry = &mut self.registry;
         registry.set(&metric::RUNNER_IN_FLIGHT, &[], self.running.len() as f64);
         let limit = super::super::scheduler::IN_FLIGHT_LIMIT as f64;
@@ -181,10 +181,10 @@ impl State {
         if !matches!(finding.verdict, Verdict::Error | Verdict::Open) {
             return;
         }
-        let status = self.store.status();
-        if !finding.journeys.is_empty() && !status.up {
-            let text =
-                format!("no round can begin, its run must be on disk first: {}", status.text);
+        if !finding.journeys.is_empty()
+            && let Err(why) = self.store.state()
+        {
+            let text = format!("no round can begin, for its run must be on disk first: {why}");
             finding.reason = Some(gate::Why::new("store", text));
             return;
         }
