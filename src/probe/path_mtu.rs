@@ -56,6 +56,10 @@ const VLAN_TAG: u32 = 4;
 /// How long the queue of this node's link is given to drain.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 
+/// The most packets of an attempt: the expected size and the small one until something is known,
+/// a search each for what passes below it and above it, and what decides between them.
+const PACKETS_LIMIT: u32 = 4 * TRIES + 4 * SEARCH_LIMIT;
+
 pub struct PathMtu {
     spec: Spec,
     carrier: Carrier,
@@ -106,10 +110,9 @@ impl Probe for PathMtu {
         };
         vec![Effect {
             what: format!(
-                "sends 1 to {most} {what} that may not be fragmented to {target}: of {expect} and \
-                 {more} bytes, and of other sizes up to the interface's where those don't pass or \
-                 both do",
-                most = TRIES * 3 + (SEARCH_LIMIT + 1) * 2,
+                "sends {what} that may not be fragmented to {target}: 2 where the path is right, \
+                 of {expect} and {more} bytes; where it is not, up to {PACKETS_LIMIT} of other \
+                 sizes, to find out what passes",
                 more = expect.saturating_add(1),
             ),
             needs,

@@ -15,6 +15,7 @@ use greenlight::probe::tcp::{self, Tcp};
 use greenlight::probe::{Attempt, Probe};
 use greenlight::spec::trace::Trace;
 use greenlight::spec::units::{Period, Share};
+use greenlight::spec::{Diagnostics, Sources, yaml};
 
 use crate::netns::{FAR, Netns, ROUTER, Routed, WIRE_FAR, at, wire};
 
@@ -59,6 +60,57 @@ async fn attempt<P: Probe>(spec: P::Spec, target: &str, timeout: Duration) -> Se
     let (code, text) = reading.outcome.why().unwrap_or((reading.outcome.word(), ""));
     let notes = trace.take().into_iter().map(|(_, note)| note).collect();
     Seen { code, text: text.to_owned(), reading, notes }
+}
+
+/// As a plan writes them: the canonical spec, or where and why it is refused.
+#[test]
+fn network_specs_are_read_as_they_are_written() {
+    let read = |kind: &str, text: &str| {
+        let mut sources = Sources::default();
+        let source = sources.add("plan.yaml", text);
+        let mut diagnostics = Diagnostics::new();
+        let node = yaml::parse(source, text, &mut diagnostics).expect("valid YAML");
+        let entries = greenlight::probe::kinds();
+        let entry = entries.iter().find(|entry| entry.kind == kind).expect("a kind");
+        match (entry.compile)(&node, &mut diagnostics) {
+            Some((_, spec)) if diagnostics.is_empty() => spec.to_string(),
+            _ => diagnostics.render(&sources, false),
+        }
+    };
+    let written = [
+        ("tcp", "{}", r#"{"expect":"open","source":null}"#),
+        ("tcp", "{expect: closed, source: 10.0.0.1}", r#"{"expect":"closed","source":"10.0.0.1"}"#),
+        ("icmp", "{}", r#"{"count":5,"interval":"200ms","max_loss":null,"size":56}"#),
+        (
+            "icmp",
+            "{count: 20, size: 1400, interval: 50ms, max_loss: 10%}",
+            r#"{"count":20,"interval":"50ms","max_loss":"10%","size":1400}"#,
+        ),
+        ("path_mtu", "{expect: 9000}", r#"{"exact":false,"expect":9000,"port":null}"#),
+        (
+            "path_mtu",
+            "{expect: 1500, exact: true, port: 7}",
+            r#"{"exact":true,"expect":1500,"port":7}"#,
+        ),
+    ];
+    for (kind, text, spec) in written {
+        assert_eq!(read(kind, text), spec, "{kind}: {text}");
+    }
+    let refused = [
+        ("tcp", "{expect: opened}", "open"),
+        ("tcp", "{source: here}", "source"),
+        ("icmp", "{count: 1001}", "count is 1 to 1000, got 1001"),
+        ("icmp", "{interval: 5}", "interval"),
+        ("icmp", "{cuont: 3}", "count"),
+        ("path_mtu", "{}", "expect"),
+        ("path_mtu", "{expect: 67}", "expect is the size of an IP packet in bytes, 68 to 65535"),
+        ("path_mtu", "{expect: 1500, port: 0}", "port 0"),
+    ];
+    for (kind, text, words) in refused {
+        let said = read(kind, text);
+        assert!(said.starts_with("plan.yaml:1:"), "{kind}: {text}: {said}");
+        assert!(said.contains(words), "{kind}: {text}: {said}");
+    }
 }
 
 fn open(from: &Netns, target: String, timeout: Duration) -> Seen {
