@@ -15,3 +15,4 @@ mod journey_cases;
 mod netns;
 mod network;
 mod peers;
+mod tidy;
