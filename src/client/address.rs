@@ -1,6 +1,6 @@
 //! What a target of the network names: a host, or a host and a port.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -26,10 +26,10 @@ impl HostPort {
         let host = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(inner) => {
                 let address: Ipv6Addr = inner.parse().map_err(|_| expected())?;
-                address.to_string()
+                host(&address.to_string()).map(str::to_owned)?
             }
             None if name.contains(':') => return Err(expected()),
-            None => host(name).map_err(|_| expected())?.to_owned(),
+            None => host(name).map(str::to_owned)?,
         };
         Ok(Self { host, port })
     }
@@ -44,8 +44,15 @@ pub fn host(text: &str) -> Result<&str, String> {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if address.is_multicast() || address.is_unspecified() || broadcast {
+            return Err(format!("expected the address of one host, got {text:?}"));
+        }
+        return Ok(text);
+    }
     let name = text.strip_suffix('.').unwrap_or(text);
-    if text.parse::<IpAddr>().is_ok() || (name.len() <= NAME_LIMIT && name.split('.').all(label)) {
+    if name.len() <= NAME_LIMIT && name.split('.').all(label) {
         Ok(text)
     } else {
         Err(format!("expected a host name or an address, got {text:?}"))
@@ -107,6 +114,9 @@ mod tests {
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }
+        for bad in ["224.0.0.1:80", "255.255.255.255:80", "0.0.0.0:80", "[::]:80", "[ff02::1]:80"] {
+            assert!(parsed(bad).is_err(), "{bad:?} is no single host");
+        }
         assert!(host("2001:db8::1").is_ok() && host("fe80::1%eth0").is_err() && host("").is_err());
     }
 
@@ -118,6 +128,7 @@ mod tests {
             "[a-z0-9.:\\[\\]%-]{0,40}",
             "[a-z]{1,9}(\\.[a-z]{1,9}){0,3}:[0-9]{1,6}",
             any::<[u8; 16]>().prop_map(|a| format!("[{}]:443", Ipv6Addr::from(a))),
+            any::<([u8; 4], u16)>().prop_map(|(a, port)| format!("{}:{port}", Ipv4Addr::from(a))),
         ];
         let counter = std::cell::Cell::new(0u32);
         runner

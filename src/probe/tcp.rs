@@ -196,6 +196,19 @@ mod tests {
         }
     }
 
+    /// A name may have addresses where nobody listens: the first that opens is the answer.
+    #[tokio::test]
+    async fn a_name_is_looked_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let reading = attempt(Spec::default(), &target).await;
+        assert_eq!(reading.outcome, Outcome::Success);
+        // A source of the other family leaves no address to try.
+        let source = Some(IpAddr::from(Ipv6Addr::LOCALHOST));
+        let other = attempt(Spec { expect: Expect::Open, source }, "127.0.0.1:1").await;
+        assert_eq!(code(&other), "name_not_found");
+    }
+
     #[tokio::test]
     async fn a_source_that_this_node_lacks_is_our_fault() {
         let source = Some(IpAddr::from([192, 0, 2, 1]));
