@@ -1,17 +1,14 @@
 //! From a URL to an open stream: resolve, connect, TLS, each timed.
 
-use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
 use super::{Failed, Phases};
-use crate::client::{Clients, tls};
+use crate::client::{Clients, tcp, tls};
 use crate::outcome::{FaultCode, ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 use crate::time::Mono;
@@ -59,16 +56,12 @@ pub(super) async fn dial(
         // An address that swallows packets must leave time for the others.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(1).max(1);
-        match timeout_at(Instant::now() + share, TcpStream::connect(peer)).await {
-            Ok(Ok(stream)) => {
+        match tcp::connect(peer, None, share, trace).await {
+            Ok((stream, _)) => {
                 opened = Some((stream, peer));
                 break;
             }
-            Ok(Err(error)) => last = Some(refused(peer, &error)),
-            Err(_) => last = Some(swallowed(peer, share)),
-        }
-        if let Some(trouble) = &last {
-            trace.note(format_args!("{trouble}"));
+            Err(not_open) => last = Some(Trouble::from(not_open)),
         }
     }
     phases.connect = Some(Mono::now().since(began));
@@ -78,7 +71,6 @@ pub(super) async fn dial(
         });
         return Err(Failed { phases, ..Failed::early(trouble) });
     };
-    trace.note(format_args!("connected to {peer}"));
     // Without it a small request waits for the acknowledgement of the one before (RFC 896); a
     // socket that refuses the option still works.
     drop(stream.set_nodelay(true));
@@ -102,51 +94,5 @@ pub(super) async fn dial(
             let trouble = Trouble::reason(ReasonCode::Timeout, text);
             Err(Failed { phases, ..Failed::early(trouble) })
         }
-    }
-}
-
-fn swallowed(peer: SocketAddr, after: Duration) -> Trouble {
-    Trouble::reason(
-        ReasonCode::Filtered,
-        format!("{peer} did not answer within {:.1} s; look for a firewall", after.as_secs_f64()),
-    )
-}
-
-/// Whose fault a connection is that could not be opened (connect(2), tcp(7)).
-fn refused(peer: SocketAddr, error: &io::Error) -> Trouble {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ECONNREFUSED) => {
-            Trouble::reason(ReasonCode::Refused, format!("nobody listens on {peer}"))
-        }
-        Some(Errno::ECONNRESET | Errno::ECONNABORTED) => Trouble::reason(
-            ReasonCode::ConnectionLost,
-            format!("{peer} reset the connection while it was opened"),
-        ),
-        Some(Errno::ETIMEDOUT) => Trouble::reason(
-            ReasonCode::Filtered,
-            format!("{peer} did not answer before the kernel gave up; look for a firewall"),
-        ),
-        Some(Errno::EHOSTUNREACH | Errno::EHOSTDOWN | Errno::ENOPROTOOPT) => Trouble::reason(
-            ReasonCode::Unreachable,
-            format!("the network says that {peer} can't be reached: {error}"),
-        ),
-        Some(Errno::ENETUNREACH) => Trouble::reason(
-            ReasonCode::Unreachable,
-            format!("there is no route to {peer}, here or on the way: {error}"),
-        ),
-        Some(Errno::ENETDOWN | Errno::EADDRNOTAVAIL | Errno::EAFNOSUPPORT) => Trouble::fault(
-            FaultCode::LocalNetwork,
-            format!("this node can't open a connection to {peer}: {error}"),
-        ),
-        Some(Errno::EACCES | Errno::EPERM) => Trouble::fault(
-            FaultCode::Permission,
-            format!(
-                "this node may not open a connection to {peer}: {error}; look for a local firewall"
-            ),
-        ),
-        _ => Trouble::fault(
-            FaultCode::Exhausted,
-            format!("this node could not open a connection to {peer}: {error}"),
-        ),
     }
 }
