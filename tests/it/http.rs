@@ -9,6 +9,9 @@ use greenlight::client::{Clients, tls};
 use greenlight::outcome::{FaultCode, ReasonCode, Trouble};
 use greenlight::spec::trace::Trace;
 
+mod confirm;
+mod kinds;
+mod real;
 pub(crate) mod server;
 use server::{Act, Authority, Server};
 
