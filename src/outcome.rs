@@ -201,7 +201,7 @@ codes! {
         Panicked = "panicked",
         /// The attempt was cancelled by a stop or a reload.
         Cancelled = "cancelled",
-        /// No descriptor, port, memory or thread was left here.
+        /// No descriptor, port, memory, thread or time was left here.
         Exhausted = "exhausted",
         /// A secret, file or setting on this node could not be read.
         Unreadable = "unreadable",

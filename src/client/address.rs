@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn property_targets() {
-        let mut runner = TestRunner::new(Config { cases: 4096, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 4096, failure_persistence: None, ..Config::default() });
         let any_text = prop_oneof![
             "\\PC{0,40}",
             "[a-z0-9.:\\[\\]%-]{0,40}",

@@ -284,7 +284,8 @@ mod tests {
     #[test]
     fn property_echo_packets() {
         let inputs = Cell::new(0u32);
-        let mut runner = TestRunner::new(Cases { cases: 4096, ..Cases::default() });
+        let mut runner =
+            TestRunner::new(Cases { cases: 4096, failure_persistence: None, ..Cases::default() });
         let bytes = proptest::collection::vec(any::<u8>(), 0..128);
         runner
             .run(&(any::<bool>(), any::<u16>(), any::<u16>(), bytes), |(v6, id, seq, bytes)| {

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
+use super::error_queue::{Entry, Said};
 use crate::outcome::{Fault, FaultCode};
 
 /// The fault behind an errno of `socket`, `bind`, `connect` or `send`, where no ICMP message came
@@ -68,8 +69,30 @@ fn has_address(to: IpAddr) -> bool {
     })
 }
 
+/// The fault behind an entry of the error queue that a packet filter of this node itself made.
+pub fn prohibited(entry: &Entry, doing: &str, to: IpAddr) -> Option<Fault> {
+    let here =
+        entry.said() == Said::Prohibited && entry.offender.is_some_and(is_own) && !is_own(to);
+    here.then(|| {
+        Fault::new(
+            FaultCode::Permission,
+            format!("{doing}: this node's own packet filter or routes prohibit it: {entry}"),
+        )
+    })
+}
+
+/// What an entry says in words. Neighbour discovery that failed is told by this node's own stack,
+/// and it is the host that does not answer.
+pub fn words(entry: &Entry, to: IpAddr) -> String {
+    let here = entry.offender.is_some_and(is_own) && !is_own(to);
+    match entry.said() {
+        Said::Unreachable if here => "no host answers for this address on the local link".into(),
+        _ => entry.to_string(),
+    }
+}
+
 /// Whether this is an address of this node: an ICMP message from it was made by its own stack.
-pub fn is_own(address: IpAddr) -> bool {
+fn is_own(address: IpAddr) -> bool {
     let Ok(interfaces) = getifaddrs() else { return false };
     address.is_loopback()
         || interfaces.into_iter().filter_map(|interface| interface.address).any(|own| match address

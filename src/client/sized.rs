@@ -148,7 +148,8 @@ pub async fn send(
         }
         Err(error) => return no_way(errno(&error), &doing, to),
     }
-    let mut buffer = vec![0; usize::try_from(LARGEST).unwrap_or(0) + 1];
+    // An answer is as large as what it answers; what is larger is not one.
+    let mut buffer = vec![0; packet.len() + ANSWER_EXTRA];
     loop {
         if let Some(outcome) = sent.look(&socket, to, began, &mut buffer, &doing, trace)? {
             return Ok(outcome);
@@ -164,10 +165,13 @@ pub async fn send(
     }
 }
 
+/// An IP header with options (RFC 791), which a raw socket shows, and one byte to see an excess.
+const ANSWER_EXTRA: usize = 60 + 1;
+
 /// One packet a socket: the sequence number tells nothing further.
 const SEQUENCE: u16 = 1;
 
-/// Bytes of the token at the front of a payload: an answer is matched by them.
+/// Random bytes at the front of each payload, by which an answer is known.
 const TOKEN: usize = 8;
 
 fn payload(size: usize) -> Result<Vec<u8>, Fault> {
@@ -234,7 +238,7 @@ impl Sent {
             match taken {
                 Ok(entry) => {
                     trace.note(format_args!("error queue: {entry}"));
-                    if let Some(outcome) = self.judge(&entry, to, began) {
+                    if let Some(outcome) = self.judge(&entry, to, began, doing)? {
                         return Ok(Some(outcome));
                     }
                 }
@@ -286,15 +290,24 @@ impl Sent {
     }
 
     /// What an entry means for this packet; None where it is about another one.
-    fn judge(&self, entry: &Entry, to: IpAddr, began: Instant) -> Option<Outcome> {
+    fn judge(
+        &self,
+        entry: &Entry,
+        to: IpAddr,
+        began: Instant,
+        doing: &str,
+    ) -> Result<Option<Outcome>, Fault> {
         if entry.origin == Origin::Local {
-            return matches!(entry.said(), Said::TooBig(_))
-                .then(|| Outcome::TooBigHere { mtu: entry_mtu(entry) });
+            return Ok(matches!(entry.said(), Said::TooBig(_))
+                .then(|| Outcome::TooBigHere { mtu: entry_mtu(entry) }));
         }
         if !self.quotes_us(&entry.quoted) {
-            return None;
+            return Ok(None);
         }
-        match entry.said() {
+        if let Some(fault) = local::prohibited(entry, doing, to) {
+            return Err(fault);
+        }
+        Ok(match entry.said() {
             Said::TooBig(mtu) => Some(Outcome::TooBig { mtu, router: entry.offender }),
             Said::PortUnreachable
                 if entry.offender == Some(to) && matches!(self.carrier, Carrier::Udp(_)) =>
@@ -302,10 +315,10 @@ impl Sent {
                 Some(Outcome::Arrived { after: began.elapsed(), proof: Proof::PortUnreachable })
             }
             Said::PortUnreachable | Said::Prohibited | Said::Unreachable | Said::TtlExceeded => {
-                Some(Outcome::Unreachable(entry.to_string()))
+                Some(Outcome::Unreachable(local::words(entry, to)))
             }
             Said::Other => None,
-        }
+        })
     }
 
     /// A router quotes at least the first eight bytes behind the IP header (RFC 792): the echo's

@@ -145,15 +145,10 @@ fn refusal(
     trace.note(format_args!("error: {}", words(error)));
     if let Ok(Some(entry)) = error_queue::next(socket) {
         trace.note(format_args!("error queue: {entry}"));
-        // Neighbour discovery that failed is told by a message of this node's own stack, but it
-        // is the host that does not answer.
-        let by_us = entry.offender.is_some_and(local::is_own);
-        let text = match entry.said() {
-            Said::Unreachable if by_us && !local::is_own(to.ip()) => {
-                format!("{doing}: no host answers for this address on the local link")
-            }
-            _ => format!("{doing}: {entry}"),
-        };
+        if let Some(fault) = local::prohibited(&entry, doing, to.ip()) {
+            return NotOpen::Fault(fault);
+        }
+        let text = format!("{doing}: {}", local::words(&entry, to.ip()));
         match (entry.origin, entry.said()) {
             (Origin::Icmp | Origin::Icmp6, Said::PortUnreachable) => {
                 return NotOpen::Refused(text);

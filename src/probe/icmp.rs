@@ -20,7 +20,8 @@ use crate::outcome::{Fault, FaultCode, Outcome, Reading, Reason, ReasonCode, Sam
 use crate::spec::units::{Period, Share};
 
 /// A burst of echo requests in each attempt. An attempt fails when none is answered, or when more
-/// are lost than `max_loss`; how many may be lost over a window is a gate's question.
+/// are lost than `max_loss`; how many may be lost over a window is a gate's question. A name is
+/// tried at its first address, IPv4 before IPv6.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Spec {
@@ -43,6 +44,9 @@ impl Default for Spec {
 }
 
 const COUNT_LIMIT: u32 = 1000;
+
+/// ping(8) leaves shorter intervals to root: a check is no flood.
+const INTERVAL_LEAST: Duration = Duration::from_millis(2);
 
 /// What fits into an IPv6 packet behind its header and the echo's; IPv4 takes 40 more.
 const SIZE_LIMIT: u32 = 65_467;
@@ -73,6 +77,9 @@ impl Probe for Icmp {
         }
         if spec.size > SIZE_LIMIT {
             return Err(format!("size is at most {SIZE_LIMIT} bytes, got {}", spec.size));
+        }
+        if spec.interval.0 < INTERVAL_LEAST {
+            return Err(format!("interval is at least {}", Period(INTERVAL_LEAST)));
         }
         Ok(Self { spec })
     }
@@ -138,7 +145,7 @@ impl Icmp {
         if spread + WAIT_LEAST > left {
             let needed = spread + WAIT_LEAST + Duration::from_millis(250);
             return Err(Fault::new(
-                FaultCode::Unsupported,
+                FaultCode::Exhausted,
                 format!(
                     "{count} echoes {interval:?} apart don't fit into the timeout of {:?}: raise it to {needed:.1?}, or lower `count` or `interval`",
                     on.timeout
@@ -362,6 +369,8 @@ mod tests {
         assert!(Icmp::new(Spec { count: 0, ..Spec::default() }).is_err());
         assert!(Icmp::new(Spec { count: 1001, ..Spec::default() }).is_err());
         assert!(Icmp::new(Spec { size: 65_468, ..Spec::default() }).is_err());
+        let flood = Period(Duration::from_millis(1));
+        assert!(Icmp::new(Spec { interval: flood, ..Spec::default() }).is_err());
         let icmp = Icmp::new(Spec { count: 20, ..Spec::default() }).unwrap();
         assert_eq!(Probe::target(&icmp, "2001:db8::1"), Ok(()));
         assert_eq!(Probe::target(&icmp, "lake-1.example"), Ok(()));

@@ -50,8 +50,15 @@ const ROUND_TRIPS: u32 = 4;
 /// from the expected size of a jumbo frame no more than 14.
 const SEARCH_LIMIT: u32 = 14;
 
+/// Linux lets a virtual link forward this much more than its MTU (is_skb_forwardable: VLAN_HLEN).
+const VLAN_TAG: u32 = 4;
+
 /// How long the queue of this node's link is given to drain.
 const QUEUE_PAUSE: Duration = Duration::from_millis(20);
+
+/// The most packets of an attempt: the expected size and the small one until something is known,
+/// a search each for what passes below it and above it, and what decides between them.
+const PACKETS_LIMIT: u32 = 4 * TRIES + 4 * SEARCH_LIMIT;
 
 pub struct PathMtu {
     spec: Spec,
@@ -103,10 +110,9 @@ impl Probe for PathMtu {
         };
         vec![Effect {
             what: format!(
-                "sends 1 to {most} {what} that may not be fragmented to {target}: of {expect} and \
-                 {more} bytes, and of other sizes up to the interface's where those don't pass or \
-                 both do",
-                most = TRIES * 3 + (SEARCH_LIMIT + 1) * 2,
+                "sends {what} that may not be fragmented to {target}: 2 where the path is right, \
+                 of {expect} and {more} bytes; where it is not, up to {PACKETS_LIMIT} of other \
+                 sizes, to find out what passes",
                 more = expect.saturating_add(1),
             ),
             needs,
@@ -160,7 +166,7 @@ impl Path<'_> {
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Fault::new(
-                    FaultCode::Unsupported,
+                    FaultCode::Exhausted,
                     format!(
                         "the timeout was over before {} could be judged: raise the check's `timeout`",
                         self.to
@@ -187,43 +193,75 @@ impl Path<'_> {
         Ok(Outcome::Silent)
     }
 
-    /// The largest size that passes, where `passes` does and `fails` does not. What routers say is
-    /// tried first; where they are silent, by bisecting. When the time is over, the best so far.
-    async fn search(
-        &mut self,
-        mut passes: u32,
-        mut fails: u32,
-        hint: Option<u32>,
-    ) -> Result<u32, Trouble> {
-        let mut hint = hint;
-        for _ in 0..SEARCH_LIMIT {
-            if fails.saturating_sub(passes) <= 1 || Instant::now() + self.wait * 3 >= self.deadline
-            {
-                break;
-            }
-            // A hint that contradicts what was seen is no hint.
-            let hinted = hint.take().filter(|mtu| (passes + 1..fails).contains(mtu));
-            if hinted.is_none() && self.limited {
-                break;
-            }
-            let size = hinted.unwrap_or(passes + (fails - passes) / 2);
+    /// The largest size that passes, as far as the time and the number of packets allow.
+    async fn search(&mut self, mut search: Search) -> Result<Search, Trouble> {
+        // Silence costs two waits, and the verdict afterwards one more.
+        while Instant::now() + self.wait * 3 < self.deadline {
+            let Some(size) = search.next(!self.limited) else { break };
             match self.send(size, 2).await? {
-                Outcome::Arrived { .. } => {
-                    passes = size;
-                    // A hint that passes is the answer if one byte more does not.
-                    if hinted.is_some() && size + 1 < fails {
-                        hint = Some(size + 1);
-                    }
-                }
+                Outcome::Arrived { .. } => search.passed(size),
                 Outcome::TooBig { mtu, .. } | Outcome::TooBigHere { mtu } => {
-                    fails = size;
-                    hint = mtu;
+                    search.failed(size, mtu)
                 }
-                Outcome::Silent | Outcome::DroppedHere => fails = size,
+                Outcome::Silent | Outcome::DroppedHere => search.failed(size, None),
                 Outcome::Unreachable(_) => break,
             }
         }
-        Ok(passes)
+        Ok(search)
+    }
+}
+
+/// What passes, between a size that does and one that does not: what routers say is tried first,
+/// where they are silent by bisecting. Sends nothing itself.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    passes: u32,
+    fails: u32,
+    /// What a router says that it takes, or one byte more than what it says and what passed.
+    hint: Option<u32>,
+    left: u32,
+}
+
+impl Search {
+    fn new(passes: u32, fails: u32, hint: Option<u32>) -> Self {
+        Self { passes, fails, hint, left: SEARCH_LIMIT }
+    }
+
+    /// The size to try next; None where the answer is found or the tries are used up.
+    fn next(&mut self, bisect: bool) -> Option<u32> {
+        if self.is_exact() || self.left == 0 {
+            return None;
+        }
+        // A hint that contradicts what was seen is no hint.
+        let hint = self.hint.take().filter(|size| self.passes < *size && *size < self.fails);
+        let half = || self.passes + (self.fails - self.passes) / 2;
+        let size = hint.or_else(|| bisect.then(half))?;
+        self.left -= 1;
+        // If what the router says passes, one byte more decides whether it is the limit.
+        self.hint = hint.and_then(|size| size.checked_add(1));
+        Some(size)
+    }
+
+    fn passed(&mut self, size: u32) {
+        self.passes = self.passes.max(size);
+    }
+
+    fn failed(&mut self, size: u32, hint: Option<u32>) {
+        self.fails = self.fails.min(size);
+        self.hint = hint;
+    }
+
+    fn is_exact(self) -> bool {
+        self.fails.saturating_sub(self.passes) <= 1
+    }
+
+    /// In words: "1400 bytes", or "at least 1400 bytes".
+    fn words(self) -> String {
+        format!("{}{} bytes", if self.is_exact() { "" } else { "at least " }, self.passes)
+    }
+
+    fn samples(self) -> Vec<Sample> {
+        vec![Sample::new(&PATH_MTU, f64::from(self.passes))]
     }
 }
 
@@ -270,24 +308,24 @@ impl PathMtu {
             Outcome::Unreachable(text) => return Err(unreachable(text)),
             Outcome::Silent | Outcome::DroppedHere => {}
         }
-        let passes = path.search(smallest, expect, None).await?;
+        let found = path.search(Search::new(smallest, expect, None)).await?;
         // On a lossy path three losses in a row happen; before it is called a black hole the
         // expected size has one more chance.
         if let Outcome::Arrived { .. } = path.send(expect, 1).await.unwrap_or(Outcome::Silent) {
             return self.passes(path).await;
         }
         let place = if path.dropped_here { " at this node's own link" } else { "" };
-        let more = if path.limited { "at least " } else { "" };
         Ok(Reading::failure(
             Reason::new(
                 ReasonCode::MtuBlackHole,
                 format!(
                     "packets of {expect} bytes to {to} vanish{place} and no router says why, while \
-                     {more}{passes} bytes pass: a hop takes less and its ICMP \"too big\" is \
-                     swallowed; let ICMP 3/4 (IPv6: type 2) through, or clamp the MSS"
+                     {} pass: a hop takes less and its ICMP \"too big\" is swallowed; let ICMP 3/4 \
+                     (IPv6: type 2) through, or clamp the MSS",
+                    found.words()
                 ),
             ),
-            vec![Sample::new(&PATH_MTU, f64::from(passes))],
+            found.samples(),
         ))
     }
 
@@ -304,27 +342,41 @@ impl PathMtu {
         if !matches!(path.send(more, tries).await, Ok(Outcome::Arrived { .. })) {
             return Ok(Reading::success(sample(expect)));
         }
-        // This node's interface bounds what can pass, and says so without a packet being sent.
-        let passes = match path.send(sized::LARGEST, 1).await? {
-            Outcome::Arrived { .. } => sized::LARGEST,
-            Outcome::TooBig { mtu, .. } | Outcome::TooBigHere { mtu } => {
-                path.search(more, sized::LARGEST, mtu).await?
-            }
-            Outcome::Silent | Outcome::DroppedHere | Outcome::Unreachable(_) => more,
-        };
+        let found = self.slack(path, more).await?;
         let text = format!(
-            "the path to {} carries {passes} bytes, {} more than the expected {expect}",
+            "the path to {} carries {}, {} more than the expected {expect}",
             path.to,
-            passes - expect
+            found.words(),
+            found.passes.saturating_sub(expect)
         );
         path.trace.note(format_args!("{text}"));
         if self.spec.exact {
-            return Ok(Reading::failure(
-                Reason::new(ReasonCode::MtuTooLarge, text),
-                sample(passes),
-            ));
+            let reason = Reason::new(ReasonCode::MtuTooLarge, text);
+            return Ok(Reading::failure(reason, found.samples()));
         }
-        Ok(Reading::success(sample(passes)))
+        Ok(Reading::success(found.samples()))
+    }
+
+    /// What passes beyond the expected size, of which `more` does.
+    async fn slack(&self, path: &mut Path<'_>, more: u32) -> Result<Search, Trouble> {
+        // Most often it is a virtual link's room for a VLAN tag: looked for first, as what is
+        // larger vanishes there without a word, and that costs waiting.
+        let beyond = more.saturating_add(VLAN_TAG).min(sized::LARGEST);
+        match path.send(beyond, 2).await? {
+            Outcome::Arrived { .. } => {}
+            Outcome::TooBig { mtu, .. } | Outcome::TooBigHere { mtu } => {
+                return path.search(Search::new(more, beyond, mtu)).await;
+            }
+            _ => return path.search(Search::new(more, beyond, None)).await,
+        }
+        // This node's interface bounds what can pass, and says so without a packet being sent.
+        match path.send(sized::LARGEST, 1).await? {
+            Outcome::Arrived { .. } => Ok(Search::new(sized::LARGEST, sized::LARGEST, None)),
+            Outcome::TooBig { mtu, .. } | Outcome::TooBigHere { mtu } => {
+                path.search(Search::new(beyond, sized::LARGEST, mtu)).await
+            }
+            _ => Ok(Search::new(beyond, sized::LARGEST, None)),
+        }
     }
 
     fn carrier_word(&self) -> &'static str {
@@ -369,22 +421,22 @@ async fn too_small(path: &mut Path<'_>, expect: u32, mtu: Option<u32>, said: Str
     let to = path.to;
     let smallest = sized::smallest(to.is_ipv6()).min(expect);
     // The verdict stands whatever the search finds: it only adds the size that does pass.
-    let passes = match path.send(smallest, TRIES).await {
-        Ok(Outcome::Arrived { .. }) => path.search(smallest, expect, mtu).await.ok(),
+    let found = match path.send(smallest, TRIES).await {
+        Ok(Outcome::Arrived { .. }) => path.search(Search::new(smallest, expect, mtu)).await.ok(),
         _ => None,
     };
-    let (found, samples) = match passes {
-        Some(passes) => (
-            format!("carries {}{passes} bytes", if path.limited { "at least " } else { "" }),
-            vec![Sample::new(&PATH_MTU, f64::from(passes))],
-        ),
+    let (carries, samples) = match found {
+        Some(found) => (format!("carries {}", found.words()), found.samples()),
         None => (String::from("answers no smaller packet either"), Vec::new()),
     };
     Reading::failure(
         Reason::new(
             ReasonCode::MtuTooSmall,
-            format!("the path to {to} {found}, not the expected {expect}: {said}"),
+            format!("the path to {to} {carries}, not the expected {expect}: {said}"),
         ),
         samples,
     )
 }
+
+#[cfg(test)]
+mod tests;

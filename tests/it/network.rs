@@ -15,6 +15,7 @@ use greenlight::probe::tcp::{self, Tcp};
 use greenlight::probe::{Attempt, Probe};
 use greenlight::spec::trace::Trace;
 use greenlight::spec::units::{Period, Share};
+use greenlight::spec::{Diagnostics, Sources, yaml};
 
 use crate::netns::{FAR, Netns, ROUTER, Routed, WIRE_FAR, at, wire};
 
@@ -59,6 +60,57 @@ async fn attempt<P: Probe>(spec: P::Spec, target: &str, timeout: Duration) -> Se
     let (code, text) = reading.outcome.why().unwrap_or((reading.outcome.word(), ""));
     let notes = trace.take().into_iter().map(|(_, note)| note).collect();
     Seen { code, text: text.to_owned(), reading, notes }
+}
+
+/// As a plan writes them: the canonical spec, or where and why it is refused.
+#[test]
+fn network_specs_are_read_as_they_are_written() {
+    let read = |kind: &str, text: &str| {
+        let mut sources = Sources::default();
+        let source = sources.add("plan.yaml", text);
+        let mut diagnostics = Diagnostics::new();
+        let node = yaml::parse(source, text, &mut diagnostics).expect("valid YAML");
+        let entries = greenlight::probe::kinds();
+        let entry = entries.iter().find(|entry| entry.kind == kind).expect("a kind");
+        match (entry.compile)(&node, &mut diagnostics) {
+            Some((_, spec)) if diagnostics.is_empty() => spec.to_string(),
+            _ => diagnostics.render(&sources, false),
+        }
+    };
+    let written = [
+        ("tcp", "{}", r#"{"expect":"open","source":null}"#),
+        ("tcp", "{expect: closed, source: 10.0.0.1}", r#"{"expect":"closed","source":"10.0.0.1"}"#),
+        ("icmp", "{}", r#"{"count":5,"interval":"200ms","max_loss":null,"size":56}"#),
+        (
+            "icmp",
+            "{count: 20, size: 1400, interval: 50ms, max_loss: 10%}",
+            r#"{"count":20,"interval":"50ms","max_loss":"10%","size":1400}"#,
+        ),
+        ("path_mtu", "{expect: 9000}", r#"{"exact":false,"expect":9000,"port":null}"#),
+        (
+            "path_mtu",
+            "{expect: 1500, exact: true, port: 7}",
+            r#"{"exact":true,"expect":1500,"port":7}"#,
+        ),
+    ];
+    for (kind, text, spec) in written {
+        assert_eq!(read(kind, text), spec, "{kind}: {text}");
+    }
+    let refused = [
+        ("tcp", "{expect: opened}", "open"),
+        ("tcp", "{source: here}", "source"),
+        ("icmp", "{count: 1001}", "count is 1 to 1000, got 1001"),
+        ("icmp", "{interval: 5}", "interval"),
+        ("icmp", "{cuont: 3}", "count"),
+        ("path_mtu", "{}", "expect"),
+        ("path_mtu", "{expect: 67}", "expect is the size of an IP packet in bytes, 68 to 65535"),
+        ("path_mtu", "{expect: 1500, port: 0}", "port 0"),
+    ];
+    for (kind, text, words) in refused {
+        let said = read(kind, text);
+        assert!(said.starts_with("plan.yaml:1:"), "{kind}: {text}: {said}");
+        assert!(said.contains(words), "{kind}: {text}: {said}");
+    }
 }
 
 fn open(from: &Netns, target: String, timeout: Duration) -> Seen {
@@ -187,43 +239,57 @@ fn echoes(count: u32) -> icmp::Spec {
     icmp::Spec { count, interval: Period(Duration::from_millis(5)), ..icmp::Spec::default() }
 }
 
+/// Both versions of IP at once, for tests that mostly wait.
+fn both_versions(test: impl Fn(usize) + Sync) {
+    std::thread::scope(|scope| {
+        for version in [0, 1] {
+            let test = &test;
+            scope.spawn(move || test(version));
+        }
+    });
+}
+
 #[test]
 fn icmp_loss_is_what_the_filter_drops() {
+    both_versions(icmp_loss);
+}
+
+fn icmp_loss(version: usize) {
     let net = Routed::new(1500, 1500);
     let ping = |spec, target: &'static str| {
         net.near.run(move || async move { attempt::<Icmp>(spec, target, LONG).await })
     };
-    for (far, echo) in FAR.into_iter().zip(["icmp type echo-request", "icmpv6 type echo-request"]) {
-        let well = ping(echoes(100), far);
-        assert_eq!(well.is("success").values(&ICMP_LOSS), [0.0]);
-        assert_eq!(well.values(&ICMP_RTT).len(), 100);
+    let far = FAR[version];
+    let echo = ["icmp type echo-request", "icmpv6 type echo-request"][version];
+    let well = ping(echoes(100), far);
+    assert_eq!(well.is("success").values(&ICMP_LOSS), [0.0]);
+    assert_eq!(well.values(&ICMP_RTT).len(), 100);
 
-        // Every fifth, exactly.
-        net.far.filter("input", &format!("{echo} numgen inc mod 5 == 0 drop"));
-        let lossy = ping(echoes(100), far);
-        assert_eq!(lossy.is("success").values(&ICMP_LOSS), [0.2]);
-        assert_eq!(lossy.values(&ICMP_RTT).len(), 80);
-        let limited = icmp::Spec { max_loss: Some(Share(0.1)), ..echoes(100) };
-        ping(limited, far).is("packet_loss").says("answered 80 of 100");
-        let tolerant = icmp::Spec { max_loss: Some(Share(0.2)), ..echoes(100) };
-        ping(tolerant, far).is("success");
-        net.far.flush();
+    // Every fifth, exactly.
+    net.far.filter("input", &format!("{echo} numgen inc mod 5 == 0 drop"));
+    let lossy = ping(echoes(100), far);
+    assert_eq!(lossy.is("success").values(&ICMP_LOSS), [0.2]);
+    assert_eq!(lossy.values(&ICMP_RTT).len(), 80);
+    let limited = icmp::Spec { max_loss: Some(Share(0.1)), ..echoes(100) };
+    ping(limited, far).is("packet_loss").says("answered 80 of 100");
+    let tolerant = icmp::Spec { max_loss: Some(Share(0.2)), ..echoes(100) };
+    ping(tolerant, far).is("success");
+    net.far.flush();
 
-        // At random: five standard deviations around 20 % of 400.
-        net.far.filter("input", &format!("{echo} numgen random mod 100 < 20 drop"));
-        let random = ping(echoes(400), far);
-        let loss = random.is("success").values(&ICMP_LOSS);
-        assert!((0.10..=0.30).contains(&loss[0]), "{loss:?}");
-        net.far.flush();
+    // At random: five standard deviations around 20 % of 400.
+    net.far.filter("input", &format!("{echo} numgen random mod 100 < 20 drop"));
+    let random = ping(echoes(400), far);
+    let loss = random.is("success").values(&ICMP_LOSS);
+    assert!((0.10..=0.30).contains(&loss[0]), "{loss:?}");
+    net.far.flush();
 
-        net.far.filter("input", &format!("{echo} drop"));
-        let silent = ping(echoes(10), far);
-        silent.is("packet_loss").says("none of 10 echoes");
-        assert_eq!(silent.values(&ICMP_LOSS), [1.0]);
-        assert!(silent.values(&ICMP_RTT).is_empty());
-        net.far.flush();
-        ping(echoes(10), far).is("success");
-    }
+    net.far.filter("input", &format!("{echo} drop"));
+    let silent = ping(echoes(10), far);
+    silent.is("packet_loss").says("none of 10 echoes");
+    assert_eq!(silent.values(&ICMP_LOSS), [1.0]);
+    assert!(silent.values(&ICMP_RTT).is_empty());
+    net.far.flush();
+    ping(echoes(10), far).is("success");
 }
 
 #[test]
@@ -299,12 +365,13 @@ fn path_mtu_a_router_that_says_what_it_takes() {
 
 #[test]
 fn path_mtu_a_router_that_swallows_the_answer_is_a_black_hole() {
-    let net = Routed::new(9000, 1300);
-    net.router.filter(
-        "output",
-        "icmp type destination-unreachable drop; icmpv6 type packet-too-big drop",
-    );
-    for far in FAR {
+    both_versions(|version| {
+        let net = Routed::new(9000, 1300);
+        let far = FAR[version];
+        net.router.filter(
+            "output",
+            "icmp type destination-unreachable drop; icmpv6 type packet-too-big drop",
+        );
         for expect in [1500, 9000] {
             let began = Instant::now();
             let hole = mtu(&net.near, far, expecting(expect));
@@ -314,24 +381,27 @@ fn path_mtu_a_router_that_swallows_the_answer_is_a_black_hole() {
             assert!(took < Duration::from_secs(6), "{took:?}: tracepath needs 87 s, and is wrong");
         }
         mtu(&net.near, far, expecting(1300)).is("success");
-    }
-    net.router.flush();
-    mtu(&net.near, FAR[0], expecting(1500)).is("mtu_too_small");
+        net.router.flush();
+        mtu(&net.near, far, expecting(1500)).is("mtu_too_small");
+    });
 }
 
 /// A virtual link lets four bytes more through than it is set to (room for a VLAN tag), and drops
 /// what is larger without a word.
 #[test]
 fn path_mtu_slack_of_a_link_passes_unless_exact() {
-    let (near, _far) = wire(9000, 1400);
-    for far in WIRE_FAR {
+    both_versions(|version| {
+        let (near, _far) = wire(9000, 1400);
+        let far = WIRE_FAR[version];
+        let began = Instant::now();
         let slack = mtu(&near, far, expecting(1400));
         assert_eq!(slack.is("success").values(&PATH_MTU), [1404.0]);
+        assert!(began.elapsed() < Duration::from_secs(2), "slack is no reason to search for long");
         let exact = mtu(&near, far, path_mtu::Spec { exact: true, ..expecting(1400) });
         exact.is("mtu_too_large").says("carries 1404 bytes, 4 more");
         let hole = mtu(&near, far, expecting(1500));
         assert_eq!(hole.is("mtu_black_hole").values(&PATH_MTU), [1404.0]);
-    }
+    });
 }
 
 #[test]
@@ -431,4 +501,22 @@ fn icmp_and_path_mtu_without_any_right_of_their_own() {
         .run_as_nobody(|| async { attempt::<Tcp>(tcp::Spec::default(), &target, LONG).await })
         .is("success");
     drop(listener);
+}
+
+/// A filter of this node that answers is our own fault, and no verdict on the target.
+#[test]
+fn what_this_node_itself_prohibits_is_inconclusive() {
+    let (near, far) = wire(1500, 1500);
+    near.filter(
+        "output",
+        "tcp dport 80 reject with icmpx type admin-prohibited; \
+         icmp type echo-request meta length > 1000 reject with icmpx type admin-prohibited; \
+         icmpv6 type echo-request meta length > 1000 reject with icmpx type admin-prohibited",
+    );
+    for address in WIRE_FAR {
+        let listener = far.listen(at(address, 80));
+        open(&near, at(address, 80).to_string(), LONG).is("permission").says("own packet filter");
+        drop(listener);
+        mtu(&near, address, expecting(1500)).is("permission").says("own packet filter");
+    }
 }
