@@ -146,7 +146,7 @@ impl<'a> Asking<'a> {
             (Function::Fresh, Kind::Histogram(_)) => {
                 let count =
                     grown(&self.instant(&format!("{}_count", self.metric.name), ""), &self.window);
-                Ok(format!("min({}) > bool 0", self.per_target(&count, "")))
+                Ok(format!("min({}) > bool 0", self.filled(&count, "")))
             }
             (_, Kind::Histogram(base)) => self.histogram(bound, base, extra),
             (_, Kind::Gauge) => {

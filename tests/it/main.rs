@@ -10,9 +10,11 @@
 )]
 
 mod exposition;
+mod gate_cases;
 mod http;
 mod journey_cases;
 mod netns;
 mod network;
 mod peers;
+mod promql;
 mod tidy;
