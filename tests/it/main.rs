@@ -17,4 +17,5 @@ mod netns;
 mod network;
 mod peers;
 mod promql;
+mod rules;
 mod tidy;
