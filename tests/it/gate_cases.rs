@@ -92,7 +92,7 @@ struct Expected {
     covered: Option<f64>,
 }
 
-const JOURNEY: &str = "journeys: [ { id: ssh, every: 10s, send: { syslog: {} }, stages: [ { stored: { json_api: {} } } ] } ]\n";
+const JOURNEY: &str = "journeys: [ { id: ssh, every: 10s, send: { http: { to: 'http://127.0.0.1:1/' } }, stages: [ { notified: { webhook: {} } } ] } ]\n";
 
 impl Case {
     fn gate(&self) -> Gate {
