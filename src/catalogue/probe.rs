@@ -34,4 +34,10 @@ metrics! {
     ALERTMANAGER_SUPPRESSED = Gauge "greenlight_alertmanager_suppressed_alerts" [check, target] Count as "alertmanager.suppressed";
     /// Age of the newest notification that matches.
     WEBHOOK_AGE = Gauge "greenlight_webhook_age_seconds" [check, target] Seconds as "webhook.age";
+    /// Time until each record that was produced was acknowledged by all replicas in sync.
+    KAFKA_PRODUCE = Histogram(LATENCY) "greenlight_kafka_produce_seconds" [check, target] Seconds as "kafka.produce";
+    /// Time from handing over each record until it was read back.
+    KAFKA_ROUNDTRIP = Histogram(LATENCY) "greenlight_kafka_roundtrip_seconds" [check, target] Seconds as "kafka.roundtrip";
+    /// Time to open a TCP connection to a syslog receiver, its TLS handshake included.
+    SYSLOG_CONNECT = Histogram(LATENCY) "greenlight_syslog_connect_seconds" [check, target] Seconds as "syslog.connect";
 }

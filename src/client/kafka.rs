@@ -1,0 +1,345 @@
+//! Apache Kafka, through librdkafka.
+//!
+//! librdkafka blocks, so each of its clients lives in a lane of its own: one for sending to a
+//! cluster, one for reading each topic of it, so that a slow reader never holds up a send and a
+//! shared client never colours a latency. A client is made at its first use, thrown away after
+//! any error (the next use begins anew, with no backoff and no stale leader), and closed when
+//! nobody has used it for a while. No consumer group is joined, no offset is committed, no topic
+//! is ever made.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::tls;
+use crate::lanes::Lane;
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
+use crate::spec::Secret;
+use crate::time::Mono;
+
+pub use produce::{Batch, Delivery, Placement, Record};
+pub use read::{Cut, Ends, Message, Seen, Wanted};
+use session::{Role, Session};
+
+mod classify;
+mod produce;
+mod read;
+mod session;
+
+/// Lanes at once. Each is a thread of ours and a few of librdkafka's; a plan that needs more
+/// clusters and topics than this is meant for several agents.
+const LANES_LIMIT: usize = 32;
+/// Jobs that wait in a lane: looks of the rounds under way, which give up by their own deadlines.
+const JOBS_LIMIT: usize = 64;
+/// A client that was not used for so long is closed: an idle one keeps connections open and, its
+/// broker gone, collects errors that nobody reads.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// How a cluster lets us in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Encrypt, and check the broker's certificate. `{}` trusts the system's authorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<tls::Options>,
+    /// Log in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<Sasl>,
+}
+
+/// A login by name and password.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sasl {
+    pub mechanism: Mechanism,
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Mechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl Mechanism {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// A cluster: where it is found and how it lets us in. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    brokers: Arc<str>,
+    security: Arc<Security>,
+    /// Names the cluster among the lanes; holds no secret's value.
+    id: Arc<str>,
+}
+
+impl Cluster {
+    /// `brokers` is "host:port" or several of them with commas between.
+    pub fn new(brokers: &str, security: &Security) -> Result<Self, String> {
+        check_brokers(brokers)?;
+        if let Some(tls) = &security.tls {
+            tls.validate()?;
+            if tls.server_name.is_some() {
+                return Err(String::from(
+                    "`server_name` can't be set for Kafka: a broker's certificate is checked \
+                     against the name it advertises; leave it out",
+                ));
+            }
+        }
+        let security_id = serde_json::to_string(security).map_err(|e| e.to_string())?;
+        Ok(Self {
+            brokers: brokers.into(),
+            security: Arc::new(security.clone()),
+            id: format!("{brokers} {security_id}").into(),
+        })
+    }
+
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kafka at {}", self.brokers)
+    }
+}
+
+/// Whether this is "host:port" or several of them with commas between.
+pub fn check_brokers(brokers: &str) -> Result<(), String> {
+    for broker in brokers.split(',') {
+        let whole = broker.trim() == broker
+            && broker
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse() != Ok(0_u16))
+            && broker.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !whole {
+            return Err(format!(
+                "{broker:?} is no broker's address; write host:port, or several with commas \
+                 between and no spaces"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a topic can have this name (Kafka's own rule).
+pub fn check_topic(topic: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || matches!(topic, "." | "..") {
+        return Err(format!("{topic:?} is no topic: a name has 1 to 249 characters"));
+    }
+    if !topic.chars().all(legal) {
+        return Err(format!("{topic:?} is no topic: a name has letters, digits, '.', '_' and '-'"));
+    }
+    Ok(())
+}
+
+type Job = Box<dyn FnOnce(&mut Session) + Send>;
+
+/// The clients of all clusters. Cheap to clone; nothing runs before the first use.
+#[derive(Clone, Default)]
+pub struct Kafka {
+    pool: Arc<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    lanes: Mutex<HashMap<Key, Slot>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    cluster: Arc<str>,
+    /// None: the lane that sends.
+    topic: Option<Arc<str>>,
+}
+
+struct Slot {
+    lane: Arc<Lane<Job>>,
+    used: Mono,
+}
+
+/// Why a job has no answer.
+enum NoAnswer {
+    /// It was certainly not begun.
+    NotBegun(Fault),
+    /// It may be done, half done or not begun.
+    Unknown(Fault),
+}
+
+impl Kafka {
+    /// Sends a batch and says of each record what became of it, in order. An error means that
+    /// certainly none of it was handed over.
+    pub async fn produce(
+        &self,
+        cluster: &Cluster,
+        batch: Batch,
+        timeout: Duration,
+    ) -> Result<Vec<Delivery>, Trouble> {
+        let count = batch.records.len();
+        let work =
+            move |session: &mut Session, deadline| session.produce(|p| p.send(batch, deadline));
+        match self.ask(cluster, None, timeout, work).await {
+            Ok(sent) => sent,
+            Err(NoAnswer::NotBegun(fault)) => Err(fault.into()),
+            Err(NoAnswer::Unknown(fault)) => {
+                let reason = Reason::new(ReasonCode::Timeout, fault.text);
+                Ok(vec![Delivery::Unknown(reason); count])
+            }
+        }
+    }
+
+    /// The first and the next offset of every partition of a topic.
+    pub async fn ends(
+        &self,
+        cluster: &Cluster,
+        topic: &str,
+        timeout: Duration,
+    ) -> Result<Ends, Trouble> {
+        let name: Arc<str> = topic.into();
+        let work = {
+            let name = name.clone();
+            move |session: &mut Session, deadline| session.consume(|c| c.ends(&name, deadline))
+        };
+        self.ask(cluster, Some(name), timeout, work).await.map_err(NoAnswer::into_fault)?
+    }
+
+    /// Reads ranges of a topic, and keeps what `take` makes of the messages. It looks at each
+    /// message once, inside the lane, so that what nobody wants is never kept.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        cluster: &Cluster,
+        topic: &str,
+        wanted: Wanted,
+        timeout: Duration,
+        take: impl Fn(&Message<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<Seen<T>, Trouble> {
+        let name: Arc<str> = topic.into();
+        let work = {
+            let name = name.clone();
+            move |session: &mut Session, deadline| {
+                session.consume(|c| c.read(&name, wanted, deadline, &take))
+            }
+        };
+        self.ask(cluster, Some(name), timeout, work).await.map_err(NoAnswer::into_fault)?
+    }
+
+    /// Does `work` in its lane. The work's own deadline is a little before the caller's, so that
+    /// it is the work that says what it waited for.
+    async fn ask<R: Send + 'static>(
+        &self,
+        cluster: &Cluster,
+        topic: Option<Arc<str>>,
+        timeout: Duration,
+        work: impl FnOnce(&mut Session, Mono) -> R + Send + 'static,
+    ) -> Result<R, NoAnswer> {
+        let key = Key { cluster: cluster.id.clone(), topic };
+        let lane = self.lane(&key, cluster).map_err(NoAnswer::NotBegun)?;
+        let deadline = Mono::now().plus(timeout.mul_f64(0.9));
+        let answer = lane.ask(timeout, |answer| -> Job {
+            Box::new(move |session| {
+                let late = Mono::now() >= deadline;
+                // Nobody may be waiting any more.
+                drop(answer.send((!late).then(|| work(session, deadline))));
+            })
+        });
+        let answer = answer.await;
+        self.used(&key);
+        match answer {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(NoAnswer::NotBegun(Fault::new(
+                FaultCode::Hung,
+                format!("{cluster}: earlier requests took all of the {timeout:?}; give it longer"),
+            ))),
+            Err(fault) => match fault.code {
+                FaultCode::Hung | FaultCode::Panicked => Err(NoAnswer::Unknown(fault)),
+                _ => Err(NoAnswer::NotBegun(fault)),
+            },
+        }
+    }
+
+    fn lane(&self, key: &Key, cluster: &Cluster) -> Result<Arc<Lane<Job>>, Fault> {
+        let now = Mono::now();
+        let mut lanes = self.pool.lanes();
+        if let Some(slot) = lanes.get_mut(key) {
+            slot.used = now;
+            return Ok(slot.lane.clone());
+        }
+        if lanes.len() >= LANES_LIMIT {
+            return Err(Fault::new(
+                FaultCode::Exhausted,
+                format!("{cluster}: {LANES_LIMIT} clusters and topics are in use already"),
+            ));
+        }
+        let (name, role) = match &key.topic {
+            None => ("kafka-send", Role::Send),
+            Some(_) => ("kafka-read", Role::Read),
+        };
+        let session = Session::new(cluster.clone(), role);
+        let lane = Lane::start(name, JOBS_LIMIT, session, |session, job: Job| job(session))
+            .map_err(|error| {
+                Fault::new(FaultCode::Exhausted, format!("no thread for {cluster}: {error}"))
+            })?;
+        let lane = Arc::new(lane);
+        lanes.insert(key.clone(), Slot { lane: lane.clone(), used: now });
+        tokio::spawn(close_when_idle(Arc::downgrade(&self.pool), key.clone()));
+        Ok(lane)
+    }
+
+    fn used(&self, key: &Key) {
+        if let Some(slot) = self.pool.lanes().get_mut(key) {
+            slot.used = Mono::now();
+        }
+    }
+}
+
+impl Pool {
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NoAnswer {
+    fn into_fault(self) -> Trouble {
+        match self {
+            Self::NotBegun(fault) | Self::Unknown(fault) => fault.into(),
+        }
+    }
+}
+
+/// One a lane; it ends with the lane, or with the pool.
+async fn close_when_idle(pool: Weak<Pool>, key: Key) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut lanes = pool.lanes();
+        let idle = lanes.get(&key).is_none_or(|slot| {
+            let now = Mono::now();
+            now.since(slot.used) >= IDLE && slot.lane.busy_for(now).is_none()
+        });
+        if idle {
+            // The lane's thread closes its client and ends.
+            lanes.remove(&key);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

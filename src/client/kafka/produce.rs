@@ -1,0 +1,240 @@
+//! Sending: one batch, one answer a record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
+
+use super::Cluster;
+use super::classify::{Fate, fate, trouble};
+use super::session::{Answer, Ear, left, locked};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
+use crate::time::Mono;
+
+/// How long one wait for answers is; the answers are stamped when they come, not when it ends.
+const SLICE: Duration = Duration::from_millis(5);
+/// So long a client is listened to for what it has to tell besides answers.
+const LISTEN: Duration = Duration::from_millis(1);
+/// After the deadline, what is still open is taken back; that takes librdkafka a moment.
+const TAKING_BACK: Duration = Duration::from_millis(500);
+
+/// Records for one topic.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub topic: String,
+    pub records: Vec<Record>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub placement: Placement,
+    pub key: String,
+    pub header: (&'static str, String),
+    pub payload: Bytes,
+}
+
+/// Which partition a record goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// This one.
+    Partition(i32),
+    /// The partitions in turn: this number modulo how many there are.
+    Turn(u64),
+    /// By the key's hash, as Kafka's own producer does.
+    Key,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delivery {
+    /// Stored on all replicas in sync.
+    Stored { at: Mono, partition: i32, offset: i64 },
+    /// Certainly not handed over.
+    NotSent(Reason),
+    /// Refused by the broker.
+    Refused(Reason),
+    /// It may or may not be stored.
+    Unknown(Reason),
+    /// Certainly not handed over, by our own fault.
+    Fault(Fault),
+}
+
+pub(super) struct Producer<'a> {
+    pub(super) client: &'a BaseProducer<Ear>,
+    pub(super) cluster: &'a Cluster,
+}
+
+/// A topic's partitions that can be written, and why the others can't.
+struct Layout {
+    count: i32,
+    unwritable: BTreeMap<i32, Trouble>,
+}
+
+impl Producer<'_> {
+    pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Vec<Delivery>, Trouble> {
+        let ear = self.client.client().context();
+        // What was told while nobody asked belongs to an earlier batch.
+        self.client.poll(LISTEN);
+        ear.heard();
+        let layout = self.layout(&batch, deadline)?;
+        ear.heard();
+        *locked(&ear.answers) = vec![None; batch.records.len()];
+        let early: Vec<Option<Delivery>> = batch
+            .records
+            .iter()
+            .enumerate()
+            .map(|(index, record)| self.hand_over(&batch.topic, index, record, &layout).err())
+            .collect();
+        let expected = early.iter().filter(|early| early.is_none()).count();
+        let answered =
+            || locked(&ear.answers).iter().filter(|answer| answer.is_some()).count() >= expected;
+        while !answered() && left(deadline) > Duration::ZERO {
+            self.client.poll(SLICE.min(left(deadline)));
+        }
+        if !answered() {
+            self.client.purge(PurgeConfig::default().queue().inflight());
+            let deadline = Mono::now().plus(TAKING_BACK);
+            while !answered() && left(deadline) > Duration::ZERO {
+                self.client.poll(SLICE);
+            }
+        }
+        let heard = ear.heard();
+        let answers = std::mem::take(&mut *locked(&ear.answers));
+        let delivered = early.into_iter().zip(answers);
+        Ok(delivered
+            .map(|(early, answer)| early.unwrap_or_else(|| self.delivery(answer, &heard)))
+            .collect())
+    }
+
+    /// Asks what partitions there are and each of their leaders for a word, so that a leader that
+    /// can't be reached is found before anything is handed over to it.
+    fn layout(&self, batch: &Batch, deadline: Mono) -> Result<Layout, Trouble> {
+        let topic = batch.topic.as_str();
+        let what = format!("{}, topic {topic}", self.cluster);
+        let ear = self.client.client().context();
+        let failed = |code: Option<Code>| {
+            self.client.poll(LISTEN);
+            trouble(&what, code, &ear.heard())
+        };
+        let metadata = self
+            .client
+            .client()
+            .fetch_metadata(Some(topic), left(deadline))
+            .map_err(|error| failed(error.rdkafka_error_code()))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else { return Err(failed(Some(Code::UnknownTopic))) };
+        if let Some(error) = found.error() {
+            return Err(failed(Some(error.into())));
+        }
+        let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+        if count == 0 {
+            return Err(failed(Some(Code::UnknownTopic)));
+        }
+        let used: BTreeSet<i32> =
+            batch.records.iter().filter_map(|record| partition_of(record, count)).collect();
+        let all = batch.records.iter().any(|record| record.placement == Placement::Key);
+        let mut leaders: BTreeMap<i32, Result<(), Trouble>> = BTreeMap::new();
+        let mut unwritable = BTreeMap::new();
+        for partition in found.partitions() {
+            let id = partition.id();
+            if !all && !used.contains(&id) {
+                continue;
+            }
+            if partition.leader() < 0 {
+                let text = format!("{what}: partition {id} has no leader");
+                unwritable.insert(id, Trouble::reason(ReasonCode::BrokerError, text));
+                continue;
+            }
+            let leader = leaders.entry(partition.leader()).or_insert_with(|| {
+                let asked = self.client.client().fetch_watermarks(topic, id, left(deadline));
+                asked.map(drop).map_err(|error| {
+                    self.client.poll(LISTEN);
+                    let what = format!("{what}, leader of partition {id}");
+                    trouble(&what, error.rdkafka_error_code(), &ear.heard())
+                })
+            });
+            if let Err(trouble) = leader {
+                unwritable.insert(id, trouble.clone());
+            }
+        }
+        Ok(Layout { count, unwritable })
+    }
+
+    /// Gives one record to librdkafka; an error is its final answer.
+    fn hand_over(
+        &self,
+        topic: &str,
+        index: usize,
+        record: &Record,
+        layout: &Layout,
+    ) -> Result<(), Delivery> {
+        let partition = partition_of(record, layout.count);
+        // By key, librdkafka chooses: where any leader is away it might be that one, so none goes.
+        let barred = match partition {
+            Some(partition) => layout.unwritable.get(&partition),
+            None => layout.unwritable.values().next(),
+        };
+        if let Some(trouble) = barred {
+            return Err(match trouble.clone() {
+                Trouble::Reason(reason) => Delivery::NotSent(reason),
+                Trouble::Fault(fault) => Delivery::Fault(fault),
+            });
+        }
+        let (name, value) = &record.header;
+        let headers = OwnedHeaders::new().insert(Header { key: name, value: Some(value) });
+        let mut base = BaseRecord::with_opaque_to(topic, index)
+            .key(&record.key)
+            .payload(&*record.payload)
+            .headers(headers);
+        base.partition = partition;
+        self.client.send(base).map_err(|(error, _)| {
+            let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+            let text = format!("{}, topic {topic}: {code}", self.cluster);
+            match code {
+                Code::QueueFull => Delivery::Fault(Fault::new(FaultCode::Exhausted, text)),
+                // Nothing left this process, whatever the code says of a broker.
+                code => Delivery::NotSent(Reason::new(fate(code, false).1, text)),
+            }
+        })
+    }
+
+    fn delivery(&self, answer: Option<Answer>, heard: &[(Code, String)]) -> Delivery {
+        let (at, result) = match answer {
+            Some(answer) => (answer.at, answer.result),
+            None => (Mono::now(), Err(Code::OperationTimedOut)),
+        };
+        let code = match result {
+            Ok((partition, offset)) => return Delivery::Stored { at, partition, offset },
+            Err(code) => code,
+        };
+        let shaken = heard.iter().any(|(code, _)| {
+            matches!(code, Code::BrokerTransportFailure | Code::OperationTimedOut | Code::SSL)
+        });
+        let (fate, reason) = fate(code, shaken);
+        let text = match heard.last() {
+            Some((_, told)) => format!("{}: {code}; {told}", self.cluster),
+            None => format!("{}: {code}", self.cluster),
+        };
+        let reason = Reason::new(reason, text);
+        match fate {
+            Fate::NotSent => Delivery::NotSent(reason),
+            Fate::Refused => Delivery::Refused(reason),
+            Fate::Unknown => Delivery::Unknown(reason),
+        }
+    }
+}
+
+/// None: librdkafka chooses by the key.
+fn partition_of(record: &Record, count: i32) -> Option<i32> {
+    match record.placement {
+        Placement::Partition(partition) => Some(partition),
+        Placement::Turn(turn) => {
+            let count = u64::try_from(count).unwrap_or(1).max(1);
+            i32::try_from(turn % count).ok()
+        }
+        Placement::Key => None,
+    }
+}

@@ -1,0 +1,241 @@
+//! What lives in a lane: one librdkafka client, made when it is needed and thrown away after an
+//! error.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::statistics::Statistics;
+
+use super::Cluster;
+use super::produce::{Delivery, Producer};
+use super::read::Consumer;
+use crate::outcome::{Fault, FaultCode, Trouble};
+use crate::time::Mono;
+
+/// Errors that a client told of and nobody has asked for; the last ones explain a failure.
+const HEARD_LIMIT: usize = 16;
+/// A client whose broker is away says so twenty times a second.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Send,
+    Read,
+}
+
+pub(super) struct Session {
+    cluster: Cluster,
+    role: Role,
+    producer: Option<BaseProducer<Ear>>,
+    consumer: Option<BaseConsumer<Ear>>,
+}
+
+impl Session {
+    pub(super) fn new(cluster: Cluster, role: Role) -> Self {
+        Self { cluster, role, producer: None, consumer: None }
+    }
+
+    pub(super) fn produce(
+        &mut self,
+        work: impl FnOnce(&Producer<'_>) -> Result<Vec<Delivery>, Trouble>,
+    ) -> Result<Vec<Delivery>, Trouble> {
+        let client = match self.producer.take() {
+            Some(client) => client,
+            None => self.make()?,
+        };
+        let done = work(&Producer { client: &client, cluster: &self.cluster });
+        let well = done
+            .as_ref()
+            .is_ok_and(|all| all.iter().all(|one| matches!(one, Delivery::Stored { .. })));
+        if well {
+            self.producer = Some(client);
+        }
+        done
+    }
+
+    pub(super) fn consume<R>(
+        &mut self,
+        work: impl FnOnce(&Consumer<'_>) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let client = match self.consumer.take() {
+            Some(client) => client,
+            None => self.make()?,
+        };
+        let done = work(&Consumer { client: &client, cluster: &self.cluster });
+        if done.is_ok() {
+            self.consumer = Some(client);
+        }
+        done
+    }
+
+    fn make<C: rdkafka::config::FromClientConfigAndContext<Ear>>(&self) -> Result<C, Trouble> {
+        self.config()?.create_with_context(Ear::default()).map_err(|error| {
+            // What librdkafka finds at once is ours: a certificate file that can't be read.
+            let text = match error {
+                KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
+                other => other.to_string(),
+            };
+            Trouble::fault(FaultCode::Unreadable, format!("{}: {text}", self.cluster))
+        })
+    }
+
+    fn config(&self) -> Result<ClientConfig, Fault> {
+        let mut config = ClientConfig::new();
+        config
+            .set_log_level(RDKafkaLogLevel::Warning)
+            .set("bootstrap.servers", self.cluster.brokers())
+            .set("client.id", "greenlight")
+            .set("allow.auto.create.topics", "false")
+            // A broker that comes back is found at once.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            .set("socket.keepalive.enable", "true");
+        let security = &self.cluster.security;
+        let protocol = match (&security.tls, &security.sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        if let Some(tls) = &security.tls {
+            let files = [
+                ("ssl.ca.location", &tls.ca),
+                ("ssl.certificate.location", &tls.cert),
+                ("ssl.key.location", &tls.key),
+            ];
+            for (key, file) in files {
+                if let Some(file) = file {
+                    config.set(key, file.display().to_string());
+                }
+            }
+            if tls.insecure {
+                config.set("enable.ssl.certificate.verification", "false");
+            }
+        }
+        if let Some(sasl) = &security.sasl {
+            config
+                .set("sasl.mechanism", sasl.mechanism.word())
+                .set("sasl.username", &sasl.username)
+                .set("sasl.password", sasl.password.reveal()?.expose());
+        }
+        match self.role {
+            Role::Send => config
+                // The idempotent producer makes no duplicate and no disorder of its own.
+                .set("enable.idempotence", "true")
+                .set("acks", "all")
+                .set("linger.ms", "0")
+                // The caller's deadline ends the wait, not a timer of librdkafka's.
+                .set("message.timeout.ms", "0")
+                // Rides out an election, then hands over the broker's own word (5 s with the
+                // default backoff).
+                .set("message.send.max.retries", "8")
+                // Large events are for the broker to refuse, not for us.
+                .set("message.max.bytes", "20000000")
+                .set("partitioner", "murmur2_random"),
+            Role::Read => config
+                // Needed before librdkafka assigns partitions; the group is never joined.
+                .set("group.id", "greenlight")
+                .set("enable.auto.commit", "false")
+                .set("enable.auto.offset.store", "false")
+                // An offset that is gone is told, never skipped.
+                .set("auto.offset.reset", "error")
+                .set("enable.partition.eof", "true")
+                .set("isolation.level", "read_committed")
+                .set("check.crcs", "true")
+                .set("fetch.wait.max.ms", "100")
+                .set("fetch.error.backoff.ms", "50")
+                .set("fetch.queue.backoff.ms", "50")
+                // What is fetched ahead is held in memory: far less than the default of 64 MiB.
+                .set("queued.max.messages.kbytes", "8192")
+                .set("fetch.max.bytes", "8388608"),
+        };
+        Ok(config)
+    }
+}
+
+/// What a client tells while it works: errors, log lines, deliveries.
+#[derive(Default)]
+pub(super) struct Ear {
+    heard: Mutex<VecDeque<(RDKafkaErrorCode, String)>>,
+    /// One a record of the batch under way.
+    pub(super) answers: Mutex<Vec<Option<Answer>>>,
+    logged: Mutex<Option<Mono>>,
+}
+
+/// The fate of one record, as librdkafka reported it.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) at: Mono,
+    pub(super) result: Result<(i32, i64), RDKafkaErrorCode>,
+}
+
+impl Ear {
+    /// The errors since the last call.
+    pub(super) fn heard(&self) -> Vec<(RDKafkaErrorCode, String)> {
+        locked(&self.heard).drain(..).collect()
+    }
+
+    fn may_log(&self) -> bool {
+        let now = Mono::now();
+        let mut logged = locked(&self.logged);
+        let may = logged.is_none_or(|at| now.since(at) >= LOG_EVERY);
+        if may {
+            *logged = Some(now);
+        }
+        may
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientContext for Ear {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if self.may_log() {
+            // Debug: what matters of it is in the reason of the attempt that met it.
+            tracing::debug!(facility, "librdkafka: {text}");
+        }
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, text: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut heard = locked(&self.heard);
+        if heard.len() >= HEARD_LIMIT {
+            heard.pop_front();
+        }
+        heard.push_back((code, text.to_string()));
+    }
+}
+
+impl ConsumerContext for Ear {}
+
+impl ProducerContext for Ear {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let result = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        if let Some(slot) = locked(&self.answers).get_mut(index) {
+            *slot = Some(Answer { at: Mono::now(), result });
+        }
+    }
+}
+
+/// The time that is left.
+pub(super) fn left(deadline: Mono) -> Duration {
+    deadline.since(Mono::now())
+}
