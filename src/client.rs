@@ -16,6 +16,10 @@ pub mod promql;
 pub mod resolve;
 pub mod sized;
 pub mod tcp;
+pub mod kafka;
+pub mod promql;
+pub mod resolve;
+pub mod syslog;
 pub mod tls;
 
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a
@@ -30,6 +34,7 @@ struct Parts {
     resolver: OnceLock<resolve::Resolver>,
     tls: OnceLock<tls::Tls>,
     inbox: inbox::Inbox,
+    kafka: kafka::Kafka,
 }
 
 impl Clients {
@@ -44,5 +49,10 @@ impl Clients {
     /// What the agent's webhook receiver was sent.
     pub fn inbox(&self) -> &inbox::Inbox {
         &self.parts.inbox
+    }
+
+    /// Clusters of Kafka; none is talked to before it is used.
+    pub fn kafka(&self) -> &kafka::Kafka {
+        &self.parts.kafka
     }
 }

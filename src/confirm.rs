@@ -122,6 +122,7 @@ kinds! {
     grafana::Grafana,
     promql::Promql,
     webhook::Webhook,
+    kafka::Kafka,
 }
 
 pub mod alertmanager;
@@ -131,3 +132,4 @@ pub mod promql;
 pub mod reading;
 mod recognise;
 pub mod webhook;
+pub mod kafka;

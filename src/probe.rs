@@ -127,6 +127,8 @@ macro_rules! kinds {
 kinds! {
     icmp::Icmp,
     path_mtu::PathMtu,
+    kafka::Kafka,
+    syslog::Syslog,
     tcp::Tcp,
     http::Http,
     promql::Promql,
@@ -139,5 +141,7 @@ pub mod http;
 pub mod icmp;
 pub mod path_mtu;
 pub mod promql;
+pub mod kafka;
+pub mod syslog;
 pub mod tcp;
 pub mod webhook;

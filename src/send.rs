@@ -93,9 +93,11 @@ macro_rules! kinds {
 }
 
 kinds! {
+    kafka::Kafka,
     syslog::Syslog,
     http::Http,
 }
 
 pub mod http;
+pub mod kafka;
 pub mod syslog;

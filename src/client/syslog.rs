@@ -43,7 +43,8 @@ pub struct Address {
 impl Address {
     /// Reads "tcp://host:port" or "tls://host:port".
     pub fn parse(text: &str) -> Result<Self, String> {
-        let expected = || format!("{text:?} is no address; write tcp://host:port or tls://host:port");
+        let expected =
+            || format!("{text:?} is no address; write tcp://host:port or tls://host:port");
         let (scheme, rest) = text.split_once("://").ok_or_else(expected)?;
         let tls = match scheme {
             "tcp" => false,
@@ -103,7 +104,9 @@ pub fn frame(framing: Framing, message: &[u8]) -> Result<Bytes, &'static str> {
         }
         Framing::Lf => {
             if message.contains(&b'\n') {
-                return Err("the message holds a line feed, which would cut it in two; use `framing: octet`");
+                return Err(
+                    "the message holds a line feed, which would cut it in two; use `framing: octet`",
+                );
             }
             framed.put_slice(message);
             framed.put_u8(b'\n');
@@ -213,7 +216,10 @@ impl Connection {
                 Ok(()) => known.push(Handed::Over { at: Mono::now() }),
                 Err((written, code, text)) => {
                     let reason = Reason::new(code, format!("{}: {text}", self.to));
-                    trace.note(format_args!("after {} messages and {written} bytes: {reason}", known.len()));
+                    trace.note(format_args!(
+                        "after {} messages and {written} bytes: {reason}",
+                        known.len()
+                    ));
                     if written > 0 {
                         known.push(Handed::Perhaps(reason.clone()));
                     }
@@ -446,13 +452,13 @@ mod tests {
 
     #[test]
     fn no_text_panics_as_an_address() {
-        let mut tried = 0;
+        let tried = std::sync::atomic::AtomicU64::new(0);
         proptest!(|(text in "(tcp|tls|udp|)(://|:|)[^ ]{0,20}")| {
             if let Ok(address) = Address::parse(&text) {
                 prop_assert_eq!(Address::parse(&address.to_string()), Ok(address));
             }
-            tried += 1;
+            tried.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         });
-        eprintln!("property syslog address: {tried} inputs");
+        eprintln!("property syslog address: {tried:?} inputs");
     }
 }

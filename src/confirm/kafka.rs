@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{Confirmer, LookContext};
 use crate::client::kafka::{Cluster, Cut, Ends, Message, Security, Wanted, check_topic};
 use crate::journey::event::{ID_HEADER, Token};
+use crate::journey::reconcile::lookup;
 use crate::journey::{Arrival, Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
@@ -252,8 +253,8 @@ impl Mark {
     }
 }
 
-/// The copy of an event that a message is, where it is of this run: by its header, or by the
-/// token in its text.
+/// The copy of an event that a message is, where it is of this run: by its header, by the token
+/// in its text, or, where the text was damaged, by its fields.
 fn arrival(
     message: &Message<'_>,
     run: &str,
@@ -265,8 +266,15 @@ fn arrival(
     let token = header
         .and_then(Token::parse)
         .filter(|token| *token.run == *run)
-        .or_else(|| Token::find_all(payload).find(|token| *token.run == *run))?;
+        .or_else(|| Token::find_all(payload).find(|token| *token.run == *run));
+    if token.is_none() && !contains(payload, run.as_bytes()) {
+        return None;
+    }
     let fields: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
+    let seq = match token {
+        Some(token) => token.seq,
+        None => seq_in(fields.as_ref()?, run)?,
+    };
     let whole = || String::from_utf8_lossy(payload).into_owned();
     let text = match (field, &fields) {
         (Some(path), Some(fields)) => field_text(fields, path),
@@ -275,7 +283,7 @@ fn arrival(
     let scope = format!("{}/{}", message.topic(), message.partition());
     let offset = message.offset();
     Some(Arrival {
-        seq: Some(token.seq),
+        seq: Some(seq),
         copy: format!("{scope}/{offset}"),
         seen: message.seen,
         order: Some((scope, u64::try_from(offset).unwrap_or(0))),
@@ -286,16 +294,24 @@ fn arrival(
     })
 }
 
-/// The text at a path: a key that holds the dots itself, or level by level.
+/// Whether it is worth reading the payload as JSON: most of a busy topic is not of the run.
+fn contains(payload: &[u8], run: &[u8]) -> bool {
+    !run.is_empty() && payload.windows(run.len()).any(|part| part == run)
+}
+
+/// The text of a field; a number or an object as JSON.
 fn field_text(fields: &Map<String, Value>, path: &str) -> Option<String> {
-    let value = fields.get(path).or_else(|| {
-        let (first, rest) = path.split_once('.')?;
-        rest.split('.').try_fold(fields.get(first)?, |value, name| value.get(name))
-    })?;
-    match value {
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
+    lookup(fields, path).map(|value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+/// The sequence number in the fields, where they say that the event is of this run.
+fn seq_in(fields: &Map<String, Value>, run: &str) -> Option<u64> {
+    let ours = lookup(fields, "greenlight.run").and_then(Value::as_str) == Some(run);
+    let seq = lookup(fields, "greenlight.seq").filter(|_| ours)?;
+    seq.as_u64().or_else(|| seq.as_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -352,11 +368,24 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_found_with_and_without_levels() {
-        let fields = serde_json::json!({"a": {"b": {"c": "deep"}}, "a.b": "flat", "n": 3});
+    fn an_event_whose_text_was_damaged_is_known_by_its_fields() {
+        let flat = serde_json::json!({"greenlight.run": "glr", "greenlight.seq": 3});
+        let nested = serde_json::json!({"greenlight": {"run": "glr", "seq": "4"}});
+        let other = serde_json::json!({"greenlight.run": "gls", "greenlight.seq": 3});
+        let seqs: Vec<_> = [flat, nested, other]
+            .iter()
+            .map(|fields| seq_in(fields.as_object().expect("an object"), "glr"))
+            .collect();
+        assert_eq!(seqs, [Some(3), Some(4), None]);
+        assert!(contains(b"a glr b", b"glr") && !contains(b"gl", b"glr") && !contains(b"a", b""));
+    }
+
+    #[test]
+    fn a_text_is_found_with_and_without_levels() {
+        let fields = serde_json::json!({"a": {"b": "deep"}, "a.c": "flat", "n": 3});
         let fields = fields.as_object().expect("an object");
-        assert_eq!(field_text(fields, "a.b.c").as_deref(), Some("deep"));
-        assert_eq!(field_text(fields, "a.b").as_deref(), Some("flat"));
+        assert_eq!(field_text(fields, "a.b").as_deref(), Some("deep"));
+        assert_eq!(field_text(fields, "a.c").as_deref(), Some("flat"));
         assert_eq!(field_text(fields, "n").as_deref(), Some("3"));
         assert_eq!(field_text(fields, "a.x"), None);
     }

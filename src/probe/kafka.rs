@@ -116,9 +116,11 @@ impl Kafka {
         let deliveries = kafka.produce(&cluster, batch, left()).await?;
         on.trace.note(format_args!("produced: {deliveries:?}"));
         let (written, first_trouble) = stored(&partitions, deliveries);
-        samples.extend(written.values().map(|(at, _)| {
-            Sample::new(&KAFKA_PRODUCE, at.since(handed_over).as_secs_f64())
-        }));
+        samples.extend(
+            written
+                .values()
+                .map(|(at, _)| Sample::new(&KAFKA_PRODUCE, at.since(handed_over).as_secs_f64())),
+        );
 
         let ranges = written
             .iter()
@@ -135,9 +137,10 @@ impl Kafka {
         let seen = kafka.read(&cluster, topic, wanted, left(), take).await?;
         let back: BTreeMap<i32, Mono> = seen.taken.into_iter().collect();
         on.trace.note(format_args!("read back: {back:?}, cut short: {:?}", seen.cut));
-        samples.extend(back.values().map(|at| {
-            Sample::new(&KAFKA_ROUNDTRIP, at.since(handed_over).as_secs_f64())
-        }));
+        samples.extend(
+            back.values()
+                .map(|at| Sample::new(&KAFKA_ROUNDTRIP, at.since(handed_over).as_secs_f64())),
+        );
 
         if let Some(trouble) = first_trouble {
             return Err(trouble);

@@ -84,8 +84,7 @@ impl Sender for Syslog {
             }
         }
         let began = Mono::now();
-        let opened =
-            Connection::open(on.clients, &self.to, &self.tls, within / 2, on.trace).await;
+        let opened = Connection::open(on.clients, &self.to, &self.tls, within / 2, on.trace).await;
         let connection = match opened {
             Ok(connection) => connection,
             Err(trouble) => {

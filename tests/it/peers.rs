@@ -318,24 +318,31 @@ pub(crate) struct Rsyslog {
 }
 
 pub(crate) fn rsyslog() -> Rsyslog {
+    start_rsyslog(include_str!("../peers/rsyslog.conf"), "rsyslog")
+}
+
+/// The same over TLS; rsyslog's OpenSSL driver speaks TLS 1.3.
+pub(crate) fn rsyslog_tls(certificate: &Path, key: &Path) -> Rsyslog {
+    let text = include_str!("../peers/rsyslog-tls.conf")
+        .replace("@CERTIFICATE@", &certificate.display().to_string())
+        .replace("@KEY@", &key.display().to_string());
+    start_rsyslog(&text, "rsyslog rsyslog-openssl")
+}
+
+fn start_rsyslog(config: &str, packages: &str) -> Rsyslog {
     let folder = folder("rsyslog");
     let port = free_port();
     let written = folder.join("messages");
-    let config = folder.join("rsyslog.conf");
-    let text = include_str!("../peers/rsyslog.conf")
+    let text = config
         .replace("@FOLDER@", &folder.display().to_string())
         .replace("@PORT@", &port.to_string());
+    let config = folder.join("rsyslog.conf");
     fs::write(&config, text).expect("the folder can be written");
+    let [config, pid] = [&config, &folder.join("pid")].map(|path| path.display().to_string());
     let mut process = Process::start(
         "rsyslogd",
-        "rsyslog",
-        &[
-            "-n",
-            "-f",
-            &config.display().to_string(),
-            "-i",
-            &folder.join("pid").display().to_string(),
-        ],
+        packages,
+        &["-n", "-f", &config, "-i", &pid],
         &folder.join("rsyslog.log"),
     );
     process.wait_until(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());

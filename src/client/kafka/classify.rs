@@ -2,6 +2,7 @@
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use super::session::Heard;
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 
 /// What became of a record that was not stored for certain.
@@ -74,7 +75,7 @@ fn fate_of_one_attempt(code: Code) -> (Fate, ReasonCode) {
 
 /// Why a request failed: by its own code, and where that only says that no broker could be
 /// asked, by what the client told of its connections meanwhile.
-pub(super) fn trouble(what: &str, code: Option<Code>, heard: &[(Code, String)]) -> Trouble {
+pub(super) fn trouble(what: &str, code: Option<Code>, heard: &[Heard]) -> Trouble {
     let says_why = |code: &Code| {
         !matches!(
             code,
@@ -85,13 +86,12 @@ pub(super) fn trouble(what: &str, code: Option<Code>, heard: &[(Code, String)]) 
         return by_code(what, code, &code.to_string());
     }
     // The most telling first: a refused login is also a lost connection.
-    let told = heard
-        .iter()
-        .rev()
-        .find(|(code, _)| says_why(code))
-        .or_else(|| heard.iter().rev().find(|(code, _)| *code == Code::BrokerTransportFailure));
+    let told =
+        heard.iter().rev().find(|heard| says_why(&heard.code)).or_else(|| {
+            heard.iter().rev().find(|heard| heard.code == Code::BrokerTransportFailure)
+        });
     match told {
-        Some((code, text)) => by_code(what, *code, text),
+        Some(heard) => by_code(what, heard.code, &heard.text),
         None => by_code(what, Code::OperationTimedOut, "no broker answered in time"),
     }
 }
@@ -144,9 +144,13 @@ fn by_words(text: &str) -> ReasonCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Mono;
 
     fn reason(code: Option<Code>, heard: &[(Code, &str)]) -> Result<ReasonCode, FaultCode> {
-        let heard: Vec<_> = heard.iter().map(|(code, text)| (*code, text.to_string())).collect();
+        let heard: Vec<Heard> = heard
+            .iter()
+            .map(|(code, text)| Heard { at: Mono::now(), code: *code, text: text.to_string() })
+            .collect();
         match trouble("kafka at b:9092", code, &heard) {
             Trouble::Reason(reason) => Ok(reason.code),
             Trouble::Fault(fault) => Err(fault.code),
@@ -199,7 +203,10 @@ mod tests {
                 Ok(ReasonCode::NameNotFound),
             ),
             (
-                vec![(Code::Resolve, "Failed to resolve 'b': Temporary failure in name resolution")],
+                vec![(
+                    Code::Resolve,
+                    "Failed to resolve 'b': Temporary failure in name resolution",
+                )],
                 Err(FaultCode::NameService),
             ),
             (vec![], Ok(ReasonCode::Timeout)),

@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
 use super::Cluster;
 use super::classify::{Fate, fate, trouble};
-use super::session::{Answer, Ear, left, locked};
+use super::session::{Answer, Ear, Heard, left, locked, metadata};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 use crate::time::Mono;
 
@@ -76,11 +76,7 @@ struct Layout {
 impl Producer<'_> {
     pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Vec<Delivery>, Trouble> {
         let ear = self.client.client().context();
-        // What was told while nobody asked belongs to an earlier batch.
-        self.client.poll(LISTEN);
-        ear.heard();
         let layout = self.layout(&batch, deadline)?;
-        ear.heard();
         *locked(&ear.answers) = vec![None; batch.records.len()];
         let early: Vec<Option<Delivery>> = batch
             .records
@@ -119,11 +115,8 @@ impl Producer<'_> {
             self.client.poll(LISTEN);
             trouble(&what, code, &ear.heard())
         };
-        let metadata = self
-            .client
-            .client()
-            .fetch_metadata(Some(topic), left(deadline))
-            .map_err(|error| failed(error.rdkafka_error_code()))?;
+        let listen = || self.client.poll(LISTEN);
+        let metadata = metadata(self.client.client(), topic, deadline, listen).map_err(failed)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let Some(found) = found else { return Err(failed(Some(Code::UnknownTopic))) };
         if let Some(error) = found.error() {
@@ -201,7 +194,7 @@ impl Producer<'_> {
         })
     }
 
-    fn delivery(&self, answer: Option<Answer>, heard: &[(Code, String)]) -> Delivery {
+    fn delivery(&self, answer: Option<Answer>, heard: &[Heard]) -> Delivery {
         let (at, result) = match answer {
             Some(answer) => (answer.at, answer.result),
             None => (Mono::now(), Err(Code::OperationTimedOut)),
@@ -210,12 +203,12 @@ impl Producer<'_> {
             Ok((partition, offset)) => return Delivery::Stored { at, partition, offset },
             Err(code) => code,
         };
-        let shaken = heard.iter().any(|(code, _)| {
-            matches!(code, Code::BrokerTransportFailure | Code::OperationTimedOut | Code::SSL)
+        let shaken = heard.iter().any(|heard| {
+            matches!(heard.code, Code::BrokerTransportFailure | Code::OperationTimedOut | Code::SSL)
         });
         let (fate, reason) = fate(code, shaken);
         let text = match heard.last() {
-            Some((_, told)) => format!("{}: {code}; {told}", self.cluster),
+            Some(told) => format!("{}: {code}; {}", self.cluster, told.text),
             None => format!("{}: {code}", self.cluster),
         };
         let reason = Reason::new(reason, text);

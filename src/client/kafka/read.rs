@@ -10,7 +10,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Cluster;
 use super::classify::trouble;
-use super::session::{Ear, left};
+use super::session::{Ear, left, metadata};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::time::Mono;
 
@@ -95,11 +95,8 @@ pub(super) struct Consumer<'a> {
 
 impl Consumer<'_> {
     pub(super) fn ends(&self, topic: &str, deadline: Mono) -> Result<Ends, Trouble> {
-        self.forget();
-        let metadata = self
-            .client
-            .fetch_metadata(Some(topic), left(deadline))
-            .map_err(|error| self.failed(topic, error.rdkafka_error_code()))?;
+        let metadata = metadata(self.client.client(), topic, deadline, || self.listen())
+            .map_err(|code| self.failed(topic, code))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let Some(found) = found else { return Err(self.failed(topic, Some(Code::UnknownTopic))) };
         if let Some(error) = found.error() {
@@ -115,8 +112,11 @@ impl Consumer<'_> {
                 led.push(partition.id());
                 continue;
             }
-            let text =
-                format!("{}, topic {topic}: partition {} has no leader", self.cluster, partition.id());
+            let text = format!(
+                "{}, topic {topic}: partition {} has no leader",
+                self.cluster,
+                partition.id()
+            );
             ends.unseen.insert(partition.id(), Trouble::reason(ReasonCode::BrokerError, text));
         }
         let first = self.offsets(topic, &led, Offset::Beginning, deadline)?;
@@ -179,7 +179,7 @@ impl Consumer<'_> {
         deadline: Mono,
         take: &dyn Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Seen<T>, Trouble> {
-        self.forget();
+        self.listen();
         let mut open: BTreeMap<i32, i64> = BTreeMap::new();
         let mut next = BTreeMap::new();
         let mut assigned = TopicPartitionList::new();
@@ -251,16 +251,8 @@ impl Consumer<'_> {
                 },
             }
         }
-        self.client
-            .unassign()
-            .map_err(|error| self.failed(topic, error.rdkafka_error_code()))?;
+        self.client.unassign().map_err(|error| self.failed(topic, error.rdkafka_error_code()))?;
         Ok(seen)
-    }
-
-    /// What the client told while nobody asked.
-    fn forget(&self) {
-        self.listen();
-        self.client.client().context().heard();
     }
 
     /// Lets the client hand over what it has to tell: it does so only when it is polled, one

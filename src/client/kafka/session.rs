@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, ProducerContext};
 use rdkafka::statistics::Statistics;
 
@@ -19,8 +20,12 @@ use super::read::Consumer;
 use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::time::Mono;
 
-/// Errors that a client told of and nobody has asked for; the last ones explain a failure.
+/// The last errors that a client told of explain a failure.
 const HEARD_LIMIT: usize = 16;
+/// librdkafka tells of an error that repeats only once in 30 seconds.
+const HEARD_FOR: Duration = Duration::from_secs(31);
+/// So often the wait for a first answer is interrupted, to hear whether it is in vain.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A client whose broker is away says so twenty times a second.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -89,7 +94,9 @@ impl Session {
     fn config(&self) -> Result<ClientConfig, Fault> {
         let mut config = ClientConfig::new();
         config
-            .set_log_level(RDKafkaLogLevel::Warning)
+            // A connection that could not be opened is told of in the log alone, as information.
+            .set_log_level(RDKafkaLogLevel::Info)
+            .set("log.thread.name", "false")
             .set("bootstrap.servers", self.cluster.brokers())
             .set("client.id", "greenlight")
             .set("allow.auto.create.topics", "false")
@@ -162,10 +169,18 @@ impl Session {
     }
 }
 
+/// An error that a client told of.
+#[derive(Clone, Debug)]
+pub(super) struct Heard {
+    pub(super) at: Mono,
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) text: String,
+}
+
 /// What a client tells while it works: errors, log lines, deliveries.
 #[derive(Default)]
 pub(super) struct Ear {
-    heard: Mutex<VecDeque<(RDKafkaErrorCode, String)>>,
+    heard: Mutex<VecDeque<Heard>>,
     /// One a record of the batch under way.
     pub(super) answers: Mutex<Vec<Option<Answer>>>,
     logged: Mutex<Option<Mono>>,
@@ -179,9 +194,20 @@ pub(super) struct Answer {
 }
 
 impl Ear {
-    /// The errors since the last call.
-    pub(super) fn heard(&self) -> Vec<(RDKafkaErrorCode, String)> {
-        locked(&self.heard).drain(..).collect()
+    /// The errors that may still hold, the newest last.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        let now = Mono::now();
+        let mut heard = locked(&self.heard);
+        heard.retain(|heard| now.since(heard.at) <= HEARD_FOR);
+        heard.iter().cloned().collect()
+    }
+
+    fn hear(&self, code: RDKafkaErrorCode, text: &str) {
+        let mut heard = locked(&self.heard);
+        if heard.len() >= HEARD_LIMIT {
+            heard.pop_front();
+        }
+        heard.push_back(Heard { at: Mono::now(), code, text: text.to_string() });
     }
 
     fn may_log(&self) -> bool {
@@ -201,6 +227,9 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ClientContext for Ear {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "FAIL" {
+            self.hear(RDKafkaErrorCode::BrokerTransportFailure, text);
+        }
         if self.may_log() {
             // Debug: what matters of it is in the reason of the attempt that met it.
             tracing::debug!(facility, "librdkafka: {text}");
@@ -210,12 +239,9 @@ impl ClientContext for Ear {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, text: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
-        let mut heard = locked(&self.heard);
-        if heard.len() >= HEARD_LIMIT {
-            heard.pop_front();
+        if let Some(code) = error.rdkafka_error_code() {
+            self.hear(code, text);
         }
-        heard.push_back((code, text.to_string()));
     }
 }
 
@@ -231,6 +257,38 @@ impl ProducerContext for Ear {
         };
         if let Some(slot) = locked(&self.answers).get_mut(index) {
             *slot = Some(Answer { at: Mono::now(), result });
+        }
+    }
+}
+
+/// What the cluster says of a topic, asked until the deadline: a broker that is being restarted
+/// is waited for, a refused login or certificate is not.
+pub(super) fn metadata(
+    client: &Client<Ear>,
+    topic: &str,
+    deadline: Mono,
+    listen: impl Fn(),
+) -> Result<Metadata, Option<RDKafkaErrorCode>> {
+    loop {
+        let error = match client.fetch_metadata(Some(topic), ASK_AGAIN.min(left(deadline))) {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        listen();
+        let code = error.rdkafka_error_code();
+        let away = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::AllBrokersDown
+            )
+        );
+        let in_vain = client.context().heard().iter().any(|heard| {
+            matches!(heard.code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)
+        });
+        if !away || in_vain || left(deadline) == Duration::ZERO {
+            return Err(code);
         }
     }
 }

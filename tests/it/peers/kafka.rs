@@ -22,6 +22,10 @@ pub(crate) struct Kafka {
     pub(crate) secured: String,
     /// The file of the certificate that the SASL_SSL address shows (self-signed).
     pub(crate) certificate: PathBuf,
+    /// A further PLAINTEXT port, whose clients are told to come to `front` instead.
+    pub(crate) behind: u16,
+    /// Where a test may listen and pass on to `behind` what it likes; nobody does by itself.
+    pub(crate) front: u16,
     folder: PathBuf,
     process: Mutex<Option<Process>>,
 }
@@ -37,11 +41,14 @@ pub(crate) fn own_kafka() -> Kafka {
     require("java", "default-jre-headless");
     let folder = folder("kafka");
     let [plain, controller, sasl] = [free_port(), free_port(), free_port()];
+    let [behind, front] = [free_port(), free_port()];
     let properties = include_str!("../../peers/kafka/server.properties")
         .replace("@FOLDER@", &folder.display().to_string())
         .replace("@PLAIN@", &plain.to_string())
         .replace("@CONTROLLER@", &controller.to_string())
-        .replace("@SASL@", &sasl.to_string());
+        .replace("@SASL@", &sasl.to_string())
+        .replace("@BEHIND@", &behind.to_string())
+        .replace("@FRONT@", &front.to_string());
     fs::write(folder.join("server.properties"), properties).expect("the folder can be written");
     let certificate = folder.join("broker.pem");
     make_certificate(&folder, &certificate);
@@ -50,6 +57,8 @@ pub(crate) fn own_kafka() -> Kafka {
         brokers: format!("127.0.0.1:{plain}"),
         secured: format!("localhost:{sasl}"),
         certificate,
+        behind,
+        front,
         folder,
         process: Mutex::new(None),
     };
