@@ -11,15 +11,13 @@ pub mod grafana;
 pub mod http;
 pub mod icmp;
 pub mod inbox;
+pub mod kafka;
 pub mod local;
 pub mod promql;
 pub mod resolve;
 pub mod sized;
-pub mod tcp;
-pub mod kafka;
-pub mod promql;
-pub mod resolve;
 pub mod syslog;
+pub mod tcp;
 pub mod tls;
 
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a

@@ -117,19 +117,19 @@ macro_rules! kinds {
 }
 
 kinds! {
-    json_api::JsonApi,
     alertmanager::Alertmanager,
     grafana::Grafana,
+    json_api::JsonApi,
+    kafka::Kafka,
     promql::Promql,
     webhook::Webhook,
-    kafka::Kafka,
 }
 
 pub mod alertmanager;
 pub mod grafana;
 pub mod json_api;
+pub mod kafka;
 pub mod promql;
 pub mod reading;
 mod recognise;
 pub mod webhook;
-pub mod kafka;

@@ -125,23 +125,23 @@ macro_rules! kinds {
 }
 
 kinds! {
+    alertmanager::Alertmanager,
+    http::Http,
     icmp::Icmp,
-    path_mtu::PathMtu,
     kafka::Kafka,
+    path_mtu::PathMtu,
+    promql::Promql,
     syslog::Syslog,
     tcp::Tcp,
-    http::Http,
-    promql::Promql,
-    alertmanager::Alertmanager,
     webhook::Webhook,
 }
 
 pub mod alertmanager;
 pub mod http;
 pub mod icmp;
+pub mod kafka;
 pub mod path_mtu;
 pub mod promql;
-pub mod kafka;
 pub mod syslog;
 pub mod tcp;
 pub mod webhook;

@@ -93,9 +93,9 @@ macro_rules! kinds {
 }
 
 kinds! {
+    http::Http,
     kafka::Kafka,
     syslog::Syslog,
-    http::Http,
 }
 
 pub mod http;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, Sought, recognise};
 use crate::client::kafka::{Cluster, Cut, Ends, Message, Security, Wanted, check_topic};
 use crate::journey::event::{ID_HEADER, Token};
 use crate::journey::reconcile::lookup;
@@ -179,10 +179,10 @@ impl Kafka {
         let (ranges, mut faults) = mark.ranges(topic, &ends);
         let wanted = Wanted { ranges, messages: MESSAGES, bytes: BYTES };
         let take = {
-            let run = on.sought.run.clone();
+            let sought = on.sought.clone();
             let text = self.text.clone();
             let dead_letter = self.dead_letter.as_deref() == Some(topic);
-            move |message: &Message<'_>| arrival(message, &run, text.as_deref(), dead_letter)
+            move |message: &Message<'_>| arrivals(message, &sought, text.as_deref(), dead_letter)
         };
         let kafka = on.clients.kafka();
         let seen = kafka
@@ -200,7 +200,7 @@ impl Kafka {
             )),
             Some(Cut::Trouble(trouble)) => faults.push(trouble.blind()),
         }
-        Ok((seen.taken, faults))
+        Ok((seen.taken.into_iter().flatten().collect(), faults))
     }
 }
 
@@ -253,45 +253,43 @@ impl Mark {
     }
 }
 
-/// The copy of an event that a message is, where it is of this run: by its header, by the token
-/// in its text, or, where the text was damaged, by its fields.
-fn arrival(
+/// The copies of the run's events that a message holds: the one that its header names, else those
+/// that its text and its fields do.
+fn arrivals(
     message: &Message<'_>,
-    run: &str,
+    sought: &Sought,
     field: Option<&str>,
     dead_letter: bool,
-) -> Option<Arrival> {
+) -> Option<Vec<Arrival>> {
     let payload = message.payload();
     let header = message.header(ID_HEADER).and_then(|id| std::str::from_utf8(id).ok());
-    let token = header
-        .and_then(Token::parse)
-        .filter(|token| *token.run == *run)
-        .or_else(|| Token::find_all(payload).find(|token| *token.run == *run));
-    if token.is_none() && !contains(payload, run.as_bytes()) {
+    let named = header.and_then(Token::parse).filter(|token| token.run == sought.run);
+    if named.is_none() && !contains(payload, sought.run.as_bytes()) {
         return None;
     }
+    let whole = String::from_utf8_lossy(payload);
     let fields: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
-    let seq = match token {
-        Some(token) => token.seq,
-        None => seq_in(fields.as_ref()?, run)?,
+    let seqs = match named {
+        Some(token) => BTreeSet::from([token.seq]),
+        None => recognise::events(&whole, fields.as_ref(), sought),
     };
-    let whole = || String::from_utf8_lossy(payload).into_owned();
     let text = match (field, &fields) {
         (Some(path), Some(fields)) => field_text(fields, path),
-        _ => Some(whole()),
+        _ => Some(whole.into_owned()),
     };
     let scope = format!("{}/{}", message.topic(), message.partition());
     let offset = message.offset();
-    Some(Arrival {
+    let arrivals = seqs.into_iter().map(|seq| Arrival {
         seq: Some(seq),
         copy: format!("{scope}/{offset}"),
         seen: message.seen,
-        order: Some((scope, u64::try_from(offset).unwrap_or(0))),
-        text,
-        fields,
+        order: Some((scope.clone(), u64::try_from(offset).unwrap_or(0))),
+        text: text.clone(),
+        fields: fields.clone(),
         dead_letter,
         wrong: None,
-    })
+    });
+    Some(arrivals.collect())
 }
 
 /// Whether it is worth reading the payload as JSON: most of a busy topic is not of the run.
@@ -305,13 +303,6 @@ fn field_text(fields: &Map<String, Value>, path: &str) -> Option<String> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     })
-}
-
-/// The sequence number in the fields, where they say that the event is of this run.
-fn seq_in(fields: &Map<String, Value>, run: &str) -> Option<u64> {
-    let ours = lookup(fields, "greenlight.run").and_then(Value::as_str) == Some(run);
-    let seq = lookup(fields, "greenlight.seq").filter(|_| ours)?;
-    seq.as_u64().or_else(|| seq.as_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -368,15 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_whose_text_was_damaged_is_known_by_its_fields() {
-        let flat = serde_json::json!({"greenlight.run": "glr", "greenlight.seq": 3});
-        let nested = serde_json::json!({"greenlight": {"run": "glr", "seq": "4"}});
-        let other = serde_json::json!({"greenlight.run": "gls", "greenlight.seq": 3});
-        let seqs: Vec<_> = [flat, nested, other]
-            .iter()
-            .map(|fields| seq_in(fields.as_object().expect("an object"), "glr"))
-            .collect();
-        assert_eq!(seqs, [Some(3), Some(4), None]);
+    fn only_what_names_the_run_is_read_as_json() {
         assert!(contains(b"a glr b", b"glr") && !contains(b"gl", b"glr") && !contains(b"a", b""));
     }
 

@@ -181,30 +181,18 @@ async fn syslog_receiver_that_closed_before_the_events_came_is_unknown_not_sent(
 async fn syslog_over_tls_is_read_behind_the_handshake() {
     let folder = folder("syslog-tls");
     let [key, certificate] = ["key.pem", "cert.pem"].map(|name| folder.join(name));
-    let made = run(
-        "openssl",
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
-            "-keyout",
-            &key.display().to_string(),
-            "-out",
-            &certificate.display().to_string(),
-        ],
-        "",
+    // A certificate of its own that is no authority's.
+    let config = folder.join("openssl.cnf");
+    let text = "[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=ext\n[dn]\nCN=localhost\n\
+                [ext]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
+    std::fs::write(&config, text).expect("the folder can be written");
+    let [config, key_file, file] = [&config, &key, &certificate].map(|p| p.display().to_string());
+    let arguments = format!(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -config {config} \
+         -keyout {key_file} -out {file}"
     );
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    let made = run("openssl", "openssl", &arguments, "");
     assert!(made.status.success(), "{made:?}");
     let rsyslog = crate::peers::rsyslog_tls(&certificate, &key);
     let events = events(20, MESSAGE);

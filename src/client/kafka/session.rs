@@ -94,7 +94,7 @@ impl Session {
     fn config(&self) -> Result<ClientConfig, Fault> {
         let mut config = ClientConfig::new();
         config
-            // A connection that could not be opened is told of in the log alone, as information.
+            // A connection that was closed in the middle is told of in the log alone.
             .set_log_level(RDKafkaLogLevel::Info)
             .set("log.thread.name", "false")
             .set("bootstrap.servers", self.cluster.brokers())
@@ -203,7 +203,12 @@ impl Ear {
     }
 
     fn hear(&self, code: RDKafkaErrorCode, text: &str) {
+        // Told again at each attempt to connect, and without saying why.
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            return;
+        }
         let mut heard = locked(&self.heard);
+        heard.retain(|heard| heard.code != code || heard.text != text);
         if heard.len() >= HEARD_LIMIT {
             heard.pop_front();
         }
