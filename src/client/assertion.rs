@@ -253,13 +253,13 @@ mod tests {
     #[test]
     fn no_text_makes_the_compiler_panic() {
         let tried = std::cell::Cell::new(0);
-        proptest!(ProptestConfig::with_cases(2000), |(text in "[-.a-z0-9$@\"\\\\|,;:(){}\\[\\] =<>?/*+]{0,24}")| {
+        proptest!(ProptestConfig::with_cases(600), |(text in "[-.a-z0-9$@\"\\\\|,;:(){}\\[\\] =<>?/*+]{0,24}")| {
             tried.set(tried.get() + 1);
             if let Ok(program) = Jq::compile(&text) {
                 drop(program.run(&json!({"a": [1, "x", null]})));
             }
         });
         eprintln!("property jq programs: {} inputs", tried.get());
-        assert!(tried.get() >= 2000);
+        assert!(tried.get() >= 600);
     }
 }

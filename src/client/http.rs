@@ -13,8 +13,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap,
-    HeaderValue, LOCATION, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST,
+    HeaderMap, HeaderValue, LOCATION, USER_AGENT,
 };
 use hyper::{Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
@@ -147,6 +147,13 @@ pub struct Response {
 }
 
 impl Response {
+    /// How the body is encoded, where it is. Only `identity` is ever asked for, but a server may
+    /// send what it wants (RFC 9110, 12.5.3).
+    pub fn encoding(&self) -> Option<&str> {
+        let encoding = self.headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("something unknown");
+        (!encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+    }
+
     /// The body's beginning as a line of text for a message.
     pub fn excerpt(&self) -> String {
         excerpt(&self.body)

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::Name;
 
 use crate::outcome::{FaultCode, ReasonCode, Trouble};
 
@@ -60,19 +60,6 @@ impl Resolver {
             return Err(no_address(host));
         }
         Ok(addresses)
-    }
-
-    /// The records of one type under a name, in their text form.
-    pub async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<String>, Trouble> {
-        let parsed = Name::from_utf8(name).map_err(|_| not_a_name(name))?;
-        let resolver = self.resolver()?;
-        match tokio::time::timeout(DEADLINE, resolver.lookup(parsed, kind)).await {
-            Ok(Ok(answer)) => {
-                Ok(answer.answers().iter().map(|record| record.data.to_string()).collect())
-            }
-            Ok(Err(error)) => Err(trouble(name, &error)),
-            Err(_) => Err(no_answer(name, "no answer in time")),
-        }
     }
 
     fn resolver(&self) -> Result<Arc<TokioResolver>, Trouble> {
@@ -168,6 +155,7 @@ mod tests {
     fn an_answer_without_records_and_no_answer_are_told_apart() {
         use hickory_resolver::net::{DnsError, NoRecords};
         use hickory_resolver::proto::op::{Query, ResponseCode};
+        use hickory_resolver::proto::rr::RecordType;
         let query = Query::query(Name::from_ascii("x.example.").unwrap(), RecordType::A);
         for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
             let error =

@@ -147,7 +147,7 @@ pub struct Http {
     send: String,
     status: Statuses,
     expect_headers: Vec<(HeaderName, regex::bytes::Regex)>,
-    contains: Vec<String>,
+    contains: Vec<(String, regex::bytes::Regex)>,
     regex: Vec<regex::bytes::Regex>,
     not: Vec<regex::bytes::Regex>,
     json: Vec<Jq>,
@@ -187,7 +187,12 @@ impl Probe for Http {
                 .iter()
                 .map(|(name, text)| Ok((header_name(name)?, regex(text)?)))
                 .collect::<Result<_, String>>()?,
-            contains: spec.body.contains,
+            contains: spec
+                .body
+                .contains
+                .into_iter()
+                .map(|text| Ok((text.clone(), regex(&regex::escape(&text))?)))
+                .collect::<Result<_, String>>()?,
             regex: all(&spec.body.regex)?,
             not: all(&spec.body.not)?,
             json: spec.json.iter().map(|text| Jq::compile(text)).collect::<Result<_, _>>()?,
@@ -288,8 +293,16 @@ impl Http {
     fn judge_body(&self, response: &Response) -> Result<(), Reason> {
         let mismatch = |text: String| Err(Reason::new(ReasonCode::BodyMismatch, text));
         let body = &response.body[..];
-        for text in &self.contains {
-            if !contains(body, text.as_bytes()) {
+        let asks = !(self.contains.is_empty() && self.regex.is_empty() && self.not.is_empty());
+        if let Some(encoding) = response.encoding()
+            && (asks || !self.json.is_empty())
+        {
+            return mismatch(format!(
+                "the body is encoded as {encoding}, though only plain ones were asked for"
+            ));
+        }
+        for (text, pattern) in &self.contains {
+            if !pattern.is_match(body) {
                 return mismatch(format!("the body lacks {text:?}: {}", response.excerpt()));
             }
         }
@@ -325,13 +338,6 @@ fn samples(phases: &Phases, expires_in: Option<i64>) -> Vec<Sample> {
         .map(|(name, took)| Sample::labelled(&probe::HTTP_PHASE, &[name], took.as_secs_f64()));
     let expiry = expires_in.map(|seconds| Sample::new(&probe::HTTP_TLS_EXPIRY, seconds as f64));
     phases.chain(expiry).collect()
-}
-
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    match std::str::from_utf8(text) {
-        Ok("") => true,
-        _ => body.windows(text.len()).any(|window| window == text),
-    }
 }
 
 /// Headers as they are written in a plan.

@@ -357,3 +357,65 @@ fn http_urls_are_checked_before_anything_is_sent() {
         }
     }
 }
+
+#[tokio::test]
+async fn http_garbage_for_an_answer_never_panics() {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    const INPUTS: usize = 1500;
+    let words: Vec<&[u8]> = vec![
+        b"HTTP/1.1",
+        b" ",
+        b"200",
+        b"999999",
+        b" OK",
+        b"\r\n",
+        b"\n",
+        b"content-length: ",
+        b"5",
+        b"-1",
+        b"18446744073709551616",
+        b"transfer-encoding: chunked",
+        b"ffffffffffffffff",
+        b"0",
+        b"\0",
+        b"\xff\xfe",
+        b"location: ",
+        b"//[",
+        b"x: y",
+        b"HTTP/0.9",
+        b"100 Continue",
+        b":",
+    ];
+    let soup = prop::collection::vec(prop::sample::select(words), 0..24).prop_map(|w| w.concat());
+    let answers = prop_oneof![soup, prop::collection::vec(any::<u8>(), 0..200)];
+    let mut runner = TestRunner::deterministic();
+    let mut answers: Vec<Vec<u8>> =
+        (0..INPUTS).map(|_| answers.new_tree(&mut runner).unwrap().current()).collect();
+    // Half of them have a right beginning.
+    for answer in answers.iter_mut().step_by(2) {
+        answer.splice(0..0, b"HTTP/1.1 301 X\r\n".iter().copied());
+    }
+    let left = std::sync::Mutex::new(answers);
+    let server = Server::start(move |_| {
+        let next = left.lock().unwrap().pop();
+        next.map_or(Act::status(500), Act::Raw)
+    })
+    .await;
+    let (tls, url) = (tls::Options::default(), server.url("/"));
+    let (mut answered, mut failed) = (0, 0);
+    for _ in 0..INPUTS {
+        match get_with(&url, &tls, |_| {}).await {
+            Ok(_) => answered += 1,
+            Err(trouble) => {
+                failed += 1;
+                assert!(matches!(trouble.trouble, Trouble::Reason(_)), "{}", trouble.trouble);
+            }
+        }
+    }
+    eprintln!("property http answers: {INPUTS} inputs, {answered} answers, {failed} refused");
+    assert_eq!(server.seen().len(), INPUTS);
+    assert!(answered > 20 && failed > 20, "{answered} {failed}");
+}

@@ -150,6 +150,10 @@ pub fn expect_success(response: &Response) -> Result<(), Trouble> {
 
 /// The body as JSON.
 pub fn json(response: &Response) -> Result<Value, Trouble> {
+    if let Some(encoding) = response.encoding() {
+        let text = format!("{} encodes its answer as {encoding}, unasked", response.url);
+        return Err(Trouble::reason(ReasonCode::ProtocolError, text));
+    }
     serde_json::from_slice(&response.body).map_err(|error| {
         let shown = excerpt(&response.body);
         Trouble::reason(

@@ -51,6 +51,7 @@ async fn http_probe_judges_status_headers_body_and_json() {
     let server = Server::start(|request| match request.path.as_str() {
         "/ok" => Act::json(r#"{"status": "green", "nodes": 3}"#),
         "/moved" => Act::Answer(301, vec![("location", "/ok".into())], String::new()),
+        "/gzip" => Act::Answer(200, vec![("content-encoding", "gzip".into())], "x".into()),
         "/echo" => Act::json(json!({"method": request.method, "sent": request.body}).to_string()),
         _ => Act::status(503),
     })
@@ -93,6 +94,8 @@ async fn http_probe_judges_status_headers_body_and_json() {
         (json!({"json": [".status == \"red\""]}), ok.clone(), "json_mismatch"),
         (json!({"status": 503, "json": ["true"]}), server.url("/down"), "json_mismatch"),
         (json!({"max_body": "10B"}), ok.clone(), "too_large"),
+        (json!({}), server.url("/gzip"), "success"),
+        (json!({"body": {"contains": ["x"]}}), server.url("/gzip"), "body_mismatch"),
         (
             json!({"method": "PUT", "send": "hello", "json": [".method == \"PUT\" and .sent == \"hello\""]}),
             server.url("/echo"),
@@ -502,4 +505,65 @@ async fn http_a_secret_variable_that_is_missing_is_our_fault() {
     assert!(
         matches!(&reading.outcome, Outcome::Inconclusive(f) if f.code == FaultCode::Unreadable)
     );
+}
+
+#[test]
+fn http_kinds_are_read_from_a_plan() {
+    fn compiled<T: ?Sized>(
+        entries: Vec<probe::Entry<T>>,
+        kind: &str,
+        yaml: &str,
+    ) -> Result<Value, String> {
+        let entry = entries.into_iter().find(|entry| entry.kind == kind).unwrap();
+        let (mut sources, mut diagnostics) =
+            (greenlight::spec::Sources::default(), greenlight::spec::Diagnostics::default());
+        let source = sources.add("plan.yaml", yaml);
+        let node = greenlight::spec::yaml::parse(source, yaml, &mut diagnostics).unwrap();
+        let made = (entry.compile)(&node, &mut diagnostics);
+        made.map(|(_, json)| json).ok_or_else(|| diagnostics.render(&sources, false))
+    }
+    let secret = "{ bearer: { env: T } }";
+    for (kind, yaml) in [
+        ("promql", format!("{{ query: 'up == 0', expect: none, auth: {secret} }}")),
+        (
+            "alertmanager",
+            "{ match: { alertname: X }, expect: none, watchdog: { alertname: W } }".into(),
+        ),
+        ("webhook", "{ from: grafana, match: { rule: x }, within: 5m }".into()),
+    ] {
+        let json =
+            compiled(probe::kinds(), kind, &yaml).unwrap_or_else(|why| panic!("{kind}: {why}"));
+        assert!(json.is_object());
+    }
+    let api = "{ url: 'http://h/{run}', body: { size: 10, q: ['{from}', true] }, items: '.hits[]', limit: 10 }";
+    for (kind, yaml) in [
+        ("json_api", api),
+        ("alertmanager", "{ url: 'http://am:9093', match: { alertname: SSHBruteForce } }"),
+        ("promql", "{ url: 'http://p', query: 'sum(x{run=\"{run}\"})', tolerance: 0.5 }"),
+        ("webhook", "{}"),
+        (
+            "grafana",
+            "{ url: 'https://grafana', dashboard: siem-overview, panel: Failed logins, reduce: lastNotNull, from: 1h }",
+        ),
+    ] {
+        let json = compiled(greenlight::confirm::kinds(), kind, yaml)
+            .unwrap_or_else(|why| panic!("{kind}: {why}"));
+        if kind == "json_api" {
+            assert_eq!(json["body"], json!({"q": ["{from}", true], "size": 10}));
+        }
+    }
+    let json = compiled(send::kinds(), "http", "{ to: 'https://in/x', batch: ndjson }").unwrap();
+    assert_eq!(json["batch"], "ndjson");
+    for (kind, yaml, shown) in [
+        ("grafana", "{ url: 'http://g', dashboard: 'My board', panel: x }", "uid"),
+        ("grafana", "{ url: 'http://g', dashboard: x }", "panel"),
+        ("json_api", "{ url: 'http://h', items: '.[' }", "jq program"),
+        ("json_api", "{ url: 'http://h', items: '.', itmes: '.' }", "itmes"),
+        ("promql", "{ url: 'http://h', query: x, tolerance: -1 }", "tolerance"),
+        ("alertmanager", "{ url: 'http://h', match: { 'a-b': x } }", "label name"),
+        ("webhook", "{ from: slack }", "slack"),
+    ] {
+        let why = compiled(greenlight::confirm::kinds(), kind, yaml).unwrap_err();
+        assert!(why.contains(shown), "{kind} {yaml}: {why}");
+    }
 }
