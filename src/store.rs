@@ -37,6 +37,7 @@ mod pending;
 mod reader;
 mod recover;
 mod schema;
+mod tables;
 mod writer;
 
 pub use reader::Reader;

@@ -241,6 +241,11 @@ fn hundredth(percent: f64) -> f64 {
     format!("{percent}e-2").parse().unwrap_or(percent / 100.0)
 }
 
+/// A hundred times that, in the same way.
+fn hundredfold(share: f64) -> f64 {
+    format!("{share}e2").parse().unwrap_or(share * 100.0)
+}
+
 impl FromStr for Share {
     type Err = String;
 
@@ -267,7 +272,7 @@ impl FromStr for Share {
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.0.to_string();
-        let percent = format!("{}%", self.0 * 100.0);
+        let percent = format!("{}%", hundredfold(self.0));
         let same = percent.parse() == Ok(*self);
         f.write_str(if same && percent.len() <= plain.len() { &percent } else { &plain })
     }

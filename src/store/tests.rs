@@ -1,1 +1,377 @@
+use rusqlite::Connection;
+use serde_json::json;
+
 use super::*;
+use crate::gate::Part;
+
+/// 2023-11-14 on both clocks: an hour after the start of the machine at the earliest.
+fn now() -> Now {
+    Now { mono: Mono::now(), wall: Wall::from_secs(1_700_000_000) }
+}
+
+fn later(now: Now, seconds: u64) -> Now {
+    let span = Duration::from_secs(seconds);
+    Now { mono: now.mono.plus(span), wall: now.wall.plus(span) }
+}
+
+fn limits() -> Limits {
+    Limits { flush: Duration::from_millis(20), ..Limits::default() }
+}
+
+fn point(at: Mono, value: series::Value) -> StoredPoint {
+    StoredPoint {
+        series: "icmp.rtt",
+        check: "core".into(),
+        target: "lake-1".into(),
+        labels: vec!["a".into(), "ü\"".into()],
+        at,
+        value,
+    }
+}
+
+fn round(run: &str, began: Now) -> RoundRecord {
+    RoundRecord {
+        run: run.into(),
+        journey: "ssh".into(),
+        began,
+        first_seq: u64::MAX - 5,
+        count: 5,
+        progress: json!({"step": 0}),
+    }
+}
+
+fn open(dir: &Path, now: Now) -> (Store, Recovered) {
+    Store::open(dir, limits(), now).expect("opens")
+}
+
+/// Looks at the database past the store.
+fn raw(dir: &Path) -> Connection {
+    Connection::open(dir.join(schema::FILE)).expect("a database")
+}
+
+fn count(dir: &Path, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    raw(dir).query_row(&sql, [], |row| row.get(0)).expect("a count")
+}
+
+#[tokio::test]
+async fn what_was_stored_is_recovered() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, empty) = open(dir.path(), now);
+    assert_eq!(empty, Recovered::default());
+    assert_eq!(store.state(), Ok(()));
+
+    let values = [
+        series::Value::Number(0.004),
+        series::Value::Nothing,
+        series::Value::Failed,
+        series::Value::Inconclusive,
+    ];
+    let points: Vec<StoredPoint> = values
+        .into_iter()
+        .map(|value| point(now.mono.minus(Duration::from_secs(9)), value))
+        .collect();
+    store.points(points.clone(), now);
+    let part = Part { failing: true, held: None };
+    let standing = Standing { parts: [("x".to_owned(), part)].into() };
+    store.standing("net.core", &Standing::default());
+    store.standing("net.core", &standing);
+    for run in ["open", "ended", "mended"] {
+        store.begin_round(round(run, now)).await.expect("begins");
+    }
+    store.round_progress(&"open".into(), json!({"step": 1}));
+    store.round_progress(&"open".into(), json!({"step": 2}));
+    let journey: Arc<str> = "ssh".into();
+    store.end_round(&"ended".into(), &journey, later(now, 1), json!({"ok": 5}));
+    store.end_round(&"mended".into(), &journey, later(now, 2), json!({"ok": 4}));
+    store.flush().await.expect("flushes");
+    store.end_round(&"mended".into(), &journey, later(now, 9), json!({"ok": 5}));
+    store.verdict_change(VerdictChange {
+        gate: "net.core".into(),
+        from: Some("open"),
+        to: "fail",
+        at: now.wall,
+        text: "slow".into(),
+    });
+    store.mark("drill", "1");
+    store.mark("drill", "2");
+    store.close().await.expect("closes");
+    drop(store);
+
+    let (_store, found) = open(dir.path(), later(now, 10));
+    assert_eq!(found.points, points);
+    assert_eq!(found.standings, [("net.core".to_owned(), standing)].into());
+    assert_eq!(found.rounds, [RoundRecord { progress: json!({"step": 2}), ..round("open", now) }]);
+    let ended = |run: &str, seconds| EndedRound {
+        run: run.into(),
+        journey: journey.clone(),
+        at: later(now, seconds),
+        tally: json!({"ok": 5}),
+    };
+    assert_eq!(found.ended, [ended("ended", 1), ended("mended", 2)]);
+    assert_eq!(found.marks, [("drill".to_owned(), "2".to_owned())].into());
+    let changes = Store::read_only(dir.path()).expect("reads").verdict_changes(10).expect("reads");
+    assert_eq!(changes[0]["gate"], "net.core");
+    assert_eq!(changes[0]["to"], "fail");
+}
+
+#[tokio::test]
+async fn after_another_boot_the_wall_clock_places_points() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let before = now();
+    let (store, _) = open(dir.path(), before);
+    store.point(point(before.mono, series::Value::Number(1.0)), before);
+    store.begin_round(round("r", before)).await.expect("begins");
+    store.close().await.expect("closes");
+    drop(store);
+    raw(dir.path()).execute("UPDATE boot SET name = 'another'", []).expect("updates");
+    // Booted 20 s ago, and 60 s have passed.
+    let after = Now { mono: Mono::from_secs(20), wall: before.wall.plus(Duration::from_secs(60)) };
+    let (_store, found) = open(dir.path(), after);
+    assert_eq!(found.points[0].at, Mono::from_secs(-40));
+    assert_eq!(found.rounds[0].began, Now { mono: Mono::from_secs(-40), wall: before.wall });
+}
+
+#[tokio::test]
+async fn what_is_buffered_is_written_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, _) = open(dir.path(), now);
+    store.point(point(now.mono, series::Value::Number(1.0)), now);
+    let until = Mono::now().plus(Duration::from_secs(5));
+    while count(dir.path(), "point") == 0 {
+        assert!(Mono::now() < until, "nothing was written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_in_memory_keeps_nothing_and_refuses_nothing() {
+    let (store, recovered) = Store::memory();
+    assert_eq!(recovered, Recovered::default());
+    store.begin_round(round("r", now())).await.expect("begins");
+    store.point(point(Mono(0), series::Value::Failed), now());
+    store.close().await.expect("closes");
+    assert_eq!(store.state(), Ok(()));
+    assert!(!store.status().borrow().up);
+}
+
+#[tokio::test]
+async fn old_points_and_tallies_go() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, _) = open(dir.path(), now);
+    for n in 0..100 {
+        store.point(point(now.mono, series::Value::Number(f64::from(n))), now);
+    }
+    store.begin_round(round("open", now)).await.expect("begins");
+    store.begin_round(round("ended", now)).await.expect("begins");
+    store.end_round(&"ended".into(), &"ssh".into(), now, json!({}));
+    store.standing("g", &Standing::default());
+    store.close().await.expect("closes");
+    drop(store);
+    assert_eq!(count(dir.path(), "point"), 100);
+
+    let two_days_on = Now { mono: Mono::now(), wall: later(now, 49 * 3600).wall };
+    let (store, found) = open(dir.path(), two_days_on);
+    assert_eq!((found.points.len(), found.ended.len(), found.rounds.len()), (0, 0, 1));
+    let until = Mono::now().plus(Duration::from_secs(5));
+    while count(dir.path(), "point") > 0 {
+        assert!(Mono::now() < until, "nothing was deleted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store.close().await.expect("closes");
+    assert_eq!(count(dir.path(), "round"), 1);
+    assert_eq!(count(dir.path(), "standing"), 1);
+}
+
+#[tokio::test]
+async fn notifications_of_open_rounds_stay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let began = now();
+    let (store, _) = open(dir.path(), began);
+    for (seconds, name) in [(0, "before"), (20, "after"), (30, "last")] {
+        store.put_notification(later(began, seconds), json!({"n": name})).await.expect("stored");
+        if name == "before" {
+            store.begin_round(round("r", later(began, 10))).await.expect("begins");
+        }
+    }
+    store.close().await.expect("closes");
+    drop(store);
+    let (store, found) = open(dir.path(), later(began, 60));
+    assert_eq!(found.notifications, [json!({"n": "after"}), json!({"n": "last"})]);
+    store.close().await.expect("closes");
+    let db = raw(dir.path());
+    let at = |seconds| later(began, seconds).wall.0;
+    tables::delete_old(&db, at(0), at(25)).expect("deletes");
+    assert_eq!(count(dir.path(), "notification"), 2, "only what came before the open round goes");
+    db.execute("UPDATE round SET ended_wall = ?1", [at(40)]).expect("ended");
+    tables::delete_old(&db, at(0), at(25)).expect("deletes");
+    assert_eq!(count(dir.path(), "notification"), 1);
+}
+
+#[tokio::test]
+async fn the_database_keeps_to_its_size() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let bytes = 4 << 20;
+    let small = Limits { bytes, flush: Duration::from_secs(3600), ..Limits::default() };
+    let (store, _) = Store::open(dir.path(), small, now).expect("opens");
+    store.begin_round(round("open", now)).await.expect("begins");
+    store.standing("g", &Standing::default());
+    let mut most = 0;
+    let mut written = 0_u32;
+    for _ in 0..20 {
+        for _ in 0..15_000 {
+            written += 1;
+            store.point(point(now.mono, series::Value::Number(f64::from(written))), now);
+        }
+        store.flush().await.expect("flushes");
+        most = most.max(store.status().borrow().bytes);
+    }
+    assert!(most <= bytes, "it took {most} bytes of {bytes}");
+    assert!(most > bytes / 4, "it took {most} bytes only: the limit was never near");
+    store.close().await.expect("closes");
+    drop(store);
+    let (_store, found) = Store::open(dir.path(), small, now).expect("opens");
+    let newest = found.points.last().map(|point| point.value);
+    assert_eq!(newest, Some(series::Value::Number(f64::from(written))));
+    assert!(found.points.len() < 300_000);
+    assert_eq!((found.rounds.len(), found.standings.len()), (1, 1));
+}
+
+#[test]
+fn an_empty_database_of_version_0_is_migrated() {
+    let dir = tempfile::tempdir().expect("a directory");
+    raw(dir.path()).execute_batch("PRAGMA user_version = 0; VACUUM").expect("made");
+    let (store, found) = open(dir.path(), now());
+    assert_eq!(found, Recovered::default());
+    drop(store);
+    let version: i64 =
+        raw(dir.path()).query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a version");
+    assert_eq!(version, i64::try_from(schema::STEPS.len()).expect("few steps"));
+}
+
+#[test]
+fn each_step_is_applied_once_and_keeps_what_was_there() {
+    let mut db = Connection::open_in_memory().expect("a database");
+    let one = "CREATE TABLE a (x INTEGER)";
+    let two = "ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7";
+    schema::migrate(&mut db, &[one]).expect("migrates");
+    db.execute("INSERT INTO a (x) VALUES (1)", []).expect("inserts");
+    for _ in 0..2 {
+        schema::migrate(&mut db, &[one, two]).expect("migrates");
+        assert_eq!(schema::version(&db).expect("a version"), 2);
+    }
+    let sum: i64 = db.query_row("SELECT x + y FROM a", [], |row| row.get(0)).expect("a row");
+    assert_eq!(sum, 8);
+    // A step that fails leaves the version before it.
+    let broken = schema::migrate(&mut db, &[one, two, "ALTER TABLE nobody ADD z"]);
+    assert!(matches!(broken, Err(schema::Refusal::Sqlite(_))));
+    assert_eq!(schema::version(&db).expect("a version"), 2);
+    assert!(matches!(schema::migrate(&mut db, &[one]), Err(schema::Refusal::Newer(2))));
+}
+
+#[test]
+fn a_newer_version_is_refused_with_the_way_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path(), now()));
+    // The lane lets go of the lock when it has ended.
+    std::thread::sleep(Duration::from_millis(200));
+    raw(dir.path()).execute_batch("PRAGMA user_version = 99").expect("set");
+    for error in
+        [Store::open(dir.path(), limits(), now()).err(), Store::read_only(dir.path()).err()]
+    {
+        let text = error.expect("refused").to_string();
+        assert!(text.contains("version 99"), "{text}");
+        assert!(text.contains("run that greenlight, or move the file away"), "{text}");
+    }
+    assert_eq!(count(dir.path(), "point"), 0);
+}
+
+#[tokio::test]
+async fn a_corrupt_database_is_moved_aside() {
+    let whole = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(whole.path(), now());
+    for n in 0..5_000 {
+        store.point(point(now().mono, series::Value::Number(f64::from(n))), now());
+    }
+    store.close().await.expect("closes");
+    drop(store);
+    let good = std::fs::read(whole.path().join(schema::FILE)).expect("read");
+    let mut torn = good.clone();
+    for byte in torn.iter_mut().skip(8_192) {
+        *byte = 0xa5;
+    }
+    let cut = good[..good.len() / 2].to_vec();
+    for (name, bytes) in [("garbage", vec![b'x'; 10_000]), ("torn", torn), ("cut", cut)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(schema::FILE);
+        std::fs::write(&path, &bytes).expect("written");
+        let (store, found) = open(dir.path(), now());
+        let aside = found.aside.clone().unwrap_or_else(|| panic!("{name}: not moved"));
+        assert!(aside.display().to_string().ends_with(".corrupt-1700000000"), "{aside:?}");
+        assert_eq!(std::fs::read(&aside).expect("kept").len(), bytes.len());
+        assert_eq!(Recovered { aside: None, ..found }, Recovered::default(), "{name}");
+        assert_eq!(store.state(), Ok(()));
+        assert!(store.status().borrow().text.contains("was corrupt"));
+        store.begin_round(round("r", now())).await.expect("begins");
+        store.close().await.expect("closes");
+        drop(store);
+        assert_eq!(open(dir.path(), now()).1.rounds.len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_torn_while_it_is_open_is_moved_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(dir.path(), now());
+    store.point(point(now().mono, series::Value::Failed), now());
+    store.flush().await.expect("flushes");
+    let path = dir.path().join(schema::FILE);
+    // Empties the log into the file, so that the file is what is read.
+    raw(dir.path()).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("done");
+    let length = std::fs::metadata(&path).expect("there").len();
+    std::fs::write(&path, vec![0xa5; usize::try_from(length).expect("small")]).expect("written");
+    let until = Mono::now().plus(Duration::from_secs(20));
+    let mut n = 0;
+    while store.begin_round(round(&format!("r{n}"), now())).await.is_err() {
+        n += 1;
+        assert!(Mono::now() < until, "it never came back: {:?}", store.state());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let aside = std::fs::read_dir(dir.path()).expect("listed").filter_map(Result::ok);
+    let aside = aside.filter(|e| e.file_name().to_string_lossy().contains(".corrupt-"));
+    assert!(aside.count() >= 1);
+}
+
+#[test]
+fn a_place_that_can_not_be_a_directory_is_an_error() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let error = Store::open(file.path(), limits(), now()).err().expect("refused");
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+    let missing = Store::read_only(Path::new("/nowhere/at/all")).expect_err("refused");
+    assert!(missing.to_string().contains("holds no state"), "{missing}");
+}
+
+#[test]
+fn a_backlog_keeps_to_its_limits_and_to_the_newest() {
+    let mut waiting = Pending::default();
+    let number = |n: u32| series::Value::Number(f64::from(n));
+    for n in 0..100_010 {
+        waiting.point(Wall(0), point(Mono(0), number(n)));
+    }
+    assert_eq!((waiting.points.len(), waiting.dropped), (100_000, 10));
+    waiting.progress(&"a".into(), json!(1));
+    let mut newer = Pending::default();
+    newer.point(Wall(0), point(Mono(0), number(7)));
+    newer.progress(&"a".into(), json!(2));
+    newer.mark("k", "new");
+    let older = std::mem::replace(&mut waiting, newer);
+    waiting.put_back(older);
+    assert_eq!((waiting.points.len(), waiting.dropped), (100_000, 11));
+    assert_eq!(waiting.points.back().map(|(_, point)| point.value), Some(number(7)));
+    assert_eq!(waiting.progress[&Run::from("a")], json!(2));
+    assert!(!waiting.is_empty());
+}

@@ -14,7 +14,8 @@ use super::lock::{self, Lock};
 use super::pending::Pending;
 use super::recover;
 use super::schema::{self, FILE};
-use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError, StoredPoint};
+use super::tables;
+use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::{Mono, Now, Wall};
 
@@ -25,17 +26,8 @@ const POINTS_A_TRANSACTION: usize = 20_000;
 const CLEANING: Duration = Duration::from_secs(60);
 /// How often tracks without points are looked for: it reads all points.
 const TRACK_CLEANING: Duration = Duration::from_secs(3600);
-/// Points deleted at once: a few milliseconds' work.
-const POINTS_A_DELETION: i64 = 20_000;
-/// Tracks whose ids are remembered.
-const TRACKS_LIMIT: usize = 20_000;
-/// Reports and verdict changes that are kept.
-const REPORTS_KEPT: i64 = 200;
-const CHANGES_KEPT: i64 = 20_000;
 /// Notifications are kept for this long where no round is open.
 const NOTIFICATIONS_AGE: Duration = Duration::from_secs(3600);
-/// Pages given back to the file system at once.
-const PAGES_A_VACUUM: u32 = 4_096;
 
 pub(super) type Answer = oneshot::Sender<Result<(), Fault>>;
 
@@ -63,8 +55,6 @@ impl Failure {
     }
 }
 
-type Track = (&'static str, Arc<str>, Arc<str>, Vec<Arc<str>>);
-
 pub(super) struct Writer {
     dir: PathBuf,
     limits: Limits,
@@ -72,7 +62,8 @@ pub(super) struct Writer {
     lock: Option<Lock>,
     open: Option<Open>,
     tried: Option<Mono>,
-    cleaned: Mono,
+    /// None before the first time.
+    cleaned: Option<Mono>,
     tracks_cleaned: Mono,
 }
 
@@ -80,7 +71,7 @@ pub(super) struct Writer {
 struct Open {
     db: Connection,
     boot: i64,
-    tracks: HashMap<Track, i64>,
+    tracks: HashMap<tables::Track, i64>,
 }
 
 impl Writer {
@@ -97,7 +88,7 @@ impl Writer {
             lock: None,
             open: None,
             tried: None,
-            cleaned: Mono::now(),
+            cleaned: None,
             tracks_cleaned: Mono::now(),
         };
         let mut aside = None;
@@ -157,22 +148,17 @@ impl Writer {
             }
         }
         let path = self.dir.join(FILE);
-        let db = match schema::open(&path) {
-            Ok(db) => db,
-            Err(schema::Refusal::Newer(found)) => return Err(schema::newer(&path, found)),
+        let opened = match open_with_boot(&path) {
             Err(schema::Refusal::Sqlite(error)) if schema::is_corrupt(&error) => {
                 *aside = Some(self.start_anew(&error.to_string())?);
-                match schema::open(&path) {
-                    Ok(db) => db,
-                    Err(schema::Refusal::Newer(found)) => return Err(schema::newer(&path, found)),
-                    Err(schema::Refusal::Sqlite(error)) => return Ok(Err(plain(&error))),
-                }
+                open_with_boot(&path)
             }
-            Err(schema::Refusal::Sqlite(error)) => return Ok(Err(plain(&error))),
+            other => other,
         };
-        match boot_of(&db) {
-            Ok(boot) => self.open = Some(Open { db, boot, tracks: HashMap::new() }),
-            Err(error) => return Ok(Err(plain(&error))),
+        match opened {
+            Ok(open) => self.open = Some(open),
+            Err(schema::Refusal::Newer(found)) => return Err(schema::newer(&path, found)),
+            Err(schema::Refusal::Sqlite(error)) => return Ok(Err(plain(&error))),
         }
         Ok(Ok(()))
     }
@@ -201,8 +187,9 @@ impl Writer {
                 let _ = answer.send(self.flush().map_err(fault));
             }
             Job::Begin(round, answer) => {
-                let result = self
-                    .write_at_once(true, |open, transaction| begin(open.boot, transaction, &round));
+                let result = self.write_at_once(true, |open, transaction| {
+                    tables::begin(open.boot, transaction, &round)
+                });
                 let begun = result.is_ok();
                 if answer.send(result.map_err(fault)).is_err() && begun {
                     // The caller gave up and sends nothing: there is no such round.
@@ -297,15 +284,15 @@ impl Writer {
                 let Open { db, boot, tracks } = open;
                 let transaction = db.transaction()?;
                 if first {
-                    rest(*boot, &transaction, batch)?;
+                    tables::rest(*boot, &transaction, batch)?;
                     // A store that was down learns from this that it can be written again, also
                     // where nothing waits.
                     if let Some(at) = back {
-                        mark(&transaction, "came_back", &at.rfc3339())?;
+                        tables::mark(&transaction, "came_back", &at.rfc3339())?;
                     }
                 }
                 for (wall, point) in batch.points.iter().take(count) {
-                    put_point(*boot, tracks, &transaction, *wall, point)?;
+                    tables::put_point(*boot, tracks, &transaction, *wall, point)?;
                 }
                 transaction.commit()
             })();
@@ -423,34 +410,20 @@ impl Writer {
     /// Deletes what is too old, once a minute.
     fn clean(&mut self) {
         let now = Mono::now();
-        if now.since(self.cleaned) < CLEANING {
+        if self.cleaned.is_some_and(|cleaned| now.since(cleaned) < CLEANING) {
             return;
         }
-        self.cleaned = now;
+        self.cleaned = Some(now);
         let wall = self.shared.wall();
         let since = wall.minus(self.limits.age).0;
         let tracks = now.since(self.tracks_cleaned) >= TRACK_CLEANING;
         let Some(open) = self.open.as_mut() else { return };
-        let done = (|| {
-            while delete_old_points(&open.db, since)? {}
-            open.db.execute("DELETE FROM round WHERE ended_wall < ?1", [since])?;
-            open.db.execute(
-                "DELETE FROM notification WHERE wall < \
-                 (SELECT min(?1, coalesce(min(wall), ?1)) FROM round WHERE ended_wall IS NULL)",
-                [wall.minus(NOTIFICATIONS_AGE).0],
-            )?;
-            for (table, kept) in [("report", REPORTS_KEPT), ("verdict", CHANGES_KEPT)] {
-                let sql =
-                    format!("DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1");
-                open.db.execute(&sql, [kept])?;
-            }
-            if tracks {
-                let unused = "DELETE FROM track WHERE id NOT IN (SELECT track FROM point)";
-                open.db.execute(unused, [])?;
-                open.tracks.clear();
-            }
-            give_back(&open.db)
-        })();
+        let done = tables::delete_old(&open.db, since, wall.minus(NOTIFICATIONS_AGE).0)
+            .and_then(|()| if tracks { tables::delete_unused_tracks(&open.db) } else { Ok(()) })
+            .and_then(|()| tables::give_back(&open.db));
+        if tracks {
+            open.tracks.clear();
+        }
         if let Err(error) = done {
             self.failed(&error);
             return;
@@ -458,52 +431,24 @@ impl Writer {
         if tracks {
             self.tracks_cleaned = now;
         }
-        let bytes = self.bytes();
-        self.shared
-            .status
-            .send_if_modified(|status| std::mem::replace(&mut status.bytes, bytes) != bytes);
+        self.say_bytes();
     }
 
-    /// Deletes the oldest points, then the oldest tallies, reports and changes, until the database
-    /// has room again. Never an open round or a standing.
+    /// Makes room where the database is about to outgrow its limit.
     fn keep_to_size(&mut self) {
         let target = self.limits.bytes / 4 * 3;
         let Some(open) = self.open.as_mut() else { return };
-        let done = (|| {
-            let mut deleted = false;
-            while used(&open.db)? > target {
-                let oldest = format!(
-                    "DELETE FROM point WHERE id <= (SELECT min(id) FROM point) + {POINTS_A_DELETION}"
-                );
-                if open.db.execute(&oldest, [])? == 0
-                    && open.db.execute(
-                        "DELETE FROM round WHERE run IN (SELECT run FROM round \
-                         WHERE ended_wall IS NOT NULL ORDER BY ended_wall LIMIT 100)",
-                        [],
-                    )? == 0
-                    && open
-                        .db
-                        .execute("DELETE FROM report WHERE id < (SELECT max(id) FROM report)", [])?
-                        == 0
-                    && open.db.execute("DELETE FROM verdict", [])? == 0
-                    && open.db.execute("DELETE FROM notification", [])? == 0
-                {
-                    break;
-                }
-                deleted = true;
-            }
-            if deleted {
-                give_back(&open.db)?;
-            }
-            Ok::<_, rusqlite::Error>(())
-        })();
-        if let Err(error) = done {
+        // The log, which is written before the database, takes the rest.
+        if let Err(error) = tables::keep_to(&open.db, target) {
             self.failed(&error);
         }
+        self.say_bytes();
+    }
+
+    fn say_bytes(&self) {
         let bytes = self.bytes();
-        self.shared
-            .status
-            .send_if_modified(|status| std::mem::replace(&mut status.bytes, bytes) != bytes);
+        let say = |status: &mut super::Status| std::mem::replace(&mut status.bytes, bytes) != bytes;
+        self.shared.status.send_if_modified(say);
     }
 }
 
@@ -544,157 +489,11 @@ fn passes(error: &std::io::Error) -> bool {
     ) || error.raw_os_error() == Some(nix::libc::EIO)
 }
 
-fn boot_of(db: &Connection) -> rusqlite::Result<i64> {
+/// Opens the database, and finds or makes the id of this boot in it.
+fn open_with_boot(path: &Path) -> Result<Open, schema::Refusal> {
+    let db = schema::open(path)?;
     let name = recover::boot();
     db.execute("INSERT OR IGNORE INTO boot (name) VALUES (?1)", [&name])?;
-    db.query_row("SELECT id FROM boot WHERE name = ?1", [&name], |row| row.get(0))
-}
-
-fn begin(boot: i64, transaction: &Transaction<'_>, round: &RoundRecord) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, progress) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
-            &*round.run,
-            &*round.journey,
-            round.began.wall.0,
-            round.began.mono.0,
-            boot,
-            round.first_seq.cast_signed(),
-            round.count.cast_signed(),
-            round.progress.to_string(),
-        ])
-        .map(drop)
-}
-
-/// Everything but the points.
-fn rest(boot: i64, transaction: &Transaction<'_>, batch: &Pending) -> rusqlite::Result<()> {
-    for (gate, standing) in &batch.standings {
-        let json = serde_json::to_string(standing).unwrap_or_default();
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO standing (gate, json) VALUES (?1, ?2)")?
-            .execute(params![gate, json])?;
-    }
-    for change in &batch.changes {
-        transaction
-            .prepare_cached(
-                "INSERT INTO verdict (gate, was, became, wall, text) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![change.gate, change.from, change.to, change.at.0, change.text])?;
-    }
-    for (run, progress) in &batch.progress {
-        transaction
-            .prepare_cached("UPDATE round SET progress = ?2 WHERE run = ?1 AND ended_wall IS NULL")?
-            .execute(params![&**run, progress.to_string()])?;
-    }
-    for ended in batch.ended.values() {
-        // A round that began while the disk was away is stored whole with its end. The first end
-        // is when it was decided; a later one only mends the tally.
-        transaction
-            .prepare_cached(
-                "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, \
-                                    ended_wall, ended_mono, ended_boot, tally) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (run) DO UPDATE SET progress = NULL, tally = ?6, \
-                    ended_mono = coalesce(ended_mono, ?4), ended_boot = coalesce(ended_boot, ?5), \
-                    ended_wall = coalesce(ended_wall, ?3)",
-            )?
-            .execute(params![
-                &*ended.run,
-                &*ended.journey,
-                ended.at.wall.0,
-                ended.at.mono.0,
-                boot,
-                ended.tally.to_string(),
-            ])?;
-    }
-    for (wall, digest, json) in &batch.reports {
-        transaction
-            .prepare_cached("INSERT INTO report (wall, digest, json) VALUES (?1, ?2, ?3)")?
-            .execute(params![wall.0, digest, json])?;
-    }
-    for (key, value) in &batch.marks {
-        mark(transaction, key, value)?;
-    }
-    Ok(())
-}
-
-fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO mark (key, value) VALUES (?1, ?2)")?
-        .execute(params![key, value])
-        .map(drop)
-}
-
-fn put_point(
-    boot: i64,
-    tracks: &mut HashMap<Track, i64>,
-    transaction: &Transaction<'_>,
-    wall: Wall,
-    point: &StoredPoint,
-) -> rusqlite::Result<()> {
-    let key = (point.series, point.check.clone(), point.target.clone(), point.labels.clone());
-    let track = match tracks.get(&key) {
-        Some(id) => *id,
-        None => {
-            let labels: Vec<&str> = point.labels.iter().map(|label| &**label).collect();
-            let labels = serde_json::to_string(&labels).unwrap_or_default();
-            let names = params![point.series, &*point.check, &*point.target, labels];
-            transaction
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO track (series, chk, target, labels) \
-                     VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(names)?;
-            let id = transaction
-                .prepare_cached(
-                    "SELECT id FROM track \
-                     WHERE series = ?1 AND chk = ?2 AND target = ?3 AND labels = ?4",
-                )?
-                .query_row(names, |row| row.get(0))?;
-            if tracks.len() >= TRACKS_LIMIT {
-                tracks.clear();
-            }
-            tracks.insert(key, id);
-            id
-        }
-    };
-    let (kind, value) = recover::coded(point.value);
-    transaction
-        .prepare_cached(
-            "INSERT INTO point (track, wall, mono, boot, kind, value) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![track, wall.0, point.at.0, boot, kind, value])
-        .map(drop)
-}
-
-/// Deletes the oldest points as far as they are too old; whether there may be more. Points lie in
-/// the order in which they were made, so no index is needed to find the old ones.
-fn delete_old_points(db: &Connection, since: i64) -> rusqlite::Result<bool> {
-    let deleted = db.execute(
-        "DELETE FROM point WHERE id IN \
-         (SELECT id FROM (SELECT id, wall FROM point ORDER BY id LIMIT ?1) WHERE wall < ?2)",
-        params![POINTS_A_DELETION, since],
-    )?;
-    Ok(i64::try_from(deleted) == Ok(POINTS_A_DELETION))
-}
-
-/// Bytes of the pages that hold something.
-fn used(db: &Connection) -> rusqlite::Result<u64> {
-    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
-    Ok(recover::unsigned(pages.max(0))
-        .saturating_mul(recover::unsigned(number("page_size")?.max(0))))
-}
-
-/// Gives free pages back to the file system and cuts the log back.
-fn give_back(db: &Connection) -> rusqlite::Result<()> {
-    let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({PAGES_A_VACUUM})"))?;
-    let mut rows = vacuum.query([])?;
-    while rows.next()?.is_some() {}
-    // A reader may hold it back; then the next time does it.
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    let boot = db.query_row("SELECT id FROM boot WHERE name = ?1", [&name], |row| row.get(0))?;
+    Ok(Open { db, boot, tracks: HashMap::new() })
 }

@@ -20,5 +20,6 @@ mod peers;
 mod processor;
 mod promql;
 mod rules;
+mod store;
 mod syslog;
 mod tidy;

@@ -271,7 +271,8 @@ fn hundreds_of_mistakes_end() {
 #[test]
 fn nothing_that_can_be_written_panics() {
     let runs = std::cell::Cell::new(0);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
+    let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     // Words of the types above, so that what is generated comes near to being right.
     let pieces = prop::sample::select(vec![
         "name", "every", "timeout", "inner", "ports", "framing", "pair", "free", "password", ":",

@@ -160,8 +160,8 @@ fn the_schema_accepts_what_is_written_and_read() {
 #[test]
 fn units_are_read_back_as_they_were_written() {
     let runs = std::cell::Cell::new(0);
-    let config = ProptestConfig::with_cases(4_000);
-    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config.clone());
     runner
         .run(&(0..=LONGEST, any::<u64>(), 0.0..=1.0_f64, any::<f64>(), any::<bool>()), |numbers| {
             runs.set(runs.get() + 1);
@@ -185,6 +185,7 @@ fn units_are_read_back_as_they_were_written() {
             Ok(())
         })
         .expect("all are read back");
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     let texts = prop_oneof![
         prop::string::string_regex("-?[0-9.]{0,22}[a-zA-Zµ%]{0,4}[0-9]?[a-z]?").expect("a pattern"),
         any::<String>()

@@ -84,7 +84,8 @@ fn what_can_not_be_put_in_is_a_mistake() {
 #[test]
 fn no_text_panics() {
     let runs = std::cell::Cell::new(0);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
+    let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     let texts = prop_oneof![
         prop::string::string_regex("[${}a-cé ]{0,40}").expect("a pattern"),
         any::<String>()

@@ -119,7 +119,8 @@ fn a_mistake_beside_a_password_does_not_show_it() {
 #[test]
 fn no_text_and_no_bytes_panic() {
     let runs = std::cell::Cell::new(0);
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
+    let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
     let yaml = prop::string::string_regex("[-:?,\\[\\]{}#&*!|>'\"%@` \t\r\n0-9a-cé~<=]{0,80}");
     let anything = prop_oneof![
         4 => yaml.expect("a pattern"),

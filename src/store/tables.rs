@@ -1,0 +1,230 @@
+//! The statements that write and delete.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::pending::Pending;
+use super::{RoundRecord, StoredPoint, recover};
+use crate::time::Wall;
+
+/// Points deleted at once: a few milliseconds' work.
+const POINTS_A_DELETION: i64 = 20_000;
+/// Reports and verdict changes that are kept.
+const REPORTS_KEPT: i64 = 200;
+const CHANGES_KEPT: i64 = 20_000;
+/// Tracks whose ids are remembered.
+const TRACKS_LIMIT: usize = 20_000;
+/// Pages given back to the file system at once.
+const PAGES_A_VACUUM: u32 = 4_096;
+
+/// What identifies a track.
+pub(super) type Track = (&'static str, Arc<str>, Arc<str>, Vec<Arc<str>>);
+
+pub(super) fn begin(
+    boot: i64,
+    transaction: &Transaction<'_>,
+    round: &RoundRecord,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, progress) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            &*round.run,
+            &*round.journey,
+            round.began.wall.0,
+            round.began.mono.0,
+            boot,
+            round.first_seq.cast_signed(),
+            round.count.cast_signed(),
+            round.progress.to_string(),
+        ])
+        .map(drop)
+}
+
+/// Everything but the points.
+pub(super) fn rest(
+    boot: i64,
+    transaction: &Transaction<'_>,
+    batch: &Pending,
+) -> rusqlite::Result<()> {
+    for (gate, standing) in &batch.standings {
+        let json = serde_json::to_string(standing).unwrap_or_default();
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO standing (gate, json) VALUES (?1, ?2)")?
+            .execute(params![gate, json])?;
+    }
+    for change in &batch.changes {
+        transaction
+            .prepare_cached(
+                "INSERT INTO verdict (gate, was, became, wall, text) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![change.gate, change.from, change.to, change.at.0, change.text])?;
+    }
+    for (run, progress) in &batch.progress {
+        transaction
+            .prepare_cached("UPDATE round SET progress = ?2 WHERE run = ?1 AND ended_wall IS NULL")?
+            .execute(params![&**run, progress.to_string()])?;
+    }
+    for ended in batch.ended.values() {
+        // A round that began while the disk was away is stored whole with its end. The first end
+        // is when it was decided; a later one only mends the tally.
+        transaction
+            .prepare_cached(
+                "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, \
+                                    ended_wall, ended_mono, ended_boot, tally) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT (run) DO UPDATE SET progress = NULL, tally = ?6, \
+                    ended_mono = coalesce(ended_mono, ?4), ended_boot = coalesce(ended_boot, ?5), \
+                    ended_wall = coalesce(ended_wall, ?3)",
+            )?
+            .execute(params![
+                &*ended.run,
+                &*ended.journey,
+                ended.at.wall.0,
+                ended.at.mono.0,
+                boot,
+                ended.tally.to_string(),
+            ])?;
+    }
+    for (wall, digest, json) in &batch.reports {
+        transaction
+            .prepare_cached("INSERT INTO report (wall, digest, json) VALUES (?1, ?2, ?3)")?
+            .execute(params![wall.0, digest, json])?;
+    }
+    for (key, value) in &batch.marks {
+        mark(transaction, key, value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO mark (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value])
+        .map(drop)
+}
+
+pub(super) fn put_point(
+    boot: i64,
+    tracks: &mut HashMap<Track, i64>,
+    transaction: &Transaction<'_>,
+    wall: Wall,
+    point: &StoredPoint,
+) -> rusqlite::Result<()> {
+    let key = (point.series, point.check.clone(), point.target.clone(), point.labels.clone());
+    let track = match tracks.get(&key) {
+        Some(id) => *id,
+        None => {
+            let labels: Vec<&str> = point.labels.iter().map(|label| &**label).collect();
+            let labels = serde_json::to_string(&labels).unwrap_or_default();
+            let names = params![point.series, &*point.check, &*point.target, labels];
+            transaction
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO track (series, chk, target, labels) \
+                     VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(names)?;
+            let id = transaction
+                .prepare_cached(
+                    "SELECT id FROM track \
+                     WHERE series = ?1 AND chk = ?2 AND target = ?3 AND labels = ?4",
+                )?
+                .query_row(names, |row| row.get(0))?;
+            if tracks.len() >= TRACKS_LIMIT {
+                tracks.clear();
+            }
+            tracks.insert(key, id);
+            id
+        }
+    };
+    let (kind, value) = recover::coded(point.value);
+    transaction
+        .prepare_cached(
+            "INSERT INTO point (track, wall, mono, boot, kind, value) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![track, wall.0, point.at.0, boot, kind, value])
+        .map(drop)
+}
+
+/// Deletes what is older than `since`; notifications older than `received`, but none that came
+/// since the oldest open round began.
+pub(super) fn delete_old(db: &Connection, since: i64, received: i64) -> rusqlite::Result<()> {
+    while delete_old_points(db, since)? {}
+    db.execute("DELETE FROM round WHERE ended_wall < ?1", [since])?;
+    let sql = "DELETE FROM notification WHERE wall < ?1 AND wall < \
+               (SELECT coalesce(min(wall), ?1) FROM round WHERE ended_wall IS NULL)";
+    db.execute(sql, [received])?;
+    for (table, kept) in [("report", REPORTS_KEPT), ("verdict", CHANGES_KEPT)] {
+        let sql = format!("DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1");
+        db.execute(&sql, [kept])?;
+    }
+    Ok(())
+}
+
+/// Deletes the oldest points, then the oldest tallies, then reports, changes and notifications,
+/// until the database is no larger than this. Never an open round or a standing.
+pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let points =
+        format!("DELETE FROM point WHERE id <= (SELECT min(id) FROM point) + {POINTS_A_DELETION}");
+    let in_this_order = [
+        points.as_str(),
+        "DELETE FROM round WHERE run IN (SELECT run FROM round WHERE ended_wall IS NOT NULL \
+         ORDER BY ended_wall LIMIT 100)",
+        "DELETE FROM report WHERE id < (SELECT max(id) FROM report)",
+        "DELETE FROM verdict",
+        "DELETE FROM notification",
+    ];
+    let mut deleted = false;
+    while used(db)? > bytes {
+        let mut some = false;
+        for statement in in_this_order {
+            if db.execute(statement, [])? > 0 {
+                some = true;
+                break;
+            }
+        }
+        if !some {
+            break;
+        }
+        deleted = true;
+    }
+    if deleted { give_back(db) } else { Ok(()) }
+}
+
+/// Deletes tracks that have no point left. The ids of tracks that are remembered are wrong then.
+pub(super) fn delete_unused_tracks(db: &Connection) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM track WHERE id NOT IN (SELECT track FROM point)", []).map(drop)
+}
+
+/// Deletes the oldest points as far as they are too old; whether there may be more. Points lie in
+/// the order in which they were made, so no index is needed to find the old ones.
+fn delete_old_points(db: &Connection, since: i64) -> rusqlite::Result<bool> {
+    let deleted = db.execute(
+        "DELETE FROM point WHERE id IN \
+         (SELECT id FROM (SELECT id, wall FROM point ORDER BY id LIMIT ?1) WHERE wall < ?2)",
+        params![POINTS_A_DELETION, since],
+    )?;
+    Ok(i64::try_from(deleted) == Ok(POINTS_A_DELETION))
+}
+
+/// Bytes of the pages that hold something.
+fn used(db: &Connection) -> rusqlite::Result<u64> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")?.saturating_sub(number("freelist_count")?);
+    Ok(recover::unsigned(pages.max(0))
+        .saturating_mul(recover::unsigned(number("page_size")?.max(0))))
+}
+
+/// Gives free pages back to the file system and cuts the log back.
+pub(super) fn give_back(db: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = db.prepare(&format!("PRAGMA incremental_vacuum({PAGES_A_VACUUM})"))?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    // A reader may hold it back; then the next time does it.
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
