@@ -329,6 +329,9 @@ impl<'a> Round<'a> {
 
     async fn seen(&mut self, seen: Seen, hands: &Hands) {
         if let Some(mark) = seen.mark {
+            if let Some(saw) = mark.get(crate::confirm::reading::SAW).and_then(Value::as_str) {
+                self.progress.walk.saw(seen.stage, saw);
+            }
             self.progress.marks.insert(seen.stage, Mark::Set(mark));
         }
         let blind = matches!(seen.look.horizon, crate::journey::Horizon::Blind(_));

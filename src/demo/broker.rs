@@ -1,18 +1,20 @@
 //! The broker: librdkafka's mock cluster, and the client of it that the platform's own parts
 //! share. Both live in one lane, because librdkafka's calls block.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::oneshot;
 
-use super::{ENRICHED, PARSED, RAW};
+use super::{ENRICHED, PARSED, RAW, locked};
 use crate::lanes::Lane;
 use crate::outcome::{Fault, FaultCode};
 
@@ -52,10 +54,26 @@ pub(super) struct Broker {
 }
 
 struct Clients {
-    producer: BaseProducer,
+    producer: BaseProducer<Deliveries>,
     consumer: BaseConsumer,
     /// Another cluster, whose only work is to refuse what is written to it.
-    _refusing: Option<BaseProducer>,
+    _refusing: Option<BaseProducer<Deliveries>>,
+}
+
+/// Hears of each record what became of it, and keeps the first failure.
+#[derive(Clone, Default)]
+struct Deliveries(Arc<Mutex<Option<String>>>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = delivered {
+            locked(&self.0).get_or_insert(error.to_string());
+        }
+    }
 }
 
 impl Broker {
@@ -123,13 +141,16 @@ fn config() -> ClientConfig {
 }
 
 /// A client that carries a mock cluster of one broker, with these topics.
-fn cluster(topics: &[&str], refusals: usize) -> Result<(BaseProducer, String), KafkaError> {
-    let producer: BaseProducer = config()
+fn cluster(
+    topics: &[&str],
+    refusals: usize,
+) -> Result<(BaseProducer<Deliveries>, String), KafkaError> {
+    let producer: BaseProducer<Deliveries> = config()
         .set("test.mock.num.brokers", "1")
-        .set("acks", "all")
+        .set("enable.idempotence", "true")
         .set("linger.ms", "0")
         .set("message.timeout.ms", PRODUCED_WITHIN.as_millis().to_string())
-        .create()?;
+        .create_with_context(Deliveries::default())?;
     let none = KafkaError::MockCluster(rdkafka::types::RDKafkaErrorCode::Fail);
     let address = {
         let cluster = producer.client().mock_cluster().ok_or(none)?;
@@ -172,7 +193,8 @@ fn turn(clients: &mut Clients, job: Job) {
     }
 }
 
-fn produce(producer: &BaseProducer, records: &[Record]) -> Result<(), String> {
+fn produce(producer: &BaseProducer<Deliveries>, records: &[Record]) -> Result<(), String> {
+    locked(&producer.context().0).take();
     for record in records {
         let mut message = BaseRecord::to(&record.topic)
             .partition(record.partition)
@@ -184,7 +206,17 @@ fn produce(producer: &BaseProducer, records: &[Record]) -> Result<(), String> {
         }
         producer.send(message).map_err(|(error, _)| error.to_string())?;
     }
-    producer.flush(PRODUCED_WITHIN).map_err(|error| error.to_string())
+    let deadline = Instant::now() + PRODUCED_WITHIN;
+    while producer.in_flight_count() > 0 {
+        if Instant::now() > deadline {
+            return Err(format!("no acknowledgement within {PRODUCED_WITHIN:?}"));
+        }
+        producer.poll(POLL);
+    }
+    match locked(&producer.context().0).take() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 fn poll(consumer: &BaseConsumer) -> Vec<Record> {

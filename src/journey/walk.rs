@@ -113,6 +113,9 @@ struct StageState {
     /// Why the first failing event failed here, and why the last look could not see.
     reason: Option<String>,
     blind: Option<String>,
+    /// What the last look saw instead of the thing, where it can tell.
+    #[serde(default)]
+    saw: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,6 +165,7 @@ impl Walk {
                 next_look: 0,
                 reason: None,
                 blind: None,
+                saw: None,
             }
         });
         Self {
@@ -355,6 +359,13 @@ impl Walk {
         match state.seen.iter_mut().find(|slot| slot.is_none()) {
             Some(slot) => *slot = Some(Seen { at: seen_at, order: None, flaw: None, again }),
             None => state.duplicate = state.duplicate.saturating_add(1),
+        }
+    }
+
+    /// What a look saw instead of what was expected: the reason, should it never come.
+    pub fn saw(&mut self, stage: Stage, text: &str) {
+        if let Some(state) = self.stages.iter_mut().find(|state| state.spec.stage == stage) {
+            state.saw = Some(text.to_owned());
         }
     }
 

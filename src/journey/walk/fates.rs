@@ -283,7 +283,8 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
     if lost > 0 {
         let give_up = state.spec.give_up.max(state.spec.within);
         if state.counts_things() {
-            return Some(format!("{lost} of {of} did not arrive within {give_up:?}"));
+            let saw = state.saw.as_ref().map(|saw| format!(": {saw}")).unwrap_or_default();
+            return Some(format!("{lost} of {of} did not arrive within {give_up:?}{saw}"));
         }
         let first: Vec<String> = missing.iter().take(10).map(u64::to_string).collect();
         let more = if lost > first.len() { ", …" } else { "" };

@@ -75,6 +75,19 @@ fn sends_come_first_then_looks_as_often_as_the_poll_says() {
 }
 
 #[test]
+fn a_reading_that_never_comes_right_is_told() {
+    let mut walk = walk(&[Stage::Sent, Stage::Shown], 1);
+    walk.next(Mono(0));
+    walk.receipt(0, Receipt::Sent { at: Mono(0) });
+    walk.saw(Stage::Shown, "it shows 3 instead of 7");
+    let began = Mono::from_secs(GIVE_UP);
+    walk.look(Stage::Shown, Look { arrivals: vec![], horizon: Horizon::Complete }, began, event);
+    let reason = walk.tally().stage(Stage::Shown).and_then(|tally| tally.reason.clone());
+    let expected = "1 of 1 did not arrive within 30s: it shows 3 instead of 7";
+    assert_eq!(reason.as_deref(), Some(expected));
+}
+
+#[test]
 fn a_round_ends_even_if_nobody_answers() {
     let mut walk = walk(&[Stage::Sent, Stage::Stored, Stage::Alerted], 3);
     let mut now = Mono(0);
