@@ -32,9 +32,6 @@ pub use facts::facts;
 /// How often the node is sampled.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// The check under which gates and tracks know the frame's series.
-pub const CHECK: &str = "node";
-
 /// Readings further apart than this (the machine was suspended, the lane stood still) are no
 /// second any more: nothing is derived from them.
 const GAP_LIMIT: Duration = Duration::from_secs(30);

@@ -20,7 +20,7 @@ metrics! {
     CPU_STEAL = Histogram(SHARE) "greenlight_node_cpu_steal_ratio" [] Ratio as "node.cpu.steal";
     /// Share of each second that processors idled while a task waited for a disk. The kernel calls it unreliable; pressure says it better.
     CPU_IOWAIT = Histogram(SHARE) "greenlight_node_cpu_iowait_ratio" [] Ratio as "node.cpu.iowait";
-    /// Tasks that run or could run, for each processor, once a second.
+    /// Tasks that run or could run besides the sampler, for each processor, once a second.
     RUN_QUEUE = Histogram(PER_CORE) "greenlight_node_running_tasks_per_cpu" [] Count as "node.cpu.running_per_core";
     /// Tasks that wait for a disk and can't be interrupted, once a second.
     BLOCKED = Histogram(DEPTH) "greenlight_node_blocked_tasks" [] Count as "node.procs.blocked";
@@ -91,11 +91,11 @@ metrics! {
     DISK_BUSY = Histogram(RATIO) "greenlight_node_disk_busy_ratio" [device] Ratio as "node.disk.busy";
     /// Mean number of requests under way in each second.
     DISK_QUEUE = Histogram(DEPTH) "greenlight_node_disk_queue_depth" [device] Count as "node.disk.queue";
-    /// Mean time of the reads and writes that completed in each second; seconds without any leave no sample.
+    /// Mean time of the reads and writes that completed in each second. Where none completed it is 0, or, with requests under way, the time since one did.
     DISK_AWAIT = Histogram(LATENCY) "greenlight_node_disk_await_seconds" [device] Seconds as "node.disk.await";
-    /// Mean time of the reads that completed in each second.
+    /// Mean time of the reads that completed in each second; seconds without any leave no sample.
     DISK_READ_AWAIT = Histogram(LATENCY) "greenlight_node_disk_read_await_seconds" [device] Seconds as "node.disk.read_await";
-    /// Mean time of the writes that completed in each second.
+    /// Mean time of the writes that completed in each second; seconds without any leave no sample.
     DISK_WRITE_AWAIT = Histogram(LATENCY) "greenlight_node_disk_write_await_seconds" [device] Seconds as "node.disk.write_await";
 
     /// Size of a filesystem.
@@ -127,8 +127,8 @@ metrics! {
     NETWORK_SPEED = Gauge "greenlight_node_network_speed_bytes" [interface] Bytes;
     /// The largest packet that an interface takes.
     NETWORK_MTU = Gauge "greenlight_node_network_mtu_bytes" [interface] Bytes;
-    /// Damaged packets, both directions together.
+    /// Damaged packets, both directions together. Interfaces of single containers and virtual machines are left out.
     LINK_ERRORS = Counter "greenlight_node_link_errors_total" [interface] Count as "node.link.errors";
-    /// Packets thrown away, both directions together.
+    /// Packets thrown away, both directions together. Interfaces of single containers and virtual machines are left out.
     LINK_DROPS = Counter "greenlight_node_link_drops_total" [interface] Count as "node.link.drops";
 }

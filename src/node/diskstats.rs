@@ -109,8 +109,9 @@ fn sane(value: f64) -> Slot {
     if value > SANE { Slot::RESET } else { Slot::Number(value) }
 }
 
-/// What is judged of one device: busy, queue, await, await of reads, of writes.
-fn derive(step: Step, before: Option<&Counters>, now: &Counters) -> [Slot; 5] {
+/// What is judged of one device: busy, queue, await, await of reads, of writes. `stalled` is for
+/// how long requests have been under way without one completing.
+fn derive(step: Step, before: Option<&Counters>, now: &Counters, stalled: f64) -> [Slot; 5] {
     let (Some(_), Some(before)) = (step.seconds, before) else { return [Slot::Nothing; 5] };
     let busy = step.share(Some(before.busy_ms), Some(now.busy_ms), MILLISECOND);
     let queue = match step.rate(Some(before.queue_ms), Some(now.queue_ms)) {
@@ -124,6 +125,8 @@ fn derive(step: Step, before: Option<&Counters>, now: &Counters) -> [Slot; 5] {
     let writes = mean([before.writes, before.write_ms], [now.writes, now.write_ms]);
     let both = match (reads, writes) {
         (Slot::RESET, _) | (_, Slot::RESET) => Slot::RESET,
+        // A hung device completes nothing: that must not look like one that is idle.
+        (Slot::Nothing, Slot::Nothing) => Slot::Number(stalled),
         _ => mean(sums(before), sums(now)),
     };
     [busy, queue, both, reads, writes]
@@ -139,6 +142,21 @@ struct Device {
     shown: bool,
     now: Counters,
     before: Option<Counters>,
+    /// Seconds for which requests have been under way without one completing.
+    stalled: f64,
+}
+
+impl Device {
+    fn take(&mut self, counters: Counters, step: Step) {
+        let before = std::mem::replace(&mut self.now, counters);
+        let idle = (counters.reads, counters.writes) == (before.reads, before.writes);
+        let waiting = (1.0..SANE).contains(&(counters.in_flight as f64));
+        self.stalled = match step.seconds {
+            Some(seconds) if idle && waiting => self.stalled + seconds,
+            _ => 0.0,
+        };
+        self.before = Some(before);
+    }
 }
 
 pub(super) struct Source {
@@ -184,6 +202,7 @@ impl Source {
             shown: false,
             now: line.counters,
             before: None,
+            stalled: 0.0,
         }
     }
 }
@@ -194,6 +213,7 @@ impl super::Source for Source {
             self.before_at = None;
             return false;
         };
+        self.step = Step::between(self.before_at, tick.at);
         let mut changed = false;
         let mut count = 0;
         let mut over = 0;
@@ -213,7 +233,7 @@ impl super::Source for Source {
                     changed |= further > 0;
                     self.devices.drain(count..count + further);
                     if let Some(device) = self.devices.get_mut(count) {
-                        device.before = Some(std::mem::replace(&mut device.now, line.counters));
+                        device.take(line.counters, self.step);
                     }
                 }
                 None => {
@@ -243,7 +263,7 @@ impl super::Source for Source {
             device.shown = wanted && fits;
         }
         self.over = over;
-        self.step = Step::between(self.before_at.replace(tick.at), tick.at);
+        self.before_at = Some(tick.at);
         changed
     }
 
@@ -253,7 +273,8 @@ impl super::Source for Source {
         let [read, write, flush] = &self.operations;
         for device in self.devices.iter().filter(|device| device.shown) {
             let (name, now) = (&device.name, &device.now);
-            let [busy, queue, both, reads, writes] = derive(self.step, device.before.as_ref(), now);
+            let [busy, queue, both, reads, writes] =
+                derive(self.step, device.before.as_ref(), now, device.stalled);
             sink.put(&metric::DISK_BUSY, &[name], busy);
             sink.put(&metric::DISK_QUEUE, &[name], queue);
             sink.put(&metric::DISK_AWAIT, &[name], both);

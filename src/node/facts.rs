@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use super::Paths;
@@ -53,8 +53,23 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     fact("cpu_model", model);
+    fact("psi", pressure(paths));
     fact("virtualisation", virtualisation(paths, info.as_deref()));
     facts
+}
+
+/// Whether the kernel tells pressure (PSI): saturation is judged by it, and by other signals where
+/// it does not. Opening the file is not enough: a kernel with PSI switched off refuses the read.
+fn pressure(paths: &Paths) -> Option<String> {
+    let answer = fs::read(paths.procfs.join("pressure/cpu"));
+    let kind = answer.as_ref().map(|_| ()).map_err(std::io::Error::kind);
+    match kind {
+        Ok(()) => Some("true".to_owned()),
+        Err(ErrorKind::NotFound | ErrorKind::Unsupported) if paths.procfs.join("stat").exists() => {
+            Some("false".to_owned())
+        }
+        Err(_) => None,
+    }
 }
 
 /// What the node runs on: the hypervisor's name, `vm` where one is there and does not say which,
@@ -114,6 +129,8 @@ mod tests {
         assert_eq!(fact("memory_bytes"), Some("25859780608"));
         assert_eq!(fact("boot_id"), Some("5e7a2d6c-1f0b-4c57-9a0e-6a3f5f3f9b11"));
         assert_eq!(fact("virtualisation"), Some("kvm"));
+        assert_eq!(fact("psi"), Some("true"));
+        assert_eq!(super::facts(&tree("rhel7")).get("psi").map(String::as_str), Some("false"));
         assert_eq!(fact("uptime_seconds"), Some("350735.47"));
     }
 

@@ -24,8 +24,15 @@ const FILESYSTEMS_LIMIT: usize = 64;
 /// A statvfs that takes longer hangs.
 const STATVFS_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How often space is asked for: waking a cell costs more than all of the other sources' reading.
+const STATVFS_EVERY: Duration = Duration::from_secs(2);
+
 /// An older value is none.
 const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// How often mountinfo is read though the kernel announces no change: a filesystem that turns
+/// itself read-only is not announced.
+const MOUNTINFO_EVERY: Duration = Duration::from_secs(3);
 
 /// How long a tick waits for new filesystems, so that their first frame has values.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -374,6 +381,8 @@ pub(super) struct Source {
     ask: Ask,
     source: Arc<str>,
     seen: Vec<u8>,
+    read_at: Option<Mono>,
+    asked_at: Option<Mono>,
     filesystems: Vec<Filesystem>,
     local: Option<Local>,
     generation: u64,
@@ -397,6 +406,8 @@ impl Source {
             ask,
             source: Arc::from("filesystems"),
             seen: Vec::new(),
+            read_at: None,
+            asked_at: None,
             filesystems: Vec::new(),
             local: None,
             generation: 0,
@@ -411,6 +422,13 @@ impl Source {
 
     /// Reads mountinfo; true where filesystems came or went.
     fn mounts(&mut self, tick: &mut Tick) -> bool {
+        let fresh = self.read_at.is_some_and(|read| tick.at.since(read) < MOUNTINFO_EVERY);
+        // Asked in any case: the answer is about the time since the question before.
+        let announced = self.file().may_have_changed();
+        if fresh && !announced {
+            return false;
+        }
+        self.read_at = Some(tick.at);
         let [first, second] = &mut self.files;
         let (text, file) = match first.read(&mut tick.buffer) {
             Some(text) => {
@@ -439,7 +457,7 @@ impl Source {
 
         let mut known = std::mem::take(&mut self.filesystems);
         let before = known.len();
-        let mut kept = 0;
+        let (mut kept, mut resealed) = (0, false);
         for mount in chosen {
             let same = |fs: &Filesystem| {
                 let (a, b) = (&fs.mount, &mount);
@@ -448,8 +466,10 @@ impl Source {
             let filesystem = match known.iter().position(same) {
                 Some(index) => {
                     let mut filesystem = known.swap_remove(index);
+                    let sealed = filesystem.sealed();
                     filesystem.was_writable |= !filesystem.mount.super_readonly;
                     filesystem.mount = mount;
+                    resealed |= sealed != filesystem.sealed();
                     kept += 1;
                     filesystem
                 }
@@ -461,8 +481,8 @@ impl Source {
         if changed {
             self.group();
         }
-        // Being sealed decides what is judged, and may have changed without coming or going.
-        true
+        // Being sealed decides what is judged, as coming and going does.
+        changed || resealed
     }
 
     fn watched(&self, mount: Mount, at: Mono) -> Filesystem {
@@ -541,7 +561,14 @@ fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Rounds) {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         let changed = self.mounts(tick);
-        self.ask_all(tick.at);
+        let due = self.asked_at.is_none_or(|asked| {
+            // Ticks come a little early or late.
+            tick.at.since(asked) + Duration::from_millis(100) >= STATVFS_EVERY
+        });
+        if changed || due {
+            self.ask_all(tick.at);
+            self.asked_at = Some(tick.at);
+        }
         if changed {
             let until = Mono::now().plus(FIRST_LOOK);
             let waiting = |fs: &Filesystem| locked(&fs.watch.answer).is_none();

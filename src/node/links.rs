@@ -25,6 +25,10 @@ const STALE_AFTER: Duration = Duration::from_secs(30);
 
 const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Interfaces that come and go with a single container or virtual machine. Their totals are shown,
+/// but what they drop says nothing of the node, and gates over them would never be covered.
+const TRANSIENT: [&str; 6] = ["veth", "cali", "lxc", "tap", "vnet", "eni"];
+
 /// Megabits to bytes.
 const MEGABIT: f64 = 125_000.0;
 
@@ -239,8 +243,10 @@ impl super::Source for Source {
             let both = |of: fn(&Direction) -> u64| {
                 Slot::of(Some(of(receive).saturating_add(of(transmit))))
             };
-            sink.put(&metric::LINK_ERRORS, &[name], both(|d| d.errors));
-            sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
+            if link.real || !TRANSIENT.iter().any(|prefix| name.starts_with(prefix)) {
+                sink.put(&metric::LINK_ERRORS, &[name], both(|d| d.errors));
+                sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
+            }
             for (word, direction) in self.directions.iter().zip(&link.now) {
                 let labels = [name, word];
                 sink.put(&metric::NETWORK_BYTES, &labels, Slot::of(Some(direction.bytes)));

@@ -168,7 +168,9 @@ impl super::Source for Source {
         sink.put(&metric::CPU_IOWAIT, &[], iowait);
         sink.put(&metric::CPU_STEAL, &[], steal);
         let per_core = 1.0 / self.now.online.max(1) as f64;
-        sink.put(&metric::RUN_QUEUE, &[], Slot::scaled(self.now.running, per_core));
+        // The sampler itself runs while it reads.
+        let others = self.now.running.map(|running| running.saturating_sub(1));
+        sink.put(&metric::RUN_QUEUE, &[], Slot::scaled(others, per_core));
         sink.put(&metric::BLOCKED, &[], Slot::of(self.now.blocked));
         sink.put(&metric::CPUS, &[], Slot::Number(self.now.online as f64));
         sink.put(&metric::CONTEXT_SWITCHES, &[], Slot::of(self.now.context_switches));

@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::outcome::{Fault, FaultCode};
 
@@ -74,6 +77,19 @@ impl KernelFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Whether the kernel has announced a change since it was last asked: mountinfo can be polled
+    /// for one (proc(5)). True where nothing is announced, as for any other file, so that it is read.
+    pub(super) fn may_have_changed(&self) -> bool {
+        let Some(handle) = &self.handle else { return true };
+        let asked = PollFlags::POLLPRI | PollFlags::POLLOUT;
+        let mut polled = [PollFd::new(handle.as_fd(), asked)];
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(0) => false,
+            // A plain file is always ready to be written, mountinfo never.
+            _ => true,
         }
     }
 

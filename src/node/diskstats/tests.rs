@@ -48,7 +48,7 @@ fn columns_of_old_and_new_kernels() {
     mangled("diskstats", &fixture("idle/proc/diskstats"), |text| {
         for line in lines(text).filter_map(parse) {
             for slot in
-                derive(Step { seconds: Some(1.0) }, Some(&Counters::default()), &line.counters)
+                derive(Step { seconds: Some(1.0) }, Some(&Counters::default()), &line.counters, 0.0)
             {
                 if let Slot::Number(value) = slot {
                     assert!((0.0..=SANE).contains(&value), "{value}");
@@ -90,7 +90,7 @@ fn a_device_that_was_replaced_starts_anew() {
     source.read(&mut tick);
     let sdb = |source: &Source| {
         let device = source.devices.iter().find(|device| &*device.name == "sdb").unwrap();
-        derive(source.step, device.before.as_ref(), &device.now)
+        derive(source.step, device.before.as_ref(), &device.now, device.stalled)
     };
     assert_eq!(sdb(&source)[0], Slot::Number(0.0));
     // The same name, another device, other counters.
@@ -107,6 +107,40 @@ fn a_device_that_was_replaced_starts_anew() {
     assert!(source.read(&mut tick));
     assert!(source.devices.iter().all(|device| &*device.name != "sdb"));
     assert!(source.devices.iter().all(|device| device.before.is_some()));
+}
+
+#[test]
+fn a_hung_device_does_not_look_idle() {
+    let copy = Copy::of("idle");
+    let mut source = Source::new(&copy.paths());
+    let mut tick = Tick {
+        at: Mono::from_secs(0),
+        buffer: Vec::new(),
+        cpus: 1,
+        mounted: super::super::filesystems::Mounted::default(),
+    };
+    let wait = |source: &Source, name: &str| {
+        let device = source.devices.iter().find(|device| &*device.name == name).unwrap();
+        derive(source.step, device.before.as_ref(), &device.now, device.stalled)[2]
+    };
+    for second in 1..=4 {
+        tick.at = Mono::from_secs(second);
+        source.read(&mut tick);
+    }
+    // sda has two requests under way and none completes; sdb has none.
+    assert_eq!(wait(&source, "sda"), Slot::Number(3.0));
+    assert_eq!(wait(&source, "sdb"), Slot::Number(0.0));
+    copy.replace(
+        "proc/diskstats",
+        "sda 87914 10816 8760122 38341",
+        "sda 87915 10816 8760122 42341",
+    );
+    tick.at = Mono::from_secs(5);
+    source.read(&mut tick);
+    assert_eq!(wait(&source, "sda"), Slot::Number(4.0));
+    tick.at = Mono::from_secs(6);
+    source.read(&mut tick);
+    assert_eq!(wait(&source, "sda"), Slot::Number(1.0));
 }
 
 #[test]
@@ -132,9 +166,15 @@ fn devices_over_the_limit_are_counted() {
 fn a_gap_is_no_second() {
     let (before, now) = (Counters::default(), Counters { busy_ms: 500, ..Counters::default() });
     let step = |from, to| Step::between(from, Mono::from_secs(to));
-    assert_eq!(derive(step(None, 5), Some(&before), &now), [Slot::Nothing; 5]);
-    assert_eq!(derive(step(Some(Mono::from_secs(5)), 5), Some(&before), &now), [Slot::Nothing; 5]);
-    assert_eq!(derive(step(Some(Mono::from_secs(5)), 65), Some(&before), &now), [Slot::Nothing; 5]);
-    let two = derive(step(Some(Mono::from_secs(5)), 7), Some(&before), &now);
+    assert_eq!(derive(step(None, 5), Some(&before), &now, 0.0), [Slot::Nothing; 5]);
+    assert_eq!(
+        derive(step(Some(Mono::from_secs(5)), 5), Some(&before), &now, 0.0),
+        [Slot::Nothing; 5]
+    );
+    assert_eq!(
+        derive(step(Some(Mono::from_secs(5)), 65), Some(&before), &now, 0.0),
+        [Slot::Nothing; 5]
+    );
+    let two = derive(step(Some(Mono::from_secs(5)), 7), Some(&before), &now, 0.0);
     assert_eq!(two[0], Slot::Number(0.25));
 }
