@@ -16,6 +16,7 @@ mod journey_cases;
 mod kafka;
 mod netns;
 mod network;
+mod node;
 mod peers;
 mod processor;
 mod promql;

@@ -44,6 +44,11 @@ impl Netns {
         this
     }
 
+    /// What `ip netns` knows it by.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs a shell script inside; panics with what it said where it fails.
     pub(crate) fn sh(&self, script: &str) -> String {
         command("ip", &["netns", "exec", &self.name, "sh", "-ec", script], "")

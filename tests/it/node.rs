@@ -1,0 +1,564 @@
+//! The node and its pack: a recorded node that is idle is green, and every gate of `linux-node`
+//! turns red on its fault and green again when the fault is gone.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenlight::gate::{self, Evidence, Finding, Standing, Verdict};
+use greenlight::lanes::Cells;
+use greenlight::node::{self, Frame, Paths, Sampler, Signal};
+use greenlight::plan::load::Inputs;
+use greenlight::plan::{Facts, Plan};
+use greenlight::series::{Cadence, NODE_CHECK, TrackKey, Tracks, Value};
+use greenlight::time::{Mono, Now, Wall};
+
+mod faults;
+
+/// Every window of the pack, and the fewest samples, made small; no threshold is touched.
+const SCALED: [(&str, &str); 7] = [
+    ("node_window", "6s"),
+    ("node_oom_window", "6s"),
+    ("node_iowait_window", "6s"),
+    ("node_blocked_window", "6s"),
+    ("node_disk_queue_window", "6s"),
+    ("node_link_window", "6s"),
+    ("node_samples", "3"),
+];
+
+/// The pack over a node: samples it, and judges every gate.
+struct Watched {
+    plan: Plan,
+    tracks: Tracks,
+    standings: BTreeMap<String, Standing>,
+    sampler: Sampler,
+    frame: Frame,
+    since: Option<Mono>,
+    now: Now,
+}
+
+impl Watched {
+    fn new(paths: &Paths, vars: &[(&str, &str)]) -> Self {
+        let inputs = Inputs {
+            texts: vec![("plan.yaml".into(), "include: [ 'pack:linux-node' ]".into())],
+            vars: vars.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+            ..Inputs::default()
+        };
+        let facts = Facts { hostname: "node-1".into(), facts: node::facts(paths) };
+        let plan = Plan::compile(&inputs, &facts).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let mut demands = gate::demands(&plan.gates);
+        demands.retain(|demand| demand.selection.metric.series.is_some());
+        Self {
+            plan,
+            tracks: Tracks::new(demands),
+            standings: BTreeMap::new(),
+            sampler: Sampler::new(paths, &Cells::new()),
+            frame: Frame::default(),
+            since: None,
+            now: Now::default(),
+        }
+    }
+
+    /// Takes one second of the node at this instant.
+    fn sample(&mut self, now: Now) {
+        self.now = now;
+        let since = *self.since.get_or_insert(now.mono);
+        self.sampler.sample(now, &mut self.frame);
+        for (def, signal) in self.frame.iter().filter(|(def, _)| def.judged()) {
+            let key = TrackKey {
+                metric: def.metric,
+                check: Arc::from(NODE_CHECK),
+                target: def.instance().cloned().unwrap_or_else(|| Arc::from("")),
+                labels: Vec::new(),
+            };
+            let value = match signal {
+                Signal::Number(value) => Value::Number(value),
+                Signal::Nothing => Value::Nothing,
+                Signal::Absent(_) => Value::Inconclusive,
+            };
+            let cadence = Cadence::every(node::TICK, since);
+            self.tracks.push(&key, cadence, now.mono, value, now.mono);
+        }
+    }
+
+    fn judge(&mut self) -> BTreeMap<String, Finding> {
+        let mut findings = BTreeMap::new();
+        for gate in &self.plan.gates {
+            let standing = self.standings.entry(gate.id.clone()).or_default();
+            let evidence = Evidence { tracks: &self.tracks, journeys: &[] };
+            let (finding, after) = gate::judge(gate, &evidence, standing, self.now);
+            *standing = after;
+            findings.insert(gate.id.clone(), finding);
+        }
+        findings
+    }
+
+    fn verdicts(&mut self) -> BTreeMap<String, Verdict> {
+        self.judge().into_iter().map(|(id, finding)| (id, finding.verdict)).collect()
+    }
+
+    /// The gates that are neither passed nor not applicable, with what they say.
+    fn not_green(&mut self) -> Vec<String> {
+        let green = |v: Verdict| matches!(v, Verdict::Pass | Verdict::NotApplicable);
+        let findings = self.judge().into_iter().filter(|(_, finding)| !green(finding.verdict));
+        findings.map(|(id, finding)| format!("{id}: {finding:?}")).collect()
+    }
+}
+
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The counters of a node that is made up second by second, in the kernel's units.
+#[derive(Clone, Debug)]
+struct Counters {
+    user: u64,
+    idle: u64,
+    iowait: u64,
+    steal: u64,
+    running: u64,
+    blocked: u64,
+    load: f64,
+    available_kb: u64,
+    /// Microseconds of stall: cpu some, memory some, memory full, io some, io full.
+    pressure: [u64; 5],
+    major_faults: u64,
+    swap_in: u64,
+    stalls: u64,
+    oom_kills: u64,
+    requests: u64,
+    request_ms: u64,
+    busy_ms: u64,
+    queue_ms: u64,
+    errors: u64,
+    drops: u64,
+    root_readonly: bool,
+}
+
+/// A second in which hardly anything happens, on two processors.
+fn idle(c: &mut Counters) {
+    c.user += 4;
+    c.idle += 195;
+    c.iowait += 1;
+    (c.running, c.blocked, c.load, c.available_kb) = (1, 0, 0.05, 24_000_000);
+    for stall in &mut c.pressure {
+        *stall += 500;
+    }
+    c.major_faults += 1;
+    c.requests += 5;
+    c.request_ms += 10;
+    c.busy_ms += 8;
+    c.queue_ms += 10;
+    c.drops += 1;
+    c.root_readonly = false;
+}
+
+struct Recorded {
+    folder: tempfile::TempDir,
+    counters: Counters,
+    watched: Watched,
+    second: i64,
+}
+
+impl Recorded {
+    fn new(pressure: bool, vars: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/node/idle");
+        copied(&fixture, folder.path());
+        if !pressure {
+            fs::remove_dir_all(folder.path().join("proc/pressure")).unwrap();
+        }
+        for mounted in ["data one", "media/disc", "mnt/share", "old", "run"] {
+            fs::create_dir_all(folder.path().join(mounted)).unwrap();
+        }
+        let counters = Counters {
+            user: 40_000,
+            idle: 250_000,
+            iowait: 1000,
+            steal: 100,
+            running: 1,
+            blocked: 0,
+            load: 0.05,
+            available_kb: 24_000_000,
+            pressure: [1_000_000; 5],
+            major_faults: 1000,
+            swap_in: 10,
+            stalls: 10,
+            oom_kills: 2,
+            requests: 1000,
+            request_ms: 5000,
+            busy_ms: 4000,
+            queue_ms: 5000,
+            errors: 3,
+            drops: 100,
+            root_readonly: false,
+        };
+        let root = folder.path().to_owned();
+        let paths = Paths { procfs: root.join("proc"), sysfs: root.join("sys"), rootfs: root };
+        let watched = Watched::new(&paths, vars);
+        let this = Self { folder, counters, watched, second: 0 };
+        this.write();
+        this
+    }
+
+    fn write(&self) {
+        let c = &self.counters;
+        let put = |file: &str, text: String| {
+            fs::write(self.folder.path().join("proc").join(file), text).unwrap();
+        };
+        let modes = format!("{} 0 0 {} {} 0 0 {} 0 0", c.user, c.idle, c.iowait, c.steal);
+        let mut stat =
+            format!("cpu {modes}\ncpu0 {modes}\ncpu1 {modes}\nctxt 1\nbtime 1795374898\n");
+        let _ =
+            writeln!(stat, "processes 9\nprocs_running {}\nprocs_blocked {}", c.running, c.blocked);
+        put("stat", stat);
+        put("loadavg", format!("{:.2} 0.10 0.10 1/200 300\n", c.load * 2.0));
+        put("meminfo", format!("MemTotal: 25000000 kB\nMemAvailable: {} kB\n", c.available_kb));
+        put(
+            "vmstat",
+            format!(
+                "pswpin {}\npswpout 0\nallocstall_normal {}\npgmajfault {}\noom_kill {}\n",
+                c.swap_in, c.stalls, c.major_faults, c.oom_kills
+            ),
+        );
+        let [cpu, memory_some, memory_full, io_some, io_full] = c.pressure;
+        let psi =
+            |some, full| format!("some avg10=0.00 total={some}\nfull avg10=0.00 total={full}\n");
+        if self.folder.path().join("proc/pressure").exists() {
+            put("pressure/cpu", psi(cpu, 0));
+            put("pressure/memory", psi(memory_some, memory_full));
+            put("pressure/io", psi(io_some, io_full));
+        }
+        put(
+            "diskstats",
+            format!(
+                "8 0 sda 5 0 40 9 {} 0 800 {} 0 {} {}\n8 16 sdb 9 0 80 9 9 0 80 9 0 9 18\n",
+                c.requests, c.request_ms, c.busy_ms, c.queue_ms
+            ),
+        );
+        put(
+            "net/dev",
+            format!(
+                "    lo: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n  eth0: 9 9 {} {} 0 0 0 0 9 9 0 0 0 0 0 0\n",
+                c.errors, c.drops
+            ),
+        );
+        let root = if c.root_readonly { "ro" } else { "rw" };
+        put(
+            "1/mountinfo",
+            format!(
+                "27 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 {root},errors=remount-ro\n\
+                 28 27 8:16 / /data\\040one rw shared:9 - xfs /dev/sdb rw\n"
+            ),
+        );
+    }
+
+    /// Lets seconds pass, each of them idle and then made worse by the fault.
+    fn pass(&mut self, seconds: i64, fault: impl Fn(&mut Counters)) {
+        for _ in 0..seconds {
+            idle(&mut self.counters);
+            fault(&mut self.counters);
+            self.write();
+            self.second += 1;
+            // Long before this machine booted, so that no answer of its filesystems looks old.
+            let mono = Mono::from_secs(self.second - 10_000_000);
+            let wall = Wall::from_secs(1_800_000_000 + self.second);
+            self.watched.sample(Now { mono, wall });
+        }
+    }
+
+    fn settle(&mut self) {
+        self.pass(12, |_| {});
+        let left = self.watched.not_green();
+        assert!(left.is_empty(), "an idle node is not green: {left:#?}");
+    }
+}
+
+/// The pack as it is shipped, over as long as its longest window.
+#[test]
+fn an_idle_recorded_node_is_green_with_linux_node() {
+    for pressure in [true, false] {
+        let mut node = Recorded::new(pressure, &[]);
+        let covering = i64::try_from(node.watched.plan.covering_time().as_secs()).unwrap();
+        assert_eq!(covering, 30 * 60 + 1);
+        node.pass(60, |_| {});
+        let early = node.watched.verdicts();
+        assert!(early.values().all(|v| *v != Verdict::Fail), "{early:?}");
+        assert_eq!(early["node.cpu.busy"], Verdict::Open);
+        node.pass(covering + 1 - 60, |_| {});
+        let left = node.watched.not_green();
+        assert!(left.is_empty(), "pressure {pressure}: {left:#?}");
+        // Of two gates for the same thing one applies.
+        let verdicts = node.watched.verdicts();
+        for (with, without) in [
+            ("node.cpu.pressure", "node.cpu.queue"),
+            ("node.memory.pressure", "node.memory.reclaim"),
+            ("node.io.pressure", "node.io.waiting"),
+        ] {
+            let expected = [Verdict::Pass, Verdict::NotApplicable];
+            let found = [verdicts[with], verdicts[without]];
+            assert_eq!(found.contains(&expected[0]), found.contains(&expected[1]));
+            assert_eq!(verdicts[with] == Verdict::Pass, pressure);
+        }
+    }
+}
+
+/// A compile job on all processors: only the gates of the processors may be red.
+#[test]
+fn a_recorded_compile_job_is_red_for_the_processors_only() {
+    for pressure in [true, false] {
+        let mut node = Recorded::new(pressure, &SCALED);
+        node.settle();
+        node.pass(12, |c| {
+            c.user += 195;
+            c.idle -= 195;
+            (c.running, c.load, c.available_kb) = (9, 4.5, 15_000_000);
+            c.pressure[0] += 900_000;
+            c.pressure[3] += 30_000;
+            c.major_faults += 40;
+            c.requests += 60;
+            c.request_ms += 300;
+            c.busy_ms += 200;
+            c.queue_ms += 300;
+        });
+        let verdicts = node.watched.verdicts();
+        let red: Vec<&str> =
+            verdicts.iter().filter(|(_, v)| **v == Verdict::Fail).map(|(id, _)| &**id).collect();
+        let queue = if pressure { "node.cpu.pressure" } else { "node.cpu.queue" };
+        assert_eq!(red, ["node.cpu.busy", queue, "node.load"]);
+        node.settle();
+    }
+}
+
+/// Each gate, its fault, and whether the fault shows with pressure, without, or with both.
+#[test]
+fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
+    type Fault = fn(&mut Counters);
+    let busy: Fault = |c| {
+        c.user += 195;
+        c.idle -= 195;
+    };
+    let faults: [(&str, Fault); 19] = [
+        ("node.cpu.busy", busy),
+        ("node.cpu.steal", |c| {
+            c.steal += 60;
+            c.idle -= 60;
+        }),
+        ("node.cpu.pressure", |c| c.pressure[0] += 400_000),
+        ("node.cpu.queue", |c| c.running = 7),
+        ("node.load", |c| c.load = 2.5),
+        ("node.memory.available", |c| c.available_kb = 2_000_000),
+        ("node.memory.oom", |c| c.oom_kills += 1),
+        ("node.memory.pressure", |c| c.pressure[1] += 100_000),
+        ("node.memory.reclaim", |c| c.stalls += 5),
+        ("node.memory.major-faults", |c| c.major_faults += 900),
+        ("node.memory.swap", |c| c.swap_in += 3),
+        ("node.io.pressure", |c| {
+            c.pressure[3] += 300_000;
+            c.pressure[4] += 200_000;
+        }),
+        ("node.io.waiting", |c| {
+            c.blocked = 2;
+            c.iowait += 120;
+            c.idle -= 120;
+        }),
+        ("node.disk.busy", |c| c.busy_ms += 990),
+        ("node.disk.queue", |c| c.queue_ms += 20_000),
+        ("node.disk.latency", |c| c.request_ms += 5000),
+        ("node.fs.writable", |c| c.root_readonly = true),
+        ("node.link.errors", |c| c.errors += 3),
+        ("node.link.drops", |c| c.drops += 2000),
+    ];
+    let mut red = Vec::new();
+    for pressure in [true, false] {
+        let mut node = Recorded::new(pressure, &SCALED);
+        for (gate, fault) in faults {
+            node.settle();
+            node.pass(9, fault);
+            let mut findings = node.watched.judge();
+            let found = findings.remove(gate).unwrap();
+            if found.verdict == Verdict::NotApplicable {
+                continue;
+            }
+            assert_eq!(found.verdict, Verdict::Fail, "{gate}: {found:?}");
+            red.push(gate);
+            // And the others stay as they were.
+            findings.retain(|_, finding| {
+                !matches!(finding.verdict, Verdict::Pass | Verdict::NotApplicable)
+            });
+            assert!(findings.is_empty(), "{gate} is not alone: {findings:#?}");
+        }
+        node.settle();
+    }
+    // Space and inodes are filled for real in `faults`.
+    let mut all = Watched::new(&Paths::default(), &[]).verdicts();
+    all.retain(|id, _| !red.contains(&&**id));
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["node.fs.inodes", "node.fs.space"]);
+}
+
+/// A signal that a kernel lacks, or that can't be read, is never a pass.
+#[test]
+fn what_can_not_be_read_is_an_error_and_never_a_pass() {
+    let mut node = Recorded::new(true, &SCALED);
+    node.settle();
+    let vmstat = node.folder.path().join("proc/vmstat");
+    for _ in 0..10 {
+        node.pass(1, |_| {});
+        fs::write(&vmstat, "pgmajfault 5\npswpin 0\npswpout 0\nallocstall_normal 0\n").unwrap();
+        let mono = Mono::from_secs(node.second - 10_000_000).plus(Duration::from_millis(500));
+        node.watched.sample(Now { mono, wall: Wall::default() });
+    }
+    let finding = node.watched.judge().remove("node.memory.oom").unwrap();
+    assert_eq!(finding.verdict, Verdict::Error, "{finding:?}");
+}
+
+/// The real node, by a view of its own process: its mounts, and a namespace's interfaces.
+struct View {
+    folder: tempfile::TempDir,
+}
+
+impl View {
+    /// `net` is the process whose network namespace is shown.
+    fn new(net: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let link = |name: &str, to: String| {
+            std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        };
+        for file in ["stat", "loadavg", "meminfo", "vmstat", "pressure", "diskstats", "sys"] {
+            link(file, format!("/proc/{file}"));
+        }
+        link("self", format!("/proc/{}", std::process::id()));
+        link("net", format!("/proc/{net}/net"));
+        Self { folder }
+    }
+
+    fn paths(&self) -> Paths {
+        Paths { procfs: self.folder.path().to_owned(), ..Paths::default() }
+    }
+}
+
+fn real_now() -> Now {
+    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Now { mono: Mono::now(), wall: Wall(i64::try_from(wall.as_nanos()).unwrap()) }
+}
+
+fn number(frame: &Frame, series: &str, instance: Option<&str>) -> f64 {
+    match frame.find(series, instance) {
+        Some(Signal::Number(value)) => value,
+        other => panic!("{series} of {instance:?} is {other:?}"),
+    }
+}
+
+fn exported(frame: &Frame, metric: &str, labels: &[&str]) -> f64 {
+    frame
+        .iter()
+        .find_map(|(def, signal)| match signal {
+            Signal::Number(value)
+                if def.metric.name == metric
+                    && def.labels.iter().map(|l| &**l).eq(labels.iter().copied()) =>
+            {
+                Some(value)
+            }
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("{metric}{labels:?} is not in the frame"))
+}
+
+/// The machine that the tests run on: what the frame says against independent sources.
+#[test]
+fn this_node_is_sampled_as_other_tools_see_it() {
+    let cells = Cells::new();
+    let mut sampler = Sampler::new(&Paths::default(), &cells);
+    let mut frame = Frame::default();
+    sampler.sample(real_now(), &mut frame);
+    let began = std::time::Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let before = fs::read_to_string("/proc/uptime").unwrap();
+    sampler.sample(real_now(), &mut frame);
+
+    for series in ["node.cpu.busy", "node.cpu.steal", "node.cpu.iowait", "node.memory.available"] {
+        let share = number(&frame, series, None);
+        assert!((0.0..=1.0).contains(&share), "{series} is {share}");
+    }
+    let output = |program: &str, args: &[&str]| {
+        let output = std::process::Command::new(program).args(args).output().unwrap();
+        assert!(output.status.success(), "{program} failed");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let cpus: f64 = output("nproc", &["--all"]).trim().parse().unwrap();
+    assert_eq!(exported(&frame, "greenlight_node_cpus", &[]), cpus);
+    // 29 of the 30 columns of `free` are of no use here.
+    let total: f64 = output("free", &["-b"])
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(exported(&frame, "greenlight_node_memory_bytes", &["total"]), total);
+    let uptime: f64 = before.split(' ').next().unwrap().parse().unwrap();
+    let boot = exported(&frame, "greenlight_node_boot_timestamp_seconds", &[]);
+    let now = real_now().wall.seconds();
+    assert!((now - boot - uptime).abs() < 5.0, "booted {boot}, up {uptime}, now {now}");
+
+    // df rounds up, and others write meanwhile: a thousandth.
+    let df = output("df", &["-B1", "--output=size,avail", "/"]);
+    let [size, available] = df.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>()[..]
+    else {
+        panic!("df says {df}")
+    };
+    let (size, available): (f64, f64) = (size.parse().unwrap(), available.parse().unwrap());
+    let ratio = number(&frame, "node.fs.available", Some("/"));
+    assert!((ratio - available / size).abs() < 1e-3, "{ratio}, df says {df}");
+    assert_eq!(number(&frame, "node.fs.readonly", Some("/")), 0.0);
+
+    // PSI is either there, and then a share, or unsupported; never a silent zero.
+    for (file, series) in [
+        ("cpu", "node.psi.cpu.some"),
+        ("memory", "node.psi.memory.full"),
+        ("io", "node.psi.io.some"),
+    ] {
+        let there = fs::read(format!("/proc/pressure/{file}")).is_ok();
+        match frame.find(series, None) {
+            Some(Signal::Number(share)) => assert!(there && (0.0..=1.0).contains(&share)),
+            Some(Signal::Absent(fault)) => {
+                assert!(!there, "{fault}");
+                assert_eq!(fault.code.word(), "unsupported");
+            }
+            other => panic!("{series} is {other:?}"),
+        }
+    }
+    let facts = node::facts(&Paths::default());
+    assert_eq!(facts["kernel"], output("uname", &["-r"]).trim());
+    assert_eq!(facts["psi"], fs::read("/proc/pressure/cpu").is_ok().to_string());
+
+    // Every disk that is shown agrees with its own file in sysfs.
+    let mut disks = 0;
+    for (def, signal) in frame.iter() {
+        let requests = def.metric.name == "greenlight_node_disk_requests_total";
+        if !requests || &*def.labels[1] != "read" {
+            continue;
+        }
+        let Signal::Number(reads) = signal else { panic!("{def:?} is {signal:?}") };
+        let file = PathBuf::from("/sys/block").join(&*def.labels[0]).join("stat");
+        let text = fs::read_to_string(file).unwrap();
+        let after: f64 = text.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(reads <= after && after - reads < 1e6, "{def:?}: {reads}, then {after}");
+        disks += 1;
+    }
+    assert!(disks > 0 || fs::read_dir("/sys/block").unwrap().next().is_none());
+    assert!(began.elapsed() < Duration::from_secs(60));
+}

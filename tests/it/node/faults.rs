@@ -1,0 +1,319 @@
+//! Real faults, on the real kernel: each gate red while the fault lasts, green when it is gone.
+//! They need root, and fail at once without it.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::*;
+use crate::netns::{Netns, wire};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn root() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "this test mounts filesystems and makes cgroups: run it as root"
+    );
+}
+
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {text}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Undoes something when the test ends, also by a panic.
+struct Undo<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Undo<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Tries for a while, and gives up quietly.
+fn patiently(command: &mut Command) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !command.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        if Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+impl Watched {
+    /// Samples every second until the gate has the verdict.
+    fn until(&mut self, gate: &str, verdict: Verdict) -> Finding {
+        self.until_all(&[(gate, verdict)]);
+        self.judge().remove(gate).unwrap()
+    }
+
+    fn until_all(&mut self, wanted: &[(&str, Verdict)]) {
+        let began = Instant::now();
+        loop {
+            let at = Instant::now();
+            self.sample(real_now());
+            let findings = self.judge();
+            if wanted.iter().all(|(gate, verdict)| findings[*gate].verdict == *verdict) {
+                return;
+            }
+            for (gate, verdict) in wanted {
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "{gate} is not {verdict:?} after {PATIENCE:?}: {:?}",
+                    findings[*gate]
+                );
+            }
+            std::thread::sleep(node::TICK.saturating_sub(at.elapsed()));
+        }
+    }
+}
+
+#[test]
+fn a_full_and_a_read_only_filesystem_are_red_until_they_are_mended() {
+    root();
+    let folder = tempfile::tempdir().unwrap();
+    let point = folder.path().join("data");
+    fs::create_dir(&point).unwrap();
+    let at = point.display();
+    sh(&format!("mount -t tmpfs -o size=8m,nr_inodes=200 greenlight-test {at}"));
+    let _undo = Undo(|| drop(Command::new("umount").arg(&point).status()));
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    let ours = |finding: &Finding| {
+        let worst = finding.worst.as_ref().map(|(check, target)| (check.as_str(), target.as_str()));
+        assert_eq!(worst, Some(("node", point.to_str().unwrap())), "{finding:?}");
+    };
+    watched.until_all(&[
+        ("node.fs.space", Verdict::Pass),
+        ("node.fs.inodes", Verdict::Pass),
+        ("node.fs.writable", Verdict::Pass),
+    ]);
+
+    fs::write(point.join("full"), vec![1; 8 << 20]).unwrap_or_default();
+    ours(&watched.until("node.fs.space", Verdict::Fail));
+    fs::remove_file(point.join("full")).unwrap();
+    watched.until("node.fs.space", Verdict::Pass);
+
+    for n in 0..198 {
+        fs::write(point.join(n.to_string()), "").unwrap_or_default();
+    }
+    ours(&watched.until("node.fs.inodes", Verdict::Fail));
+    sh(&format!("rm {at}/*"));
+    watched.until("node.fs.inodes", Verdict::Pass);
+
+    sh(&format!("mount -o remount,ro {at}"));
+    ours(&watched.until("node.fs.writable", Verdict::Fail));
+    sh(&format!("mount -o remount,rw {at}"));
+    watched.until("node.fs.writable", Verdict::Pass);
+}
+
+/// A process in a namespace, so that its /proc shows the namespace's interfaces.
+struct Inside(Child);
+
+impl Inside {
+    fn of(namespace: &Netns) -> Self {
+        let child = Command::new("ip")
+            .args(["netns", "exec", namespace.name(), "sleep", "1000"])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        // `ip` becomes `sleep` once it is inside.
+        let comm = format!("/proc/{}/comm", child.id());
+        let until = Instant::now() + PATIENCE;
+        while fs::read_to_string(&comm).unwrap().trim() != "sleep" {
+            assert!(Instant::now() < until, "no process inside the namespace");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends frames of a protocol that nobody speaks: the receiver drops each, and counts it.
+fn unwanted(namespace: &Netns, interface: &str, count: u32) {
+    namespace.sh(&format!(
+        "python3 -c \"
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('{interface}', 0))
+frame = b'\\xff' * 6 + b'\\x02\\0\\0\\0\\0\\1' + b'\\x88\\xb5' + b'greenlight' * 5
+for _ in range({count}): s.send(frame)
+\""
+    ));
+}
+
+#[test]
+fn dropped_packets_are_counted_exactly_and_turn_their_gate_red() {
+    root();
+    let (near, far) = wire(1500, 1500);
+    let inside = Inside::of(&far);
+    let view = View::new(inside.0.id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    watched.until("node.link.drops", Verdict::Pass);
+    let drops = |watched: &Watched| number(&watched.frame, "node.link.drops", Some("e0"));
+    let bytes = |watched: &Watched, what: &str| exported(&watched.frame, what, &["e0", "receive"]);
+    let [dropped, packets] =
+        [drops(&watched), bytes(&watched, "greenlight_node_network_packets_total")];
+
+    unwanted(&near, "e0", 7);
+    watched.sample(real_now());
+    assert_eq!(drops(&watched) - dropped, 7.0);
+    assert!(bytes(&watched, "greenlight_node_network_packets_total") - packets >= 7.0);
+    assert_eq!(watched.judge()["node.link.drops"].verdict, Verdict::Pass);
+
+    unwanted(&near, "e0", 7000);
+    let finding = watched.until("node.link.drops", Verdict::Fail);
+    assert_eq!(finding.worst, Some(("node".into(), "e0".into())));
+    watched.until("node.link.drops", Verdict::Pass);
+}
+
+#[test]
+fn a_kill_for_want_of_memory_turns_its_gate_red() {
+    root();
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    watched.until("node.memory.oom", Verdict::Pass);
+    let name = format!("greenlight-test-{}", std::process::id());
+    // cgroup v1 where the memory controller is there, else v2.
+    let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
+    let (folder, limits) = if v1 {
+        (format!("/sys/fs/cgroup/memory/{name}"), vec!["memory.limit_in_bytes"])
+    } else {
+        (format!("/sys/fs/cgroup/{name}"), vec!["memory.max"])
+    };
+    fs::create_dir(&folder).unwrap();
+    let _undo = Undo(|| {
+        for _ in 0..100 {
+            if fs::remove_dir(&folder).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    for limit in limits {
+        fs::write(format!("{folder}/{limit}"), "33554432").unwrap();
+    }
+    let before = number(&watched.frame, "node.oom.kills", None);
+    let status = Command::new("sh")
+        .args(["-c", &format!("echo $$ > {folder}/cgroup.procs; exec tail /dev/zero")])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success(), "it was not killed");
+    watched.until("node.memory.oom", Verdict::Fail);
+    assert!(number(&watched.frame, "node.oom.kills", None) > before);
+    watched.until("node.memory.oom", Verdict::Pass);
+}
+
+#[test]
+fn burnt_processors_turn_their_gates_red() {
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    let psi = node::facts(&view.paths())["psi"] == "true";
+    let waiting = if psi { "node.cpu.pressure" } else { "node.cpu.queue" };
+    let stop = AtomicBool::new(false);
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        let _undo = Undo(|| stop.store(true, Ordering::Relaxed));
+        for _ in 0..cpus * 4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        watched.until_all(&[("node.cpu.busy", Verdict::Fail), (waiting, Verdict::Fail)]);
+    });
+    // Other tests may keep the machine busy for a while.
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        watched.sample(real_now());
+        let verdicts = watched.verdicts();
+        if verdicts["node.cpu.busy"] <= Verdict::Warn && verdicts[waiting] <= Verdict::Warn {
+            return;
+        }
+        std::thread::sleep(node::TICK);
+    }
+    panic!("still red: {:#?}", watched.not_green());
+}
+
+/// A block device that takes a fifth of a second for each request.
+#[test]
+fn a_slow_disk_turns_its_gates_red() {
+    root();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("disk"), "").unwrap();
+    let mut server = Command::new("nbdkit")
+        .args(["-f", "-U", &format!("{at}/socket"), "--filter=delay", "memory", "64M"])
+        .args(["delay-write=200ms"])
+        .spawn()
+        .unwrap();
+    let _server = Undo(|| {
+        let _ = server.kill();
+        let _ = server.wait();
+    });
+    let until = Instant::now() + PATIENCE;
+    while !folder.path().join("socket").exists() {
+        assert!(Instant::now() < until, "nbdkit did not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut mount = Command::new("nbdfuse")
+        .args([format!("{at}/disk"), "--unix".into(), format!("{at}/socket")])
+        .spawn()
+        .unwrap();
+    let _mount = Undo(|| {
+        // The loop device lets go of its file a moment after it was told to.
+        patiently(Command::new("fusermount3").arg("-u").arg(folder.path().join("disk")));
+        let _ = mount.kill();
+        let _ = mount.wait();
+    });
+    while fs::metadata(folder.path().join("disk")).map_or(0, |disk| disk.len()) == 0 {
+        assert!(Instant::now() < until, "nbdfuse did not mount");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let device = sh(&format!("losetup -f --show {at}/disk")).trim().to_owned();
+    let _loop = Undo(|| drop(Command::new("losetup").args(["-d", &device]).status()));
+    sh(&format!("mkfs.ext4 -q -F -O ^has_journal -E nodiscard,lazy_itable_init=1 {device}"));
+    sh(&format!("mount {device} {at}/data"));
+    let _data = Undo(|| patiently(Command::new("umount").arg(folder.path().join("data"))));
+
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    let name = device.trim_start_matches("/dev/").to_owned();
+    watched.until("node.disk.latency", Verdict::Pass);
+
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _undo = Undo(|| stop.store(true, Ordering::Relaxed));
+        for n in 0..3 {
+            let file = folder.path().join(format!("data/{n}"));
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut file = fs::File::create(file).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    std::io::Write::write_all(&mut file, &[1; 4096]).unwrap();
+                    file.sync_all().unwrap();
+                }
+            });
+        }
+        let finding = watched.until("node.disk.latency", Verdict::Fail);
+        assert_eq!(finding.worst, Some(("node".into(), name)));
+        assert!(finding.value.is_some_and(|value| value > 0.15), "{finding:?}");
+        if node::facts(&view.paths())["psi"] == "true" {
+            watched.until("node.io.pressure", Verdict::Fail);
+        }
+    });
+    watched.until("node.disk.latency", Verdict::Pass);
+}
