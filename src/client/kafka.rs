@@ -37,6 +37,8 @@ const JOBS_LIMIT: usize = 64;
 /// A client that was not used for so long is closed: an idle one keeps connections open and, its
 /// broker gone, collects errors that nobody reads.
 const IDLE: Duration = Duration::from_secs(120);
+/// What a job may take after its deadline: to take back what was not answered.
+const WRAP_UP: Duration = Duration::from_millis(600);
 
 /// How a cluster lets us in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -240,8 +242,8 @@ impl Kafka {
         self.ask(cluster, Some(name), timeout, work).await.map_err(NoAnswer::into_fault)?
     }
 
-    /// Does `work` in its lane. The work's own deadline is a little before the caller's, so that
-    /// it is the work that says what it waited for.
+    /// Does `work` in its lane. The work's own deadline is before ours, and ours before the
+    /// caller's, so that it is the work that says what it waited for.
     async fn ask<R: Send + 'static>(
         &self,
         cluster: &Cluster,
@@ -251,12 +253,14 @@ impl Kafka {
     ) -> Result<R, NoAnswer> {
         let key = Key { cluster: cluster.id.clone(), topic };
         let lane = self.lane(&key, cluster).map_err(NoAnswer::NotBegun)?;
-        let deadline = Mono::now().plus(timeout.mul_f64(0.9));
-        let answer = lane.ask(timeout, |answer| -> Job {
+        let within = timeout.mul_f64(0.95);
+        let deadline = Mono::now().plus(within - WRAP_UP.min(within / 2));
+        let answer = lane.ask(within, |answer| -> Job {
             Box::new(move |session| {
                 let late = Mono::now() >= deadline;
                 // Nobody may be waiting any more.
                 drop(answer.send((!late).then(|| work(session, deadline))));
+                session.clean_up();
             })
         });
         let answer = answer.await;
@@ -313,6 +317,18 @@ impl Pool {
     fn lanes(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether the lane is gone: its thread closes the client and ends.
+    fn close_idle(&self, key: &Key, now: Mono) -> bool {
+        let mut lanes = self.lanes();
+        let idle = lanes
+            .get(key)
+            .is_none_or(|slot| now.since(slot.used) >= IDLE && slot.lane.busy_for(now).is_none());
+        if idle {
+            lanes.remove(key);
+        }
+        idle
+    }
 }
 
 impl NoAnswer {
@@ -327,16 +343,9 @@ impl NoAnswer {
 async fn close_when_idle(pool: Weak<Pool>, key: Key) {
     loop {
         tokio::time::sleep(IDLE).await;
-        let Some(pool) = pool.upgrade() else { return };
-        let mut lanes = pool.lanes();
-        let idle = lanes.get(&key).is_none_or(|slot| {
-            let now = Mono::now();
-            now.since(slot.used) >= IDLE && slot.lane.busy_for(now).is_none()
-        });
-        if idle {
-            // The lane's thread closes its client and ends.
-            lanes.remove(&key);
-            return;
+        match pool.upgrade() {
+            Some(pool) if !pool.close_idle(&key, Mono::now()) => {}
+            _ => return,
         }
     }
 }

@@ -260,6 +260,24 @@ async fn kafka_that_is_not_there_is_no_loss_and_blinds() {
 }
 
 #[tokio::test]
+async fn kafka_that_advertises_an_address_where_nobody_listens_takes_nothing() {
+    let kafka = kafka();
+    kafka.topic("advertised", 2);
+    // It answers, and sends its clients to a port where nobody is.
+    let behind = format!("127.0.0.1:{}", kafka.behind);
+    let mut round = Round::new(4);
+    round.timeout = Duration::from_secs(6);
+    for receipt in round.send(&sender(&behind, "advertised"), 0..4).await {
+        let Receipt::NotSent(reason) = receipt else { panic!("{receipt:?}") };
+        assert_eq!(reason.code, ReasonCode::Refused, "{reason}");
+        assert!(reason.text.contains("leader of partition"), "{reason}");
+        assert!(reason.text.contains(&kafka.front.to_string()), "it names the address: {reason}");
+    }
+    let fault = round.begin(&confirmer(&behind, "advertised", None)).await;
+    assert!(fault.is_err(), "its ends can't be known");
+}
+
+#[tokio::test]
 async fn kafka_topics_are_never_made() {
     let kafka = kafka();
     let round = Round::new(2);

@@ -19,7 +19,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// So long a client is listened to for what it has to tell besides answers.
 const LISTEN: Duration = Duration::from_millis(1);
 /// After the deadline, what is still open is taken back; that takes librdkafka a moment.
-const TAKING_BACK: Duration = Duration::from_millis(500);
+const TAKING_BACK: Duration = Duration::from_millis(400);
 
 /// Records for one topic.
 #[derive(Clone, Debug)]

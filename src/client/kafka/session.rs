@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
@@ -40,28 +40,39 @@ pub(super) struct Session {
     role: Role,
     producer: Option<BaseProducer<Ear>>,
     consumer: Option<BaseConsumer<Ear>>,
+    /// Whether the client met an error and is to be closed.
+    spent: bool,
 }
 
 impl Session {
     pub(super) fn new(cluster: Cluster, role: Role) -> Self {
-        Self { cluster, role, producer: None, consumer: None }
+        Self { cluster, role, producer: None, consumer: None, spent: false }
+    }
+
+    /// Closes a client that met an error. That may take its time, so it is done when the answer
+    /// is already on its way.
+    pub(super) fn clean_up(&mut self) {
+        if std::mem::take(&mut self.spent) {
+            self.producer = None;
+            self.consumer = None;
+        }
     }
 
     pub(super) fn produce(
         &mut self,
         work: impl FnOnce(&Producer<'_>) -> Result<Vec<Delivery>, Trouble>,
     ) -> Result<Vec<Delivery>, Trouble> {
-        let client = match self.producer.take() {
+        let client = match &mut self.producer {
             Some(client) => client,
-            None => self.make()?,
+            none => {
+                let made = make(&self.cluster, self.role)?;
+                none.insert(made)
+            }
         };
-        let done = work(&Producer { client: &client, cluster: &self.cluster });
-        let well = done
+        let done = work(&Producer { client, cluster: &self.cluster });
+        self.spent = !done
             .as_ref()
             .is_ok_and(|all| all.iter().all(|one| matches!(one, Delivery::Stored { .. })));
-        if well {
-            self.producer = Some(client);
-        }
         done
     }
 
@@ -69,104 +80,105 @@ impl Session {
         &mut self,
         work: impl FnOnce(&Consumer<'_>) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
-        let client = match self.consumer.take() {
+        let client = match &mut self.consumer {
             Some(client) => client,
-            None => self.make()?,
+            none => {
+                let made = make(&self.cluster, self.role)?;
+                none.insert(made)
+            }
         };
-        let done = work(&Consumer { client: &client, cluster: &self.cluster });
-        if done.is_ok() {
-            self.consumer = Some(client);
-        }
+        let done = work(&Consumer { client, cluster: &self.cluster });
+        self.spent = done.is_err();
         done
     }
+}
 
-    fn make<C: rdkafka::config::FromClientConfigAndContext<Ear>>(&self) -> Result<C, Trouble> {
-        self.config()?.create_with_context(Ear::default()).map_err(|error| {
-            // What librdkafka finds at once is ours: a certificate file that can't be read.
-            let text = match error {
-                KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
-                other => other.to_string(),
-            };
-            Trouble::fault(FaultCode::Unreadable, format!("{}: {text}", self.cluster))
-        })
+fn make<C: FromClientConfigAndContext<Ear>>(cluster: &Cluster, role: Role) -> Result<C, Trouble> {
+    config(cluster, role)?.create_with_context(Ear::default()).map_err(|error| {
+        // What librdkafka finds at once is ours: a certificate file that can't be read.
+        let text = match error {
+            KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
+            other => other.to_string(),
+        };
+        Trouble::fault(FaultCode::Unreadable, format!("{}: {text}", cluster))
+    })
+}
+
+fn config(cluster: &Cluster, role: Role) -> Result<ClientConfig, Fault> {
+    let mut config = ClientConfig::new();
+    config
+        // A connection that was closed in the middle is told of in the log alone.
+        .set_log_level(RDKafkaLogLevel::Info)
+        .set("log.thread.name", "false")
+        .set("bootstrap.servers", cluster.brokers())
+        .set("client.id", "greenlight")
+        .set("allow.auto.create.topics", "false")
+        // A broker that comes back is found at once.
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.connection.setup.timeout.ms", "5000")
+        .set("socket.keepalive.enable", "true");
+    let security = &cluster.security;
+    let protocol = match (&security.tls, &security.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(tls) = &security.tls {
+        let files = [
+            ("ssl.ca.location", &tls.ca),
+            ("ssl.certificate.location", &tls.cert),
+            ("ssl.key.location", &tls.key),
+        ];
+        for (key, file) in files {
+            if let Some(file) = file {
+                config.set(key, file.display().to_string());
+            }
+        }
+        if tls.insecure {
+            config.set("enable.ssl.certificate.verification", "false");
+        }
     }
-
-    fn config(&self) -> Result<ClientConfig, Fault> {
-        let mut config = ClientConfig::new();
+    if let Some(sasl) = &security.sasl {
         config
-            // A connection that was closed in the middle is told of in the log alone.
-            .set_log_level(RDKafkaLogLevel::Info)
-            .set("log.thread.name", "false")
-            .set("bootstrap.servers", self.cluster.brokers())
-            .set("client.id", "greenlight")
-            .set("allow.auto.create.topics", "false")
-            // A broker that comes back is found at once.
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
-            .set("socket.connection.setup.timeout.ms", "5000")
-            .set("socket.keepalive.enable", "true");
-        let security = &self.cluster.security;
-        let protocol = match (&security.tls, &security.sasl) {
-            (None, None) => "plaintext",
-            (Some(_), None) => "ssl",
-            (None, Some(_)) => "sasl_plaintext",
-            (Some(_), Some(_)) => "sasl_ssl",
-        };
-        config.set("security.protocol", protocol);
-        if let Some(tls) = &security.tls {
-            let files = [
-                ("ssl.ca.location", &tls.ca),
-                ("ssl.certificate.location", &tls.cert),
-                ("ssl.key.location", &tls.key),
-            ];
-            for (key, file) in files {
-                if let Some(file) = file {
-                    config.set(key, file.display().to_string());
-                }
-            }
-            if tls.insecure {
-                config.set("enable.ssl.certificate.verification", "false");
-            }
-        }
-        if let Some(sasl) = &security.sasl {
-            config
-                .set("sasl.mechanism", sasl.mechanism.word())
-                .set("sasl.username", &sasl.username)
-                .set("sasl.password", sasl.password.reveal()?.expose());
-        }
-        match self.role {
-            Role::Send => config
-                // The idempotent producer makes no duplicate and no disorder of its own.
-                .set("enable.idempotence", "true")
-                .set("acks", "all")
-                .set("linger.ms", "0")
-                // The caller's deadline ends the wait, not a timer of librdkafka's.
-                .set("message.timeout.ms", "0")
-                // Rides out an election, then hands over the broker's own word (5 s with the
-                // default backoff).
-                .set("message.send.max.retries", "8")
-                // Large events are for the broker to refuse, not for us.
-                .set("message.max.bytes", "20000000")
-                .set("partitioner", "murmur2_random"),
-            Role::Read => config
-                // Needed before librdkafka assigns partitions; the group is never joined.
-                .set("group.id", "greenlight")
-                .set("enable.auto.commit", "false")
-                .set("enable.auto.offset.store", "false")
-                // An offset that is gone is told, never skipped.
-                .set("auto.offset.reset", "error")
-                .set("enable.partition.eof", "true")
-                .set("isolation.level", "read_committed")
-                .set("check.crcs", "true")
-                .set("fetch.wait.max.ms", "100")
-                .set("fetch.error.backoff.ms", "50")
-                .set("fetch.queue.backoff.ms", "50")
-                // What is fetched ahead is held in memory: far less than the default of 64 MiB.
-                .set("queued.max.messages.kbytes", "8192")
-                .set("fetch.max.bytes", "8388608"),
-        };
-        Ok(config)
+            .set("sasl.mechanism", sasl.mechanism.word())
+            .set("sasl.username", &sasl.username)
+            .set("sasl.password", sasl.password.reveal()?.expose());
     }
+    match role {
+        Role::Send => config
+            // The idempotent producer makes no duplicate and no disorder of its own.
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            // The caller's deadline ends the wait, not a timer of librdkafka's.
+            .set("message.timeout.ms", "0")
+            // Rides out an election, then hands over the broker's own word (5 s with the
+            // default backoff).
+            .set("message.send.max.retries", "8")
+            // Large events are for the broker to refuse, not for us.
+            .set("message.max.bytes", "20000000")
+            .set("partitioner", "murmur2_random"),
+        Role::Read => config
+            // Needed before librdkafka assigns partitions; the group is never joined.
+            .set("group.id", "greenlight")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // An offset that is gone is told, never skipped.
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "50")
+            .set("fetch.queue.backoff.ms", "50")
+            // What is fetched ahead is held in memory: far less than the default of 64 MiB.
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.max.bytes", "8388608"),
+    };
+    Ok(config)
 }
 
 /// An error that a client told of.

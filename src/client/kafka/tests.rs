@@ -66,3 +66,17 @@ async fn lanes_are_bounded() {
     let refused = kafka.lane(&key, &cluster).err().map(|fault| fault.code);
     assert_eq!(refused, Some(FaultCode::Exhausted));
 }
+
+#[tokio::test]
+async fn a_lane_that_nobody_uses_is_closed_and_one_in_use_is_not() {
+    let kafka = Kafka::default();
+    let cluster = Cluster::new("127.0.0.1:9", &Security::default()).expect("it is whole");
+    let key = Key { cluster: cluster.id.clone(), topic: None };
+    let lane = Arc::downgrade(&kafka.lane(&key, &cluster).expect("there is room"));
+    let now = Mono::now();
+    assert!(!kafka.pool.close_idle(&key, now));
+    assert!(lane.upgrade().is_some());
+    assert!(kafka.pool.close_idle(&key, now.plus(IDLE * 2)));
+    assert!(lane.upgrade().is_none());
+    assert!(kafka.pool.close_idle(&key, now), "what is gone is gone");
+}
