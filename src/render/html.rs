@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::page::History;
 use super::quantity::{count, quantity};
 use super::sections::{
-    Attempts, because, checks_sentence, counts, evidence, groups, troubled, value_and_threshold,
-    worst,
+    Attempts, because, capital, checks_sentence, counts, evidence, groups, troubled,
+    value_and_threshold, worst,
 };
 use super::text::{brief, clean, plural};
 use super::{glyph, verdict};
@@ -74,7 +74,7 @@ fn hero(document: &Document) -> Markup {
             div.decision {
                 p.kicker { "Go-live report · " (clean(&document.node.name)) }
                 h1 { (document.decision.headline()) }
-                p.because { (sentence(&because(document))) "." }
+                p.because { (capital(&because(document))) "." }
             }
             dl.facts {
                 div { dt { "Judged" } dd { (time(&document.finished_at)) } }
@@ -122,7 +122,7 @@ fn gates(document: &Document, history: &History) -> Markup {
             @if document.gates.is_empty() { p.empty { "The plan has no gate." } }
             @for (of, gates) in groups(document) {
                 div.group.{ "v-" (of.word()) } id=(of.word()) {
-                    h3 { (sign(of)) (sentence(verdict(of))) " " span.n { (gates.len()) } }
+                    h3 { (sign(of)) (capital(verdict(of))) " " span.n { (gates.len()) } }
                     @for row in gates { (gate(row, history)) }
                 }
             }
@@ -135,9 +135,12 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
     let quiet = matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable)
         || (gate.verdict == Verdict::Open && !counts(gate));
     let told = !matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable);
+    // A reason that repeats the sentence says enough.
+    let repeated = gate.reason.as_ref().is_some_and(|reason| reason.text.contains(&gate.criterion));
+    let number = gate.value.is_some() || gate.threshold.is_some() || gate.samples > 0;
     html! {
-        article.gate.quiet[quiet].{ "v-" (gate.verdict.word()) } id={ "gate-" (clean(&gate.id)) } {
-            (sign(gate.verdict))
+        article.gate.quiet[quiet].wide[!number].{ "v-" (gate.verdict.word()) }
+            id={ "gate-" (clean(&gate.id)) } {
             div.what {
                 h4 { (clean(&gate.title)) }
                 p.id {
@@ -145,9 +148,9 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
                     span.level { (gate.level.word()) }
                     @for line in &gate.refs { span.ref { (clean(line)) } }
                 }
-                p.criterion { (sentence(&clean(&gate.criterion))) "." }
+                @if !repeated { p.criterion { (capital(&clean(&gate.criterion))) "." } }
                 @if let Some(reason) = &gate.reason {
-                    p.reason { code { (clean(&reason.code)) } " " (brief(&reason.text)) }
+                    p.reason { b { (clean(&reason.code)) } " " (typed(&brief(&reason.text))) }
                 }
                 @if let Some(stage) = gate.first_failing_stage {
                     p.detail { b { "First failing stage " } (stage.word()) }
@@ -156,11 +159,11 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
                     p.detail { b { "Worst " } (clean(&worst)) }
                 }
                 @if told {
-                    @if let Some(why) = &gate.why { p.detail { b { "Why " } (clean(why)) } }
-                    @if let Some(fix) = &gate.fix { p.detail { b { "To do " } (clean(fix)) } }
+                    @if let Some(why) = &gate.why { p.detail { b { "Why " } (typed(&clean(why))) } }
+                    @if let Some(fix) = &gate.fix { p.detail { b { "To do " } (typed(&clean(fix))) } }
                 }
             }
-            (measure(gate, history))
+            @if number { (measure(gate, history)) }
         }
     }
 }
@@ -169,9 +172,6 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
 fn measure(gate: &GateRow, history: &History) -> Markup {
     let (value, threshold) = value_and_threshold(gate);
     let points = history.of(&gate.id);
-    if value.is_none() && threshold.is_none() && gate.samples == 0 {
-        return html! { div.measure.none {} };
-    }
     html! {
         div.measure {
             @match &value {
@@ -180,8 +180,8 @@ fn measure(gate: &GateRow, history: &History) -> Markup {
             }
             @if let Some(threshold) = &threshold {
                 p.threshold {
-                    "against " (threshold)
-                    @if let Some(margin) = margin(gate) { " · " (margin) }
+                    span { "against " (threshold) }
+                    @if let Some(margin) = margin(gate) { " · " span { (margin) } }
                 }
             }
             (meter(gate))
@@ -223,7 +223,7 @@ fn checks(document: &Document) -> Markup {
     html! {
         @if !document.checks.is_empty() {
             section.checks {
-                h2 { "Checks " small { (sentence(&checks_sentence(document))) } }
+                h2 { "Checks " small { (capital(&checks_sentence(document))) } }
                 div.scroll {
                     table {
                         thead { tr { th { "Check" } th { "Kind" } th.num { "Targets" } th { "Last attempts" } } }
@@ -288,6 +288,20 @@ fn foot(document: &Document) -> Markup {
     }
 }
 
+/// Text in which what stands between backquotes is to be typed.
+fn typed(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // One backquote without its partner is a backquote.
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (at, part) in parts.iter().enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 /// `2026-11-22 18:20:03 UTC` of RFC 3339; other text as it is.
 fn time(text: &str) -> Markup {
     let text = clean(text);
@@ -301,14 +315,6 @@ fn time(text: &str) -> Markup {
 /// The front of a digest: enough to tell two apart by eye.
 fn short(digest: &str) -> String {
     clean(digest).chars().take(12).collect()
-}
-
-pub(super) fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }
 
 pub(super) fn number(value: u64) -> Markup {

@@ -18,7 +18,7 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
     let mut property = |name: &str, value: &str| {
         suite.add_property(Property::new(name, clean(value)));
     };
-    property("greenlight.decision", document.decision.headline());
+    property("greenlight.decision", document.decision.word());
     property("greenlight.plan.digest", &document.plan.digest);
     property("greenlight.version", &document.tool.version);
     if let Some(banner) = banner {

@@ -2,8 +2,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, checks_sentence, evidence, fate_count, groups, node, other_fates, tally, troubled,
-    value_and_threshold, worst,
+    because, capital, checks_sentence, evidence, fate_count, groups, node, other_fates, tally,
+    troubled, value_and_threshold, worst,
 };
 use super::text::{brief, clean};
 use super::{glyph, verdict};
@@ -23,7 +23,7 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
         line(&format!("> {}", escape(banner)));
         line("");
     }
-    line(&format!("**{}.** {}.", sentence(&because(document)), sentence(&tally(document))));
+    line(&format!("**{}.** {}.", capital(&because(document)), capital(&tally(document))));
     line("");
     line(&format!("- Node: {}", escape(&node(document))));
     line(&format!("- From {} to {}", escape(&document.started_at), escape(&document.finished_at)));
@@ -50,7 +50,7 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
         line("");
         line("## Checks");
         line("");
-        line(&format!("{}.", sentence(&escape(&checks_sentence(document)))));
+        line(&format!("{}.", capital(&escape(&checks_sentence(document)))));
         let mut first = true;
         for check in &document.checks {
             for target in troubled(check) {
@@ -140,15 +140,6 @@ fn journey_table(journey: &JourneyRow, line: &mut impl FnMut(&str)) {
             latency(stage.latency_seconds.p95),
             latency(stage.latency_seconds.p99),
         ));
-    }
-}
-
-/// The first letter large.
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
     }
 }
 

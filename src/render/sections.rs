@@ -20,19 +20,19 @@ pub(super) fn because(document: &Document) -> String {
     let number = |verdict| blocking(verdict).count();
     let (fail, error) = (number(Verdict::Fail), number(Verdict::Error));
     let (open, waived) = (number(Verdict::Open), number(Verdict::Waived));
-    let gates = |n: usize, one: &str, many: &str| match n {
-        1 => format!("1 mandatory gate {one}"),
-        n => format!("{n} mandatory gates {many}"),
-    };
-    let mut parts = Vec::new();
-    if fail > 0 {
-        parts.push(gates(fail, "fails", "fail"));
-    }
-    if error > 0 {
-        parts.push(gates(error, "could not be measured", "could not be measured"));
-    }
-    if open > 0 {
-        parts.push(gates(open, "is still open", "are still open"));
+    let mut parts: Vec<String> = Vec::new();
+    for (n, one, many) in [
+        (fail, "fails", "fail"),
+        (error, "could not be measured", "could not be measured"),
+        (open, "is still open", "are still open"),
+    ] {
+        let what = match (n, parts.is_empty()) {
+            (0, _) => continue,
+            (1, true) => String::from("1 mandatory gate"),
+            (n, true) => format!("{n} mandatory gates"),
+            (n, false) => n.to_string(),
+        };
+        parts.push(format!("{what} {}", if n == 1 { one } else { many }));
     }
     match document.decision {
         Decision::Go => String::from("every mandatory gate holds"),
@@ -219,5 +219,17 @@ pub(super) fn node(document: &Document) -> String {
     match labels.is_empty() {
         true => document.node.name.to_string(),
         false => format!("{} ({})", document.node.name, labels.join(", ")),
+    }
+}
+
+/// The first letter large, where it begins a word and not a name such as `p99`.
+pub(super) fn capital(text: &str) -> String {
+    let first = text.split(' ').next().unwrap_or_default();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(letter) if first.chars().all(char::is_alphabetic) => {
+            letter.to_uppercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
     }
 }

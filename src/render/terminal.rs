@@ -15,6 +15,9 @@ use crate::ledger::{Decision, Document, GateRow, JourneyRow};
 /// Where the terminal's width is not known.
 pub const WIDTH: usize = 80;
 
+/// The table of a journey takes so much; a narrower terminal breaks its lines.
+const WIDTH_LEAST: usize = 74;
+
 /// Lines longer than this are hard to read, however wide the terminal is.
 const WIDTH_LIMIT: usize = 120;
 
@@ -68,7 +71,7 @@ pub(super) fn paint(text: &str, ink: Ink, colour: bool) -> String {
 }
 
 pub fn report(document: &Document, options: &Options) -> String {
-    let width = options.width.unwrap_or(WIDTH).clamp(40, WIDTH_LIMIT);
+    let width = options.width.unwrap_or(WIDTH).clamp(WIDTH_LEAST, WIDTH_LIMIT);
     let mut page = Page { out: String::new(), width, options };
     page.head(document);
     for (of, gates) in groups(document) {
@@ -99,20 +102,31 @@ impl Page<'_> {
 
     /// A paragraph behind a margin.
     fn text(&mut self, margin: usize, text: &str) {
-        for line in wrap(&clean(text), self.width.saturating_sub(margin)) {
-            self.line(&format!("{}{line}", " ".repeat(margin)));
+        self.hang(margin, "", text);
+    }
+
+    /// A paragraph behind a margin, its first line behind a mark.
+    fn hang(&mut self, margin: usize, mark: &str, text: &str) {
+        let margin = margin + width(mark);
+        for (at, line) in wrap(&clean(text), self.width.saturating_sub(margin)).iter().enumerate() {
+            let front = if at == 0 { mark } else { "" };
+            self.line(&format!("{}{line}", pad_left(front, margin)));
         }
+    }
+
+    /// What was found out, below what was asked.
+    fn found(&mut self, text: &str) {
+        self.hang(3, "→ ", text);
     }
 
     fn rule(&mut self, title: &str, ink: Ink) {
         let title = cut(title, self.width.saturating_sub(4));
         let rest = self.width.saturating_sub(width(&title) + 4);
-        let line = format!(
-            "{} {} {}",
-            self.paint("──", Ink::Dim),
-            self.paint(&title, ink),
-            self.paint(&"─".repeat(rest), Ink::Dim)
-        );
+        let mut line = format!("{} {}", self.paint("──", Ink::Dim), self.paint(&title, ink));
+        if rest > 0 {
+            line.push(' ');
+            line.push_str(&self.paint(&"─".repeat(rest), Ink::Dim));
+        }
         self.line("");
         self.line(&line);
     }
@@ -131,15 +145,9 @@ impl Page<'_> {
             Decision::Incomplete => Ink::Magenta,
             Decision::NoGo => Ink::Red,
         };
-        let word = document.decision.headline();
-        let mut lines =
-            wrap(&format!("{word}  {}", because(document)), self.width.saturating_sub(1));
-        if let Some(first) = lines.first_mut() {
-            *first = first.replacen(word, &self.paint(word, ink), 1);
-        }
-        for line in lines {
-            self.line(&format!(" {line}"));
-        }
+        let word = self.paint(document.decision.headline(), ink);
+        self.line(&format!(" {word}"));
+        self.text(1, &because(document));
         self.text(1, &tally(document));
         self.text(1, &format!("{} at {}", node(document), document.finished_at));
     }
@@ -156,13 +164,16 @@ impl Page<'_> {
         }
         let mut quiet = Vec::new();
         let mut shown = 0;
-        for gate in gates {
+        for (at, gate) in gates.iter().enumerate() {
             if of == Verdict::Open && !counts(gate) && !self.options.verbose {
                 shown += 1;
                 if shown > SHOWN {
                     quiet.push(gate.id.as_str());
                     continue;
                 }
+            }
+            if at > 0 {
+                self.line("");
             }
             self.full(gate);
         }
@@ -172,6 +183,7 @@ impl Page<'_> {
                 quiet.len(),
                 quiet.join(", ")
             );
+            self.line("");
             self.text(3, &text);
         }
     }
@@ -213,16 +225,16 @@ impl Page<'_> {
             self.text(3, &gate.criterion);
         }
         if let Some(measured) = measured(gate) {
-            self.text(3, &format!("→ {measured}"));
+            self.found(&measured);
         }
         if let Some(stage) = gate.first_failing_stage {
-            self.text(3, &format!("→ first failing stage: {}", stage.word()));
+            self.found(&format!("first failing stage: {}", stage.word()));
         }
         if let Some(reason) = reason {
-            self.text(3, &format!("→ {reason}"));
+            self.found(&reason);
         }
         if let Some(fix) = gate.fix.as_ref().filter(|_| gate.verdict == Verdict::Fail) {
-            self.text(3, &format!("→ to do: {fix}"));
+            self.found(&format!("to do: {fix}"));
         }
     }
 
@@ -298,7 +310,7 @@ impl Page<'_> {
                 let name = cut(&clean(&name), self.width.saturating_sub(3));
                 self.line(&format!(" {sign} {name}"));
                 if let Some(reason) = &last.reason {
-                    self.text(3, &format!("→ {}", why(reason)));
+                    self.found(&why(reason));
                 }
             }
             let rest = troubled(check).count().saturating_sub(shown);

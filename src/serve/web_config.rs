@@ -141,7 +141,9 @@ impl WebConfig {
             if hash.parse::<bcrypt::HashParts>().is_err() {
                 diagnostics
                     .error(users.get(user).unwrap_or(users).span, "this is no bcrypt hash")
-                    .expected("what `htpasswd -nBC 10 USER` prints after the colon");
+                    .expected("what `htpasswd -nBC 10 USER` prints after the colon")
+                    // Somebody may have written the password itself.
+                    .sensitive();
             }
         }
         let fields = node.get("http_server_config").and_then(|http| http.get("headers"));

@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::{number, sentence};
+use super::number;
 use crate::gate::Verdict;
 use crate::journey::{Fate, Stage};
 use crate::ledger::{Document, JourneyRow, StageRow};
 use crate::render::glyph;
 use crate::render::quantity::{count, quantity};
-use crate::render::sections::fate_count;
+use crate::render::sections::{capital, fate_count};
 use crate::render::text::clean;
 
 /// Fates with a column of their own; the others have one where some stage has them.
@@ -126,7 +126,7 @@ fn table(journey: &JourneyRow) -> Markup {
                         th { "Stage" }
                         th.num { "Expected" }
                         @for fate in columns() {
-                            th.num { (sentence(&fate.word().replace('_', "-"))) }
+                            th.num { (capital(&fate.word().replace('_', "-"))) }
                         }
                         th.num { "Duplicate" }
                         th.num { "p99" }
@@ -140,9 +140,9 @@ fn table(journey: &JourneyRow) -> Markup {
                             td { (stage.name.word()) @if first { " " span.mark { "first failing" } } }
                             td.num { (number(stage.expected)) }
                             @for fate in columns() {
-                                td.num.bad[unwanted(stage, fate)] { (number(fate_count(stage, fate))) }
+                                td.num.bad[unwanted(stage, fate)].ours[matches!(fate, Fate::Unknown | Fate::Inconclusive)] { (number(fate_count(stage, fate))) }
                             }
-                            td.num { (number(stage.duplicate)) }
+                            td.num.bad[stage.duplicate > 0] { (number(stage.duplicate)) }
                             td.num { (stage.latency_seconds.p99.map_or_else(dash, seconds)) }
                             td.num {
                                 (stage.loss_upper_bound_95.map_or_else(dash, |share| quantity(share, Some("ratio"))))

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-const WIDTH: f64 = 120.0;
-const HEIGHT: f64 = 26.0;
+const WIDTH: f64 = 240.0;
+const HEIGHT: f64 = 30.0;
 /// So that the line's stroke is not cut at the edge.
 const EDGE: f64 = 2.0;
 
@@ -40,7 +40,7 @@ pub(super) fn line(points: &[Option<f64>], threshold: Option<f64>) -> Markup {
             }
             path d=(path) {}
             @if let Some((x, y)) = last {
-                circle cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="2" {}
+                circle cx=(format!("{x:.1}")) cy=(format!("{y:.1}")) r="2.4" {}
             }
         }
     }
@@ -53,11 +53,11 @@ mod tests {
     #[test]
     fn a_gap_is_no_line() {
         let svg = line(&[Some(1.0), Some(2.0), None, Some(3.0)], Some(2.5)).into_string();
-        assert!(svg.contains("M2.0 24.0L40.7 13.0M118.0 2.0"), "{svg}");
+        assert!(svg.contains("M2.0 28.0L80.7 15.0M238.0 2.0"), "{svg}");
         assert!(svg.contains("class=\"limit\""), "{svg}");
         assert_eq!(line(&[Some(1.0), None], None).into_string(), "");
         assert_eq!(line(&[], Some(1.0)).into_string(), "");
         let flat = line(&[Some(5.0), Some(5.0)], None).into_string();
-        assert!(flat.contains("M2.0 13.0L118.0 13.0"), "{flat}");
+        assert!(flat.contains("M2.0 15.0L238.0 15.0"), "{flat}");
     }
 }
