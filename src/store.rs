@@ -255,7 +255,7 @@ impl Store {
         // `close` write.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let disk = Arc::downgrade(&disk);
-            let period = limits.flush.clamp(Duration::from_millis(10), RETRY.max(limits.flush));
+            let period = limits.flush.max(Duration::from_millis(10));
             runtime.spawn(async move {
                 let mut last = Mono::now();
                 loop {

@@ -31,6 +31,32 @@ fn a_secret_prints_its_reference_only() {
 }
 
 #[test]
+fn the_schema_takes_references_only() {
+    let schema = serde_json::to_value(schemars::schema_for!(Secret)).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    for json in [
+        serde_json::json!({"env": "TOKEN"}),
+        serde_json::json!({"file": "/run/token"}),
+        serde_json::json!({"command": ["vault", "read"]}),
+    ] {
+        assert!(validator.is_valid(&json), "{json}");
+        assert!(serde_json::from_value::<Secret>(json).is_ok());
+    }
+    for json in [
+        serde_json::json!("hunter2"),
+        serde_json::json!({"value": "hunter2"}),
+        serde_json::json!({"env": "A", "file": "b"}),
+        serde_json::json!({"command": "vault"}),
+    ] {
+        assert!(!validator.is_valid(&json), "{json}");
+        assert!(serde_json::from_value::<Secret>(json).is_err());
+    }
+    for empty in [serde_json::json!({"env": ""}), serde_json::json!({"command": []})] {
+        assert!(serde_json::from_value::<Secret>(empty).is_err());
+    }
+}
+
+#[test]
 fn a_variable_is_read() {
     // PATH is set wherever tests run.
     let path = std::env::var("PATH").expect("PATH");
