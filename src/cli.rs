@@ -1,7 +1,7 @@
 //! The command line: what was typed, and the exit code. One file a subcommand.
 
 mod check;
-//mod demo;
+mod demo;
 mod node;
 mod once;
 mod output;
