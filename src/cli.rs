@@ -179,8 +179,11 @@ enum Command {
         #[command(flatten)]
         plan: PlanArgs,
     },
-    /// The JSON Schema of the plan file
-    Schema,
+    /// The JSON Schema of the plan file, or its reference as Markdown
+    Schema {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// The reference of every metric
     Metrics,
     /// Completions for a shell
@@ -233,11 +236,9 @@ pub fn main() -> ExitCode {
     start_logging(&cli.global, asks_nothing);
     let global = cli.global;
     let done = match cli.command {
-        Command::Demo { once, break_stage, output, web } => Err(Failure::ours(format!(
-            "{once:?}{break_stage:?}{:?}{:?}",
-            output.output.len(),
-            web.listen
-        ))),
+        Command::Demo { once, break_stage, output, web } => {
+            demo::run(&global, once, break_stage, &output.output, &web)
+        }
         Command::Run { plan, state, web, web_config } => {
             run::run(&global, &plan, &state, &web, web_config)
         }
@@ -254,7 +255,7 @@ pub fn main() -> ExitCode {
             report::run(&global, &plan, &state, &output.output)
         }
         Command::Rules { plan } => plan::rules(&global, &plan),
-        Command::Schema => reference::schema(),
+        Command::Schema { output } => reference::schema(&output.output),
         Command::Metrics => reference::metrics(),
         Command::Completions { shell } => reference::completions(shell),
         Command::Version => reference::version(),

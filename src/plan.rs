@@ -9,6 +9,7 @@ mod journeys;
 pub mod load;
 pub mod packs;
 mod peers;
+pub mod reference;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -195,7 +196,14 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     let peers = peers::compile(loaded, diagnostics);
     let checks = checks::compile(loaded, diagnostics);
     let journeys = journeys::compile(loaded, diagnostics);
-    let known = gates::Known { checks: &checks, journeys: &journeys, vars: &loaded.vars, facts };
+    let known = gates::Known {
+        checks: &checks,
+        journeys: &journeys,
+        vars: &loaded.vars,
+        facts,
+        check_ids: loaded.ids("checks"),
+        journey_ids: loaded.ids("journeys"),
+    };
     let gates = gates::compile(loaded, &known, diagnostics);
     if !diagnostics.is_empty() {
         return None;

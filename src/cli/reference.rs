@@ -4,12 +4,21 @@ use std::fmt::Write;
 
 use clap::CommandFactory;
 
-use super::{Cli, Failure, exit, output};
+use super::output::{self, Format, Output};
+use super::{Cli, Failure, exit};
 use crate::catalogue::{self, Kind};
 use crate::plan;
 
-pub(super) fn schema() -> Result<u8, Failure> {
-    output::print(&format!("{:#}", plan::schema::schema()))?;
+pub(super) fn schema(outputs: &[Output]) -> Result<u8, Failure> {
+    let forms = [Format::Json, Format::Markdown];
+    let outputs = match outputs {
+        [] => vec![Output { format: Format::Json, file: None }],
+        some => output::wanted(some, &forms)?,
+    };
+    output::write(&outputs, |format, _| match format {
+        Format::Markdown => plan::reference::markdown(),
+        _ => format!("{:#}\n", plan::schema::schema()),
+    })?;
     Ok(exit::SUCCESS)
 }
 

@@ -22,15 +22,18 @@ pub(super) struct Known<'a> {
     pub journeys: &'a [Journey],
     pub vars: &'a BTreeMap<String, Value>,
     pub facts: &'a Facts,
+    pub check_ids: Vec<String>,
+    pub journey_ids: Vec<String>,
 }
 
-impl<'a> Known<'a> {
-    fn check_ids(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.checks.iter().map(|check| &*check.id)
+impl Known<'_> {
+    /// Every id that is written, of those with mistakes too: one mistake is told once.
+    fn check_ids(&self) -> impl Iterator<Item = &str> + Clone {
+        self.check_ids.iter().map(String::as_str)
     }
 
-    fn journey_ids(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.journeys.iter().map(|journey| &*journey.id)
+    fn journey_ids(&self) -> impl Iterator<Item = &str> + Clone {
+        self.journey_ids.iter().map(String::as_str)
     }
 }
 

@@ -357,6 +357,14 @@ impl Loaded {
         items
     }
 
+    /// The ids that are written in a list, whatever else is wrong with their entries.
+    pub(super) fn ids(&self, key: &str) -> Vec<String> {
+        self.items(key, &mut Diagnostics::default())
+            .into_iter()
+            .filter_map(|node| node.get("id")?.as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// The one document's entry of a key that can't be merged, and that document's folder.
     pub(super) fn single(
         &self,

@@ -15,11 +15,7 @@ use serde_json::Value;
 const BINARY: &str = env!("CARGO_BIN_EXE_greenlight");
 
 pub(crate) fn greenlight(arguments: &[&str]) -> Output {
-    Command::new(BINARY)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary starts")
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
 }
 
 pub(crate) fn code(output: &Output) -> i32 {
@@ -47,7 +43,7 @@ pub(crate) fn folder_with(plan: &str) -> (tempfile::TempDir, String) {
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) address: String,
-    log: std::thread::JoinHandle<String>,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Daemon {
@@ -76,7 +72,7 @@ impl Daemon {
             }
             said
         });
-        Self { child, address, log }
+        Self { child, address, log: Some(log) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -99,7 +95,8 @@ impl Daemon {
             assert!(Instant::now() < deadline, "it did not end within 30 s");
             std::thread::sleep(Duration::from_millis(20));
         };
-        (status.code(), self.log.join().expect("the log was read"))
+        let log = self.log.take().expect("it is read once");
+        (status.code(), log.join().expect("the log was read"))
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
@@ -122,7 +119,9 @@ impl Daemon {
         let mut sum = None;
         for line in body.lines().filter(|line| line.starts_with(name)) {
             let rest = &line[name.len()..];
-            if !(rest.starts_with('{') || rest.starts_with(' ')) || !labels.iter().all(|l| line.contains(l)) {
+            if !(rest.starts_with('{') || rest.starts_with(' '))
+                || !labels.iter().all(|l| line.contains(l))
+            {
                 continue;
             }
             let value: f64 = line.rsplit(' ').next()?.parse().ok()?;
@@ -137,7 +136,8 @@ impl Daemon {
         loop {
             let gates = self.json("/api/v1/gates");
             let gates = gates.as_array().expect("an array");
-            let row = gates.iter().find(|row| row["id"] == gate).expect("the gate is there").clone();
+            let row =
+                gates.iter().find(|row| row["id"] == gate).expect("the gate is there").clone();
             if row["verdict"] == verdict {
                 return row;
             }
@@ -192,7 +192,8 @@ fn check_passes_fails_and_stays_incomplete_with_the_contracts_codes() {
     let (_folder, plan) = folder_with(&tcp_plan(port, ""));
     let green = greenlight(&["check", "-c", &plan, "-o", "json"]);
     assert_eq!(code(&green), 0, "{}", err(&green));
-    let report: Value = serde_json::from_str(&out(&green)).expect("standard output is the document");
+    let report: Value =
+        serde_json::from_str(&out(&green)).expect("standard output is the document");
     assert_eq!(report["decision"], "go");
     assert_eq!(report["gates"][0]["verdict"], "pass");
     assert_eq!(report["gates"][0]["refs"][0], "X1");
@@ -202,7 +203,10 @@ fn check_passes_fails_and_stays_incomplete_with_the_contracts_codes() {
     let short = greenlight(&["check", "-c", &plan, "--for", "500ms", "-o", "json"]);
     assert_eq!(code(&short), 2, "a window that is not covered is open");
     let report: Value = serde_json::from_str(&out(&short)).expect("a document");
-    assert_eq!((&report["decision"], &report["gates"][0]["verdict"]), (&"incomplete".into(), &"open".into()));
+    assert_eq!(
+        (&report["decision"], &report["gates"][0]["verdict"]),
+        (&"incomplete".into(), &"open".into())
+    );
 
     drop(listener);
     let red = greenlight(&["check", "-c", &plan, "-o", "json"]);
@@ -227,14 +231,29 @@ fn documents_go_where_they_are_sent_and_one_at_most_to_standard_output() {
     let (folder, plan) = folder_with(&tcp_plan(port, ""));
     let file = |name: &str| folder.path().join(name).display().to_string();
     let output = greenlight(&[
-        "check", "-c", &plan, "-o", "terminal", "-o", &format!("html={}", file("r.html")),
-        "-o", &format!("junit={}", file("r.xml")), "-o", &format!("markdown={}", file("r.md")),
-        "-o", &format!("json={}", file("r.json")),
+        "check",
+        "-c",
+        &plan,
+        "-o",
+        "terminal",
+        "-o",
+        &format!("html={}", file("r.html")),
+        "-o",
+        &format!("junit={}", file("r.xml")),
+        "-o",
+        &format!("markdown={}", file("r.md")),
+        "-o",
+        &format!("json={}", file("r.json")),
     ]);
     assert_eq!(code(&output), 0, "{}", err(&output));
     assert!(out(&output).contains("GO"), "{}", out(&output));
     assert!(!out(&output).contains('\u{1b}'), "no colour where it is no terminal");
-    for (name, words) in [("r.html", "<!DOCTYPE html>"), ("r.xml", "<testsuites"), ("r.md", "port.open"), ("r.json", "\"decision\"")] {
+    for (name, words) in [
+        ("r.html", "<!DOCTYPE html>"),
+        ("r.xml", "<testsuites"),
+        ("r.md", "port.open"),
+        ("r.json", "\"decision\""),
+    ] {
         let text = fs::read_to_string(folder.path().join(name)).expect("the file was written");
         assert!(text.contains(words), "{name}: {text}");
     }
@@ -255,7 +274,12 @@ fn wrong_usage_is_64_and_an_invalid_plan_is_78_with_every_mistake() {
         let output = greenlight(&[command, "-c", &plan]);
         assert_eq!(code(&output), 78, "{command}: {}", err(&output));
         let text = err(&output);
-        assert!(text.contains("plan.yaml:1:1") && text.contains("plan.yaml:2:") && text.contains("2 mistakes"), "{text}");
+        assert!(
+            text.contains("plan.yaml:1:1")
+                && text.contains("plan.yaml:2:")
+                && text.contains("2 mistakes"),
+            "{text}"
+        );
         assert_eq!(out(&output), "");
     }
     let missing = greenlight(&["plan", "-c", "/no/such/plan.yaml"]);
@@ -291,13 +315,18 @@ fn standard_input_folders_and_variables_make_a_plan() {
 #[test]
 fn a_secret_is_shown_as_its_reference_and_a_plain_one_is_never_echoed() {
     let plan = |secret: &str| {
-        format!("checks: [ {{ id: a, http: {{ auth: {{ basic: {{ user: u, password: {secret} }} }} }}, targets: [ 'http://127.0.0.1:1/' ] }} ]")
+        format!(
+            "checks: [ {{ id: a, http: {{ auth: {{ basic: {{ user: u, password: {secret} }} }} }}, targets: [ 'http://127.0.0.1:1/' ] }} ]"
+        )
     };
     let (_folder, good) = folder_with(&plan("{ env: HOME }"));
     let output = greenlight(&["plan", "-c", &good, "-o", "json"]);
     assert_eq!(code(&output), 0, "{}", err(&output));
     let home = std::env::var("HOME").unwrap_or_default();
-    assert!(out(&output).contains("\"env\": \"HOME\"") && !out(&output).contains(&format!("\"{home}\"")));
+    assert!(
+        out(&output).contains("\"env\": \"HOME\"")
+            && !out(&output).contains(&format!("\"{home}\""))
+    );
     let (_folder, bad) = folder_with(&plan("hunter2"));
     let output = greenlight(&["plan", "-c", &bad]);
     assert_eq!(code(&output), 78);
@@ -346,7 +375,8 @@ fn the_daemon_serves_judges_reloads_and_ends_in_order() {
     let attempts = daemon.metric("greenlight_check_attempts_total", &["port"]);
 
     // A valid one is in force at once; what was measured before still counts.
-    fs::write(&plan, tcp_plan(port, "other: 1").replace("port.open", "port.renamed")).expect("written");
+    fs::write(&plan, tcp_plan(port, "other: 1").replace("port.open", "port.renamed"))
+        .expect("written");
     daemon.signal(Signal::SIGHUP);
     let row = {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -367,8 +397,10 @@ fn the_daemon_serves_judges_reloads_and_ends_in_order() {
 
     let (code, said) = daemon.end(Signal::SIGTERM);
     assert_eq!(code, Some(0), "{said}");
-    let report = greenlight(&["report", "-c", &plan, "--state", &state.display().to_string(), "-o", "json"]);
-    let document: Value = serde_json::from_str(&out(&report)).unwrap_or_else(|e| panic!("{e}: {}", err(&report)));
+    let report =
+        greenlight(&["report", "-c", &plan, "--state", &state.display().to_string(), "-o", "json"]);
+    let document: Value =
+        serde_json::from_str(&out(&report)).unwrap_or_else(|e| panic!("{e}: {}", err(&report)));
     assert_eq!(document["gates"][0]["id"], "port.renamed");
 }
 
@@ -395,7 +427,13 @@ fn two_writers_of_one_state_directory_are_refused_by_name() {
     let state = folder.path().join("state");
     let daemon = Daemon::start(&plan, &state, &[]);
     let second = greenlight(&[
-        "run", "-c", &plan, "--state", &state.display().to_string(), "--web.listen-address", "127.0.0.1:0",
+        "run",
+        "-c",
+        &plan,
+        "--state",
+        &state.display().to_string(),
+        "--web.listen-address",
+        "127.0.0.1:0",
     ]);
     assert_eq!(code(&second), 70, "{}", err(&second));
     assert!(err(&second).contains(&daemon.pid().to_string()), "{}", err(&second));
@@ -412,7 +450,8 @@ fn an_interrupted_check_prints_its_report_and_exits_2() {
         .spawn()
         .expect("it starts");
     std::thread::sleep(Duration::from_secs(2));
-    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGINT).expect("it runs");
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGINT)
+        .expect("it runs");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(code(&output), 2);
     let report: Value = serde_json::from_str(&out(&output)).expect("a document");
@@ -433,7 +472,7 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let mut hear = || {
+    let hear = || {
         let mut bytes = [0_u8; 256];
         let length = socket.recv(&mut bytes).expect("it says something within 10 s");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
@@ -442,7 +481,8 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
     while heard.len() < 3 {
         heard.push(hear());
     }
-    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGTERM).expect("it runs");
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGTERM)
+        .expect("it runs");
     while !heard.iter().any(|text| text.contains("STOPPING=1")) {
         heard.push(hear());
     }
@@ -454,8 +494,13 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
 #[test]
 fn references_are_what_the_code_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (command, file) in [("metrics", "docs/metrics.md"), ("schema", "docs/plan.schema.json")] {
-        let made = out(&greenlight(&[command]));
+    let references: [(&[&str], &str); 3] = [
+        (&["metrics"], "docs/metrics.md"),
+        (&["schema"], "docs/plan.schema.json"),
+        (&["schema", "-o", "markdown"], "docs/plan.md"),
+    ];
+    for (command, file) in references {
+        let made = out(&greenlight(command));
         let path = root.join(file);
         if fs::read_to_string(&path).unwrap_or_default() != made {
             fs::create_dir_all(root.join("docs")).expect("it can be made");
@@ -493,9 +538,12 @@ fn packs_and_the_examples_of_the_docs_are_valid_by_the_schema() {
         let source = sources.add(name.clone(), text.clone());
         let node = yaml::parse(source, &text, &mut diagnostics);
         let value: Option<Value> = node.and_then(|node| decode(&node, &mut diagnostics));
-        let value = value.unwrap_or_else(|| panic!("{name}: {}", diagnostics.render(&sources, false)));
-        let errors: Vec<String> =
-            validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        let value =
+            value.unwrap_or_else(|| panic!("{name}: {}", diagnostics.render(&sources, false)));
+        let errors: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|e| format!("{} at {}", e, e.instance_path()))
+            .collect();
         assert!(errors.is_empty(), "{name}:\n{}", errors.join("\n"));
     }
 }

@@ -9,6 +9,7 @@
     clippy::type_complexity
 )]
 
+mod command;
 mod exposition;
 mod gate_cases;
 mod http;

@@ -1,0 +1,203 @@
+//! The reference of the plan file, written from the schema: a key is declared once.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::schema;
+
+const OPENING: &str = "# The plan file
+
+Generated from the declarations that decode it (`greenlight schema -o markdown`). A plan is one YAML
+file, a folder of them, or several `-c FILE`. Every mistake is told at once, with its place; unknown
+keys are mistakes; nothing starts before the plan is valid.
+
+`${name}` in any value is the variable, else the environment's, else a mistake; `$${` writes the
+characters themselves. Variables of included packs are defaults: what the including file sets wins,
+`--var NAME=VALUE` wins over all. A secret is `{env: NAME}`, `{file: PATH}` or `{command: [...]}`,
+only under keys of that type. Durations and sizes have units (`15s`, `1h30m`, `10GiB`), shares may be
+written `5%`.
+
+```yaml
+vars: { tick: 15s }
+node: { name: ingest-1, labels: { role: ingest } }
+include: [ \"pack:linux-node\" ]
+checks:
+  - id: gateway
+    icmp: { count: 5 }
+    targets: [ \"192.0.2.1\" ]
+    every: ${tick}
+gates:
+  - id: gateway.reachable
+    require: { ratio: check.success, where: { check: gateway }, over: 5m, at_least: 10, above: 99% }
+```
+
+";
+
+const GATES: &str = "
+A gate's `require` is one criterion, `all: [...]`, `any: [...]`, or `missing: text` for a part that
+nothing measures yet (always open). A criterion is one function of one subject, over a window,
+against a threshold:
+
+| function | subject | what it is |
+| --- | --- | --- |
+| `mean` `min` `max` `p50` … `p99.9` | a series | of all samples in the window; a failed attempt is a sample beyond every threshold |
+| `ratio` | a series of 0 and 1, such as `check.success` | the share |
+| `increase` | a counter series | its growth over the window |
+| `last` | a series | the newest sample |
+| `absent` | a series | no sample in the window, though attempts looked |
+| `fresh` | a series | the age of the newest sample |
+| `loss` `duplicates` `complete` | a journey | the share that did not arrive, the count of further copies, the share whose fate is `ok`; at `stage:` or at the worst stage |
+
+`below` and `above` are inclusive. `warn:` is a threshold that only warns; `clears:` is hysteresis:
+once failing, it fails until that holds. `stable_for:` asks that it has held so long without
+interruption. `where:` chooses by check, target, journey, stage, or another label of the series.
+
+```yaml
+checks:
+  - id: api
+    http: { status: [ 200 ], json: [ '.status == \"ok\"' ] }
+    targets: [ \"http://api:8080/health\" ]
+    every: 10s
+gates:
+  - id: api.fast
+    require:
+      all:
+        - { p99: check.duration, where: { check: api }, over: 15m, at_least: 50, below: 500ms, warn: 300ms, clears: 400ms }
+        - { ratio: check.success, where: { check: api }, over: 15m, at_least: 50, above: 99.5% }
+```
+";
+
+const JOURNEYS: &str = "
+```yaml
+journeys:
+  - id: orders
+    every: 5m
+    send: { http: { to: \"http://collector:8088/events\" } }
+    events: { count: 20, message: \"order {seq} of {user} {token}\" }
+    stages:
+      - stored:
+          json_api: { url: \"http://lake:9200/logs-*/_search?q={run}&size=100\", items: \".hits.hits[]\", text: \"._source.message\", id: \"._id\" }
+          within: 60s
+      - notified: { webhook: { match: { alertname: OrderAnomaly } }, within: 5m }
+```
+";
+
+/// The whole reference, as Markdown.
+pub fn markdown() -> String {
+    let schema = schema::schema();
+    let mut text = OPENING.to_owned();
+    text.push_str("## Top level\n\n");
+    table(&mut text, &schema, &schema, &[]);
+    let checks: Vec<_> = crate::probe::kinds().iter().map(|kind| kind.kind).collect();
+    let ways: Vec<_> = crate::send::kinds().iter().map(|kind| kind.kind).collect();
+    let looks: Vec<_> = crate::confirm::kinds().iter().map(|kind| kind.kind).collect();
+    let check = at(&schema, &["properties", "checks", "items"]);
+    text.push_str("\n## Checks\n\nA check has one key that names its kind.\n\n");
+    table(&mut text, &schema, check, &checks);
+    for kind in &checks {
+        let _ = writeln!(text, "\n### Check: `{kind}`\n");
+        table(&mut text, &schema, at(check, &["properties", kind]), &[]);
+    }
+    let journey = at(&schema, &["properties", "journeys", "items"]);
+    text.push_str("\n## Journeys\n\n");
+    table(&mut text, &schema, journey, &[]);
+    text.push_str(JOURNEYS);
+    text.push_str("\n### Events\n\n");
+    table(&mut text, &schema, at(journey, &["properties", "events"]), &[]);
+    let send = at(journey, &["properties", "send"]);
+    for way in &ways {
+        let _ = writeln!(text, "\n### Way in: `{way}`\n");
+        table(&mut text, &schema, at(send, &["properties", way]), &[]);
+    }
+    // All stages that are looked at have the same keys; `stored` stands for them.
+    let stages = at(journey, &["properties", "stages", "items", "oneOf"]).as_array();
+    let stored = stages
+        .and_then(|stages| stages.iter().find_map(|stage| stage.get("properties")?.get("stored")))
+        .unwrap_or(&Value::Null);
+    text.push_str(
+        "\n### Stages\n\nEach stage once, in their order; one key names how it is seen.\n\n",
+    );
+    table(&mut text, &schema, stored, &looks);
+    for look in &looks {
+        let _ = writeln!(text, "\n### Way to see: `{look}`\n");
+        table(&mut text, &schema, at(stored, &["properties", look]), &[]);
+    }
+    text.push_str("\n## Gates\n\n");
+    table(&mut text, &schema, at(&schema, &["properties", "gates", "items"]), &[]);
+    text.push_str(GATES);
+    text
+}
+
+fn at<'a>(value: &'a Value, path: &[&str]) -> &'a Value {
+    path.iter().fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
+}
+
+/// The schema itself, behind references and the alternatives of a variable or nothing.
+fn behind<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let mut schema = schema;
+    // References are few deep; a circle ends here.
+    for _ in 0..8 {
+        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+            schema = at(root, &["$defs", name.rsplit('/').next().unwrap_or_default()]);
+        } else if let Some(first) =
+            schema.get("anyOf").and_then(Value::as_array).and_then(|choices| choices.first())
+        {
+            schema = first;
+        } else {
+            break;
+        }
+    }
+    schema
+}
+
+fn table(text: &mut String, root: &Value, schema: &Value, kinds: &[&str]) {
+    let schema = behind(root, schema);
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        text.push_str("It has no keys.\n");
+        return;
+    };
+    let rows: Vec<_> =
+        properties.iter().filter(|(key, _)| !kinds.contains(&key.as_str())).collect();
+    if rows.is_empty() {
+        text.push_str("It has no keys.\n");
+        return;
+    }
+    let required = schema.get("required").and_then(Value::as_array);
+    text.push_str("| key | type | meaning |\n| --- | --- | --- |\n");
+    for (key, value) in rows {
+        let needed = required.is_some_and(|all| all.iter().any(|one| one == key));
+        let inner = behind(root, value);
+        let describe = |value: &Value| {
+            value.get("description").and_then(Value::as_str).map(|text| text.replace('\n', " "))
+        };
+        let mut meaning = describe(value).or_else(|| describe(inner)).unwrap_or_default();
+        if let Some(default) = value.get("default").filter(|default| !default.is_null()) {
+            let _ = write!(meaning, " Default `{default}`.");
+        }
+        if needed {
+            meaning.push_str(" Required.");
+        }
+        let meaning = meaning.trim().replace('|', "\\|");
+        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind_of(inner));
+    }
+}
+
+fn kind_of(schema: &Value) -> String {
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        return words
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+    }
+    match schema.get("type") {
+        Some(Value::String(one)) => one.clone(),
+        Some(Value::Array(many)) => {
+            let many = many.iter().filter_map(Value::as_str).filter(|one| *one != "null");
+            many.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "one of several".to_owned(),
+    }
+}
