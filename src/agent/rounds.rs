@@ -215,9 +215,13 @@ impl<'a> Round<'a> {
         loop {
             let mut wait = None;
             let mut done = false;
+            let mut told = false;
             for step in self.progress.walk.next(Mono::now()) {
                 match step {
-                    Step::Send { seqs } => self.send(&seqs, hands, trace).await,
+                    Step::Send { seqs } => {
+                        self.send(&seqs, hands, trace).await;
+                        told = true;
+                    }
                     Step::Look(stage) => {
                         if let Some(look) = self.look(stage, hands, trace) {
                             looks.push(look);
@@ -229,6 +233,10 @@ impl<'a> Round<'a> {
             }
             if done {
                 break;
+            }
+            if told {
+                // The receipts change what is to be done next.
+                continue;
             }
             let idle = looks.is_empty();
             let sleep = async {
