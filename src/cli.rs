@@ -200,6 +200,9 @@ struct OutputArgs {
     /// terminal, json, markdown, junit or html; FORMAT=FILE writes to a file; may be repeated
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_parser = Output::parse)]
     output: Vec<Output>,
+    /// Every gate in full, on the terminal
+    #[arg(short = 'v', long)]
+    verbose: bool,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -237,13 +240,13 @@ pub fn main() -> ExitCode {
     let global = cli.global;
     let done = match cli.command {
         Command::Demo { once, break_stage, output, web } => {
-            demo::run(&global, once, break_stage, &output.output, &web)
+            demo::run(&global, once, break_stage, &output, &web)
         }
         Command::Run { plan, state, web, web_config } => {
             run::run(&global, &plan, &state, &web, web_config)
         }
         Command::Check { plan, at_most, state, output } => {
-            check::run(&global, &plan, at_most, state.as_deref(), &output.output)
+            check::run(&global, &plan, at_most, state.as_deref(), &output)
         }
         Command::Once { id, plan, debug, output } => {
             once::run(&global, &id, &plan, debug, &output.output)
@@ -251,9 +254,7 @@ pub fn main() -> ExitCode {
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)
         }
-        Command::Report { plan, state, output } => {
-            report::run(&global, &plan, &state, &output.output)
-        }
+        Command::Report { plan, state, output } => report::run(&global, &plan, &state, &output),
         Command::Rules { plan } => plan::rules(&global, &plan),
         Command::Schema { output } => reference::schema(&output.output),
         Command::Metrics => reference::metrics(),

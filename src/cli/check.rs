@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{self, Format, Output};
 use super::run::runtime;
-use super::{Failure, Global, PlanArgs, colour, exit, node};
+use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
 use crate::gate::Verdict;
@@ -28,9 +28,9 @@ pub(super) fn run(
     plan: &PlanArgs,
     at_most: Option<Period>,
     state: Option<&Path>,
-    outputs: &[Output],
+    output: &OutputArgs,
 ) -> Result<u8, Failure> {
-    let outputs = output::wanted(outputs, &FORMATS)?;
+    let outputs = output::wanted(&output.output, &FORMATS)?;
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
     let at_most = at_most.map_or_else(|| plan.covering_time() + SLACK, |period| period.0);
@@ -45,7 +45,7 @@ pub(super) fn run(
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
         let ended = until_decided(&agent, at_most).await?;
         let last = agent.stop().await;
-        write(&outputs, &last.document, None)?;
+        write(&outputs, &last.document, output.verbose, None)?;
         Ok(if ended == Ended::Interrupted { exit::INCOMPLETE } else { code(&last.document) })
     })
 }
@@ -97,6 +97,7 @@ pub(super) async fn until_decided(agent: &Agent, at_most: Duration) -> Result<En
 pub(super) fn write(
     outputs: &[Output],
     document: &Document,
+    verbose: bool,
     banner: Option<&str>,
 ) -> Result<(), Failure> {
     output::write(outputs, |format, to_stdout| {
@@ -104,7 +105,7 @@ pub(super) fn write(
         let options = render::Options {
             width: terminal.then(columns).flatten(),
             colour: colour(terminal),
-            verbose: false,
+            verbose,
             banner: banner.map(str::to_owned),
         };
         render::report(document, format, &options)

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check::{self, FORMATS, SLACK};
-use super::output::{self, Output};
+use super::output;
 use super::run::{announce, runtime, until_stopped};
-use super::{Failure, Global, WebArgs, exit, node};
+use super::{Failure, Global, OutputArgs, WebArgs, exit, node};
 use crate::agent::{Agent, Options};
 use crate::demo::Platform;
 use crate::journey::Stage;
@@ -21,10 +21,10 @@ pub(super) fn run(
     global: &Global,
     once: bool,
     break_stage: Option<Stage>,
-    outputs: &[Output],
+    output: &OutputArgs,
     web: &WebArgs,
 ) -> Result<u8, Failure> {
-    let outputs = output::wanted(outputs, &FORMATS)?;
+    let outputs = output::wanted(&output.output, &FORMATS)?;
     runtime()?.block_on(async {
         let platform = Platform::start(break_stage).await.map_err(|fault| {
             Failure::ours(format!("the embedded platform did not start: {fault}"))
@@ -63,7 +63,7 @@ pub(super) fn run(
         let code = if once {
             let ended = check::until_decided(&agent, plan.covering_time() + SLACK).await?;
             let last = agent.stop().await;
-            check::write(&outputs, &last.document, Some(BANNER))?;
+            check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             if ended == check::Ended::Interrupted {
                 exit::INCOMPLETE
             } else {
@@ -73,7 +73,7 @@ pub(super) fn run(
             eprintln!("open the page in a browser; Ctrl-C ends the demo and prints the report");
             until_stopped(&agent).await?;
             let last = agent.stop().await;
-            check::write(&outputs, &last.document, Some(BANNER))?;
+            check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             exit::SUCCESS
         };
         platform.stop().await;

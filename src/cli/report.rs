@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::check::{self, FORMATS};
-use super::output::{self, Output};
-use super::{Failure, Global, PlanArgs};
+use super::output;
+use super::{Failure, Global, OutputArgs, PlanArgs};
 use crate::ledger::Document;
 use crate::store::Store;
 
@@ -12,9 +12,9 @@ pub(super) fn run(
     global: &Global,
     plan: &PlanArgs,
     state: &Path,
-    outputs: &[Output],
+    output: &OutputArgs,
 ) -> Result<u8, Failure> {
-    let outputs = output::wanted(outputs, &FORMATS)?;
+    let outputs = output::wanted(&output.output, &FORMATS)?;
     let (_, plan) = plan.compile(global)?;
     let reader = Store::read_only(state).map_err(|error| Failure::ours(error.to_string()))?;
     let newest = reader.newest_report().map_err(|error| Failure::ours(error.to_string()))?;
@@ -32,6 +32,6 @@ pub(super) fn run(
             document.plan.digest, plan.digest
         )));
     }
-    check::write(&outputs, &document, None)?;
+    check::write(&outputs, &document, output.verbose, None)?;
     Ok(check::code(&document))
 }
