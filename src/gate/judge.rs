@@ -135,6 +135,11 @@ impl Judging<'_> {
             _ if criterion.fails().or(criterion.warn).is_none() => {
                 Finding::open("no_threshold", "the criterion has no threshold")
             }
+            _ if matches!(criterion.function, Function::Fresh | Function::Absent)
+                && matches!(criterion.fails().or(criterion.warn), Some(Bound::Above(_))) =>
+            {
+                Finding::open("no_threshold", "an age and an absence have an upper bound only")
+            }
             Subject::Series(selection) => self.series(criterion, selection, path),
             Subject::Journey { journey, stage } => {
                 let key = format!("{path}\u{1f}{journey}");
@@ -605,11 +610,14 @@ fn fresh(
             }
             (true, _) => (verdict, Some(text(severity, bound))),
         },
-        None if finding.samples < criterion.at_least.max(1) => {
-            let text = format!("{} of at least {} samples", finding.samples, criterion.at_least);
-            (Verdict::Open, Some(Why::new("too_few_samples", text)))
-        }
         None => (Verdict::Pass, None),
+    };
+    let few = finding.samples < criterion.at_least.max(1);
+    let (verdict, reason) = if few && verdict <= Verdict::Warn {
+        let text = format!("{} of at least {} samples", finding.samples, criterion.at_least);
+        (Verdict::Open, Some(Why::new("too_few_samples", text)))
+    } else {
+        (verdict, reason)
     };
     if verdict == Verdict::Warn {
         finding = Finding { samples: finding.samples, ..measured(age, criterion.warn, unit) };

@@ -421,3 +421,115 @@ pub fn window(over: Duration) -> Result<String, String> {
     let (unit, name) = whole.unwrap_or((1, "ms"));
     Ok(format!("{}{name}", millis / unit))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::journey::STAGE_LATENCY;
+    use crate::catalogue::node::CPU_SECONDS;
+    use crate::catalogue::probe::ICMP_RTT;
+
+    fn of(function: Function, metric: &'static Metric, fail: Bound) -> Criterion {
+        Criterion {
+            function,
+            subject: Subject::Series(Selection::all(metric)),
+            over: Duration::from_secs(900),
+            at_least: 1,
+            fail: Some(fail),
+            warn: None,
+            clears: None,
+            stable_for: None,
+            pooled: false,
+        }
+    }
+
+    #[test]
+    fn what_promql_cannot_say_has_a_reason() {
+        use Bound::{Above, Below};
+        let ask = |criterion: &Criterion| super::criterion(criterion, &Boundaries::new());
+        let p99 = of(Function::Quantile(0.99), &ICMP_RTT, Below(0.005));
+        assert!(ask(&p99).is_ok());
+        let stable_for = Some(Duration::from_secs(60));
+        for (criterion, why) in [
+            (Criterion { stable_for, ..p99.clone() }, "without interruption"),
+            (Criterion { clears: Some(Below(0.004)), ..p99.clone() }, "cleared"),
+            (Criterion { fail: None, ..p99.clone() }, "no threshold"),
+            (of(Function::Quantile(0.99), &ICMP_RTT, Below(0.007)), "no boundary"),
+            (of(Function::Quantile(0.01), &ICMP_RTT, Above(0.005)), "at or above"),
+            (of(Function::Absent, &ICMP_RTT, Below(0.0)), "no agent"),
+            (of(Function::Last, &ICMP_RTT, Below(0.005)), "can't be asked"),
+            (of(Function::Mean, &CHECK_SUCCESS, Above(0.9)), "only when it scrapes"),
+            (of(Function::Ratio, &CHECK_SUCCESS, Below(0.9)), "worst sample"),
+            (of(Function::Mean, &CPU_SECONDS, Below(1.0)), "growth"),
+            (Criterion { over: Duration::ZERO, ..p99 }, "no time"),
+        ] {
+            let said = ask(&criterion).expect_err(why);
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn labels_are_those_of_the_metric_and_leave_no_quote() {
+        let select = |metric, check: &str, target: &str| Criterion {
+            subject: Subject::Series(Selection {
+                check: Some(check.to_owned()),
+                target: Some(target.to_owned()),
+                ..Selection::all(metric)
+            }),
+            ..of(Function::Max, metric, Bound::Below(1.0))
+        };
+        let none = Boundaries::new();
+        let text = criterion(&select(&STAGE_LATENCY, "ssh", "stored"), &none).unwrap();
+        assert!(text.contains(r#"{journey="ssh",stage="stored",le=~"1([.]0)?"}"#), "{text}");
+        let text = criterion(&select(&ICMP_RTT, "a\"} or up{", "t\\"), &none).unwrap();
+        assert!(text.contains(r#"{check="a\"} or up{",target="t\\"}"#), "{text}");
+        let growth = Criterion {
+            function: Function::Increase,
+            ..select(&CPU_SECONDS, crate::series::NODE_CHECK, "0")
+        };
+        let text = criterion(&growth, &none).unwrap();
+        assert_eq!(
+            text,
+            r#"max(increase(greenlight_node_cpu_seconds_total{cpu="0"}[15m])) <= bool 1"#
+        );
+    }
+
+    #[test]
+    fn at_most_eight_thresholds_become_boundaries() {
+        let gates: Vec<Gate> = (1..20_u8)
+            .map(|n| Gate {
+                id: n.to_string(),
+                title: String::new(),
+                level: super::super::Level::Mandatory,
+                require: Requirement::Criterion(of(
+                    Function::Quantile(0.99),
+                    &ICMP_RTT,
+                    Bound::Below(f64::from(n) / 100.0),
+                )),
+                when: None,
+                refs: Vec::new(),
+                why: None,
+                fix: None,
+                waivable: true,
+                max_inconclusive: 0.05,
+            })
+            .collect();
+        let extra = extra_boundaries(&gates);
+        // 0.01, 0.05 and 0.1 are base boundaries.
+        assert_eq!(extra[ICMP_RTT.name], [0.02, 0.03, 0.04, 0.06, 0.07, 0.08, 0.09, 0.11]);
+        let asked = gates.iter().filter(|gate| promql(gate, &extra).is_ok()).count();
+        assert_eq!(asked, 8 + 3);
+    }
+
+    #[test]
+    fn ranges_and_boundaries_are_written_as_prometheus_reads_them() {
+        for (millis, text) in
+            [(900_000, "15m"), (90_000, "90s"), (86_400_000, "1d"), (1_500, "1500ms")]
+        {
+            assert_eq!(window(Duration::from_millis(millis)).unwrap(), text);
+        }
+        for (limit, text) in [(1.0, "1([.]0)?"), (0.005, "0[.]005"), (1e-7, "1e-7|0[.]0000001")] {
+            assert_eq!(boundary(limit), text);
+        }
+    }
+}

@@ -200,3 +200,105 @@ fn trimmed(value: f64) -> String {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::agent::CHECK_SUCCESS;
+    use crate::catalogue::journey::STAGE_LATENCY;
+    use crate::catalogue::probe::ICMP_RTT;
+    use crate::journey::Stage;
+
+    fn of(function: Function, subject: Subject) -> Criterion {
+        Criterion {
+            function,
+            subject,
+            over: Duration::from_secs(900),
+            at_least: 1,
+            fail: None,
+            warn: None,
+            clears: None,
+            stable_for: None,
+            pooled: false,
+        }
+    }
+
+    #[test]
+    fn a_criterion_reads_as_a_sentence() {
+        let core =
+            Selection { check: Some("core-latency".to_owned()), ..Selection::all(&ICMP_RTT) };
+        let stage = Selection {
+            check: Some("ssh".to_owned()),
+            target: Some("stored".to_owned()),
+            ..Selection::all(&STAGE_LATENCY)
+        };
+        let success = Subject::Series(Selection::all(&CHECK_SUCCESS));
+        let journey = |stage| Subject::Journey { journey: "ssh".to_owned(), stage };
+        for (criterion, sentence) in [
+            (
+                Criterion {
+                    at_least: 100,
+                    fail: Some(Bound::Below(0.005)),
+                    ..of(Function::Quantile(0.99), Subject::Series(core.clone()))
+                },
+                "p99 of icmp.rtt is at or below 5 ms, over 15 m, from at least 100 samples, on each target of core-latency",
+            ),
+            (
+                Criterion {
+                    fail: Some(Bound::Above(0.999)),
+                    warn: Some(Bound::Above(1.0)),
+                    pooled: true,
+                    stable_for: Some(Duration::from_secs(3600)),
+                    ..of(Function::Ratio, success)
+                },
+                "the share of attempts that succeed is at or above 99.9 % (a warning unless it is at or above 100 %), over 15 m, on all targets taken together, for 60 m without interruption",
+            ),
+            (
+                Criterion {
+                    fail: Some(Bound::Below(5.0)),
+                    clears: Some(Bound::Below(3.0)),
+                    ..of(Function::Quantile(0.95), Subject::Series(stage))
+                },
+                "p95 of journey.latency is at or below 5 s, over 15 m, at stage stored of journey ssh, and once it failed it fails until it is at or below 3 s",
+            ),
+            (
+                of(Function::Loss, journey(Some(Stage::Stored))),
+                "the share of events lost, refused or dead-lettered on journey ssh at stage stored is at or below 0 %, over 15 m",
+            ),
+            (
+                Criterion { at_least: 50, ..of(Function::Complete, journey(None)) },
+                "the share of events that arrive whole, in time and in order on journey ssh at the worst of its stages is at or above 100 %, over 15 m, from at least 50 events",
+            ),
+            (
+                of(Function::Fresh, Subject::Series(core.clone())),
+                "the age of the newest sample of icmp.rtt is at or below 15 m, on each target of core-latency",
+            ),
+            (
+                of(Function::Absent, Subject::Series(core)),
+                "no sample of icmp.rtt is seen, over 15 m, on each target of core-latency",
+            ),
+        ] {
+            assert_eq!(super::criterion(&criterion), sentence);
+        }
+    }
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        for (value, unit, text) in [
+            (0.0, Unit::Seconds, "0 s"),
+            (0.000_3, Unit::Seconds, "300 µs"),
+            (0.007_2, Unit::Seconds, "7.2 ms"),
+            (90.0, Unit::Seconds, "90 s"),
+            (900.0, Unit::Seconds, "15 m"),
+            (86_400.0, Unit::Seconds, "24 h"),
+            (1_610_612_736.0, Unit::Bytes, "1.5 GiB"),
+            (0.999, Unit::Ratio, "99.9 %"),
+            (1.0 / 3.0, Unit::Ratio, "33.3333 %"),
+            (1_000_000.0, Unit::Count, "1000000"),
+            (-0.002, Unit::Seconds, "-2 ms"),
+            (1e300, Unit::Count, "1e300"),
+        ] {
+            assert_eq!(number(value, unit), text);
+        }
+    }
+}

@@ -12,6 +12,7 @@
 mod command;
 mod exposition;
 mod gate_cases;
+mod gate_properties;
 mod http;
 mod journey_cases;
 mod kafka;
