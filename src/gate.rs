@@ -11,6 +11,7 @@ use crate::series::{Demand, JourneyRecord, Tracks};
 
 mod events;
 mod judge;
+mod newest;
 pub mod promql;
 mod samples;
 pub mod sentence;
