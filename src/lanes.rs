@@ -236,9 +236,12 @@ impl<J> Lane<J> {
 /// Work that a cell does again and again: handing it over allocates nothing.
 pub type Rounds = Arc<dyn Fn() + Send + Sync>;
 
+/// Hands the answer over, once the resource is free again: who has it may ask again at once.
+type Delivery = Box<dyn FnOnce()>;
+
 /// Work for a cell.
 enum Work {
-    Once(Box<dyn FnOnce() + Send>),
+    Once(Box<dyn FnOnce() -> Delivery + Send>),
     Again(Rounds),
 }
 
@@ -283,8 +286,11 @@ impl Cells {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
-        let work = Box::new(move || drop(answer.send(work())));
-        self.hand_over(&Arc::from(resource), deadline, Work::Once(work))?;
+        self.hand_over(
+            &Arc::from(resource),
+            deadline,
+            once(work, move |value| drop(answer.send(value))),
+        )?;
         match tokio::time::timeout(deadline, answered).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) => Err(panicked(resource)),
@@ -300,8 +306,11 @@ impl Cells {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = mpsc::sync_channel(1);
-        let work = Box::new(move || drop(answer.send(work())));
-        self.hand_over(&Arc::from(resource), deadline, Work::Once(work))?;
+        self.hand_over(
+            &Arc::from(resource),
+            deadline,
+            once(work, move |value| drop(answer.send(value))),
+        )?;
         match answered.recv_timeout(deadline) {
             Ok(value) => Ok(value),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked(resource)),
@@ -379,6 +388,21 @@ impl Cells {
     }
 }
 
+/// Work with an answer. The one who waits learns of a panic from the answer that never comes.
+fn once<T: 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    deliver: impl FnOnce(T) + Send + 'static,
+) -> Work {
+    Work::Once(Box::new(move || {
+        let value = catch_unwind(AssertUnwindSafe(work));
+        Box::new(move || {
+            if let Ok(value) = value {
+                deliver(value);
+            }
+        })
+    }))
+}
+
 /// A cell's thread: takes work while there is any.
 fn live(shared: &Shared) {
     let mut state = locked(&shared.state);
@@ -397,13 +421,19 @@ fn live(shared: &Shared) {
             continue;
         };
         drop(state);
-        // The one who waits learns of a panic from the answer that never comes.
-        let _ = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Once(work) => work(),
-            Work::Again(work) => work(),
-        }));
+        let delivery = match work {
+            Work::Once(work) => Some(work()),
+            Work::Again(work) => {
+                // What it would have left stays old, which is seen.
+                let _ = catch_unwind(AssertUnwindSafe(|| work()));
+                None
+            }
+        };
+        locked(&shared.state).busy.retain(|busy| busy.resource != resource);
+        if let Some(delivery) = delivery {
+            delivery();
+        }
         state = locked(&shared.state);
-        state.busy.retain(|busy| busy.resource != resource);
     }
 }
 

@@ -131,7 +131,12 @@ fn cells_are_bounded_and_a_panic_stays_in_its_cell() {
     }
     let fault = cells.run_blocking("broken", SOON, || -> u8 { panic!("broken") }).unwrap_err();
     assert_eq!(fault.code, FaultCode::Panicked);
-    assert_eq!(cells.run_blocking("broken", SOON, || 1), Ok(1));
+    // Who has the answer may ask again at once, also for what panicked.
+    for n in 0..200 {
+        assert_eq!(cells.run_blocking("broken", SOON, move || n), Ok(n));
+        let fault = cells.run_blocking("broken", SOON, || -> u8 { panic!("broken") }).unwrap_err();
+        assert_eq!(fault.code, FaultCode::Panicked);
+    }
 }
 
 #[test]

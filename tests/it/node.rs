@@ -498,7 +498,6 @@ fn this_node_is_sampled_as_other_tools_see_it() {
     };
     let cpus: f64 = output("nproc", &["--all"]).trim().parse().unwrap();
     assert_eq!(exported(&frame, "greenlight_node_cpus", &[]), cpus);
-    // 29 of the 30 columns of `free` are of no use here.
     let total: f64 = output("free", &["-b"])
         .lines()
         .nth(1)

@@ -177,6 +177,36 @@ fn dropped_packets_are_counted_exactly_and_turn_their_gate_red() {
     watched.until("node.link.drops", Verdict::Pass);
 }
 
+/// A tunnel takes a packet whose congestion mark contradicts the packet within for damaged
+/// (RFC 6040), which is the one kind of damage that can be made without hardware.
+#[test]
+fn damaged_packets_turn_their_gate_red() {
+    root();
+    let (near, far) = wire(1500, 1500);
+    let address = far.sh("ip -4 -o addr show dev e0").split_whitespace().nth(3).unwrap().to_owned();
+    let address = address.split('/').next().unwrap().to_owned();
+    far.sh("ip link add vx0 type vxlan id 7 dev e0 dstport 4789 && ip link set vx0 up");
+    let inside = Inside::of(&far);
+    let view = View::new(inside.0.id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    watched.until("node.link.errors", Verdict::Pass);
+    let before = number(&watched.frame, "node.link.errors", Some("vx0"));
+    near.sh(&format!(
+        "python3 -c \"
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 3)
+ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20, 0, 0, 64, 59, 0, bytes(4), bytes(4))
+frame = b'\\xff' * 6 + b'\\x02\\0\\0\\0\\0\\1' + b'\\x08\\0' + ip
+for _ in range(9): s.sendto(struct.pack('!II', 0x08000000, 7 << 8) + frame, ('{address}', 4789))
+\""
+    ));
+    let finding = watched.until("node.link.errors", Verdict::Fail);
+    assert_eq!(finding.worst, Some(("node".into(), "vx0".into())));
+    assert_eq!(number(&watched.frame, "node.link.errors", Some("vx0")) - before, 9.0);
+    watched.until("node.link.errors", Verdict::Pass);
+}
+
 #[test]
 fn a_kill_for_want_of_memory_turns_its_gate_red() {
     root();
