@@ -122,7 +122,7 @@ impl Server {
         self.address
     }
 
-    /// `http://HOST:PORT`, as the lead prints it.
+    /// `http://HOST:PORT`, as standard error says it.
     pub fn url(&self) -> String {
         let scheme = if self.web.get().tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
