@@ -11,6 +11,7 @@
 
 mod command;
 mod exposition;
+mod faults;
 mod gate_cases;
 mod gate_properties;
 mod http;

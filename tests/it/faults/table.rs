@@ -1,0 +1,229 @@
+//! Which gate of the shipped packs is proven by which test, and by what kind of fault.
+//!
+//! `docs/gates.md` is made of this and of the packs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, iter};
+
+use greenlight::gate::{Gate, Requirement};
+use greenlight::plan::load::Inputs;
+use greenlight::plan::{Facts, Plan};
+
+/// What made a gate red in a test.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// The kernel, or the embedded platform over real sockets; the test's name.
+    Real(&'static str),
+    /// Files as the kernel writes them, changed second by second; the test's name.
+    Recorded(&'static str),
+    /// Nothing yet; why.
+    NoneYet(&'static str),
+}
+use Proof::{NoneYet, Real, Recorded};
+
+const RECORDED: Proof =
+    Recorded("every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault");
+const PROCESSORS: Proof = Real("burnt_processors_turn_their_gates_red");
+const MEMORY: Proof = Real("stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again");
+const FILLED: Proof = Real("memory_filled_turns_its_gates_red_and_green_again");
+const DISKS: Proof = Real("disks_filesystems_and_processors_turn_their_gates_red_and_green_again");
+const SLOW: Proof = Real("a_slow_disk_turns_its_gates_red");
+const FILESYSTEMS: Proof = Real("a_full_and_a_read_only_filesystem_are_red_until_they_are_mended");
+const NETWORK: Proof = Real("network_gates_turn_red_on_real_faults_and_green_again");
+
+/// Every gate of the packs, but those that say themselves what is not measured yet.
+const PROOFS: &[(&str, &[Proof])] = &[
+    ("node.cpu.busy", &[PROCESSORS, DISKS, RECORDED]),
+    ("node.cpu.steal", &[RECORDED]),
+    ("node.cpu.pressure", &[PROCESSORS, RECORDED]),
+    ("node.cpu.queue", &[DISKS, RECORDED]),
+    ("node.load", &[RECORDED]),
+    ("node.memory.available", &[FILLED, RECORDED]),
+    ("node.memory.oom", &[MEMORY, Real("a_kill_for_want_of_memory_turns_its_gate_red"), RECORDED]),
+    ("node.memory.pressure", &[MEMORY, RECORDED]),
+    ("node.memory.reclaim", &[RECORDED]),
+    ("node.memory.major-faults", &[MEMORY, RECORDED]),
+    ("node.memory.swap", &[MEMORY, RECORDED]),
+    ("node.io.pressure", &[SLOW, RECORDED]),
+    ("node.io.waiting", &[DISKS, RECORDED]),
+    ("node.disk.busy", &[DISKS, RECORDED]),
+    ("node.disk.queue", &[DISKS, RECORDED]),
+    ("node.disk.latency", &[DISKS, SLOW, RECORDED]),
+    ("node.fs.space", &[DISKS, FILESYSTEMS]),
+    ("node.fs.inodes", &[DISKS, FILESYSTEMS]),
+    ("node.fs.writable", &[DISKS, FILESYSTEMS, RECORDED]),
+    ("node.link.errors", &[NETWORK, RECORDED]),
+    (
+        "node.link.drops",
+        &[NETWORK, Real("dropped_packets_are_counted_exactly_and_turn_their_gate_red"), RECORDED],
+    ),
+    ("partner.core.parsers", &[NoneYet("its test is being written")]),
+    ("partner.cluster.memory", &[MEMORY, FILLED]),
+    ("partner.acceptance.use-case", &[NoneYet("its test is being written")]),
+    ("demo.sent", &[NoneYet("its test is being written")]),
+    ("demo.accepted", &[NoneYet("its test is being written")]),
+    ("demo.parsed", &[NoneYet("its test is being written")]),
+    ("demo.enriched", &[NoneYet("its test is being written")]),
+    ("demo.stored", &[NoneYet("its test is being written")]),
+    ("demo.alerted", &[NoneYet("its test is being written")]),
+    ("demo.notified", &[NoneYet("its test is being written")]),
+    ("demo.shown", &[NoneYet("its test is being written")]),
+];
+
+/// Gates over the network probes, which no pack has: what they measure needs a network of its own.
+const NETWORK_GATES: [(&str, &str, Proof); 5] = [
+    ("net.loss", "Half of the packets dropped on the way", NETWORK),
+    ("net.port.rejected", "A port rejected with a reset", NETWORK),
+    ("net.port.prohibited", "A port rejected with an ICMP prohibition", NETWORK),
+    ("net.port.dropped", "A port whose packets are dropped", NETWORK),
+    ("net.mtu", "A router with a smaller MTU, and one that swallows the ICMP answer", NETWORK),
+];
+
+/// The gates of each pack that no pack before it has.
+fn packs() -> Vec<(&'static str, Vec<Gate>)> {
+    let facts =
+        Facts { hostname: "node-1".into(), facts: BTreeMap::from([("psi".into(), "true".into())]) };
+    let mut known = BTreeSet::new();
+    let mut packs = Vec::new();
+    for name in ["linux-node", "partner-platform", "demo"] {
+        let inputs = Inputs {
+            texts: vec![("plan.yaml".into(), format!("include: [ 'pack:{name}' ]"))],
+            ..Inputs::default()
+        };
+        let plan = Plan::compile(&inputs, &facts).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let gates = plan.gates.into_iter().filter(|gate| known.insert(gate.id.clone()));
+        packs.push((name, gates.collect()));
+    }
+    let shipped = greenlight::plan::packs::BUILT_IN.len();
+    assert_eq!(packs.len(), shipped, "a pack is missing from the table");
+    packs
+}
+
+/// What a gate says itself is not measured yet. A variable that its user has to set is no such
+/// part.
+fn missing(require: &Requirement) -> Option<&str> {
+    match require {
+        Requirement::Missing(what) => {
+            Some(what.as_str()).filter(|what| !what.starts_with("set the variable"))
+        }
+        Requirement::All(parts) | Requirement::Any(parts) => parts.iter().find_map(missing),
+        Requirement::Criterion(_) => None,
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { iter::once(path).collect() })
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .collect()
+}
+
+/// Every test of this binary by its name, with the file it is in and that file's text.
+fn tests() -> BTreeMap<String, (String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = BTreeMap::new();
+    for path in sources(&root.join("tests/it")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let file = path.strip_prefix(root).unwrap().display().to_string();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if !matches!(line.trim(), "#[test]" | "#[tokio::test]") {
+                continue;
+            }
+            let name = lines.find_map(|line| line.trim().split("fn ").nth(1)?.split('(').next());
+            tests.insert(name.unwrap().to_owned(), (file.clone(), text.clone()));
+        }
+    }
+    tests
+}
+
+/// A row's last two cells, or what is wrong with them.
+fn cells(gate: &str, proofs: &[Proof]) -> Result<(String, String), String> {
+    let tests = tests();
+    let (mut kinds, mut names) = (Vec::new(), Vec::new());
+    for proof in proofs {
+        let (kind, name) = match proof {
+            NoneYet(why) => return Ok((format!("none yet: {why}"), String::new())),
+            Real(name) => ("real", name),
+            Recorded(name) => ("recorded", name),
+        };
+        let Some((file, text)) = tests.get(*name) else {
+            return Err(format!("{gate}: there is no test {name}"));
+        };
+        if !text.contains(gate) {
+            return Err(format!("{gate}: {file}, where {name} is, does not speak of it"));
+        }
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+        names.push(format!("`{name}` ({file})"));
+    }
+    Ok((kinds.join(", "), names.join("<br>")))
+}
+
+#[test]
+fn the_table_of_gates_is_what_the_packs_and_the_tests_say() {
+    let mut wrong = Vec::new();
+    let mut listed: BTreeMap<&str, &[Proof]> = PROOFS.iter().copied().collect();
+    assert_eq!(listed.len(), PROOFS.len(), "a gate is listed twice");
+    let mut text = String::from(
+        "# Gates and the tests that turn them red\n\n\
+         Made by a test from the packs and from `tests/it/faults/table.rs`; the test fails where \
+         they disagree. In each test named here the gate turns red by the fault and green again \
+         without it.\n\n\
+         - **real**: the kernel's or a server's own fault, seen by a running agent or sampler.\n\
+         - **recorded**: files as the kernel writes them, changed second by second, where the \
+         kernel can't be made to do it, or besides a real fault.\n\
+         - **none yet**: nothing turns it red; the reason stands beside it.\n",
+    );
+    for (pack, gates) in packs() {
+        let _ = write!(
+            text,
+            "\n## {pack}\n\n| gate | title | level | refs | fault | tests |\n| --- | --- | --- | --- | --- | --- |\n"
+        );
+        for gate in gates {
+            let proofs = listed.remove(gate.id.as_str());
+            let (fault, names) = match (missing(&gate.require), proofs) {
+                (Some(what), None) => (format!("none yet: {what}"), String::new()),
+                (None, Some(proofs)) => cells(&gate.id, proofs).unwrap_or_else(|what| {
+                    wrong.push(what);
+                    Default::default()
+                }),
+                (None, None) => {
+                    wrong.push(format!("{}: the list lacks it", gate.id));
+                    continue;
+                }
+                (Some(_), Some(_)) => {
+                    wrong.push(format!("{}: a part is not measured, but it is listed", gate.id));
+                    continue;
+                }
+            };
+            let (id, title, level) = (&gate.id, &gate.title, gate.level.word());
+            let refs = gate.refs.join(", ");
+            let _ = writeln!(text, "| `{id}` | {title} | {level} | {refs} | {fault} | {names} |");
+        }
+    }
+    text.push_str(
+        "\n## Network probes\n\nNo pack has gates of these: what they watch is different in each \
+         network.\n\n| gate | what is done | fault | tests |\n| --- | --- | --- | --- |\n",
+    );
+    for (gate, done, proof) in NETWORK_GATES {
+        match cells(gate, &[proof]) {
+            Ok((fault, names)) => {
+                let _ = writeln!(text, "| `{gate}` | {done} | {fault} | {names} |");
+            }
+            Err(what) => wrong.push(what),
+        }
+    }
+    wrong.extend(listed.keys().map(|gate| format!("{gate}: no pack has it")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gates.md");
+    if fs::read_to_string(&path).unwrap_or_default() != text {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        panic!("docs/gates.md was stale and has been written anew: commit it");
+    }
+}
