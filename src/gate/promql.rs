@@ -34,7 +34,7 @@ pub fn extra_boundaries<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> Bounda
         let Kind::Histogram(base) = selection.metric.kind else { continue };
         let counted =
             matches!(criterion.function, Function::Quantile(_) | Function::Max | Function::Min);
-        let Some(Bound::Below(limit)) = criterion.fails().or(criterion.warn) else { continue };
+        let Some(limit) = criterion.fails().or(criterion.warn).map(edge) else { continue };
         if !counted || !limit.is_finite() || base.contains(&limit) {
             continue;
         }
@@ -47,6 +47,15 @@ pub fn extra_boundaries<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> Bounda
         list.sort_by(f64::total_cmp);
     }
     extra
+}
+
+/// The boundary that tells the sides of a threshold apart. A histogram counts what is at or below
+/// a boundary: for "at or above" that is the largest number below the threshold.
+fn edge(bound: Bound) -> f64 {
+    match bound {
+        Bound::Below(limit) => limit,
+        Bound::Above(limit) => limit.next_down(),
+    }
 }
 
 /// The PromQL of a whole gate.
@@ -168,37 +177,45 @@ impl<'a> Asking<'a> {
             "0" => one.to_owned(),
             failed => format!("({one} + {}{failed})", self.many_to_one()),
         };
-        // How many samples are at or below the threshold: only a boundary can tell.
-        let below = || {
-            let named = extra.get(name).is_some_and(|list| list.contains(&limit));
-            if matches!(bound, Bound::Above(_)) {
-                return Err(
-                    "a histogram counts what is at or below a boundary, not at or above".to_owned()
-                );
-            }
-            if !named && !base.contains(&limit) {
+        // How many samples are on the lower side of the threshold: only a boundary can tell.
+        let edge = edge(bound);
+        let lower = || {
+            let named = extra.get(name).is_some_and(|list| list.contains(&edge));
+            if !named && !base.contains(&edge) {
                 return Err(format!(
-                    "{name} has no boundary at {limit}: gates name more than {EXTRA_LIMIT} thresholds of it"
+                    "{name} has no boundary at {edge}: gates name more than {EXTRA_LIMIT} thresholds of it"
                 ));
             }
-            let le = format!("le=~{}", quoted(&boundary(limit)));
+            let le = format!("le=~{}", quoted(&boundary(edge)));
             Ok(self.filled(
                 &format!("increase({})", self.ranged(&format!("{name}_bucket"), &le)),
                 "le",
             ))
         };
-        match self.criterion.function {
-            Function::Quantile(q) => {
-                Ok(format!("min({} / {}) >= bool {q}", below()?, plus_failed(&count)))
+        // Extrapolated counts are no whole numbers: more than half a sample is one.
+        match (self.criterion.function, bound) {
+            (Function::Quantile(q), Bound::Below(_)) => {
+                Ok(format!("min({} / {}) >= bool {q}", lower()?, plus_failed(&count)))
             }
-            // More than half a sample beyond it: extrapolated counts are no whole numbers.
-            Function::Max => Ok(format!("max({} - {}) < bool 0.5", plus_failed(&count), below()?)),
-            Function::Min => Ok(format!("min({}) > bool 0.5", below()?)),
-            Function::Mean => {
+            (Function::Quantile(q), Bound::Above(_)) => {
+                let lower = plus_failed(&lower()?);
+                Ok(format!("max({lower} / {}) < bool {q}", plus_failed(&count)))
+            }
+            (Function::Max, Bound::Below(_)) => {
+                Ok(format!("max({} - {}) < bool 0.5", plus_failed(&count), lower()?))
+            }
+            (Function::Max, Bound::Above(_)) => {
+                Ok(format!("min({count} - {}) > bool 0.5", lower()?))
+            }
+            (Function::Min, Bound::Below(_)) => Ok(format!("min({}) > bool 0.5", lower()?)),
+            (Function::Min, Bound::Above(_)) => {
+                Ok(format!("max({}) < bool 0.5", plus_failed(&lower()?)))
+            }
+            (Function::Mean, _) => {
                 let holds = worst(bound, &format!("{sum} / {count}"), limit);
                 self.and_none_failed(holds)
             }
-            Function::Ratio => {
+            (Function::Ratio, _) => {
                 let top = match bound {
                     Bound::Below(_) => plus_failed(&sum),
                     Bound::Above(_) => sum,
@@ -455,7 +472,7 @@ mod tests {
             (Criterion { clears: Some(Below(0.004)), ..p99.clone() }, "cleared"),
             (Criterion { fail: None, ..p99.clone() }, "no threshold"),
             (of(Function::Quantile(0.99), &ICMP_RTT, Below(0.007)), "no boundary"),
-            (of(Function::Quantile(0.01), &ICMP_RTT, Above(0.005)), "at or above"),
+            (of(Function::Quantile(0.01), &ICMP_RTT, Above(0.005)), "no boundary"),
             (of(Function::Absent, &ICMP_RTT, Below(0.0)), "no agent"),
             (of(Function::Last, &ICMP_RTT, Below(0.005)), "can't be asked"),
             (of(Function::Mean, &CHECK_SUCCESS, Above(0.9)), "only when it scrapes"),

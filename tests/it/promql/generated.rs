@@ -114,8 +114,20 @@ impl Generated {
         self.gate.require.criteria()[0]
     }
 
-    pub(super) fn limit(&self) -> f64 {
-        self.criterion().fails().map_or(0.0, Bound::limit)
+    fn bound(&self) -> Bound {
+        self.criterion().fails().unwrap_or(Bound::Below(0.0))
+    }
+
+    fn limit(&self) -> f64 {
+        self.bound().limit()
+    }
+
+    /// What is at or below this is on the lower side of the threshold.
+    pub(super) fn edge(&self) -> f64 {
+        match self.bound() {
+            Bound::Below(limit) => limit,
+            Bound::Above(limit) => limit.next_down(),
+        }
     }
 
     /// Sums of what became visible after `from` and until `to`.
@@ -128,7 +140,7 @@ impl Generated {
                     Value::Number(number) => {
                         sums.numbers += 1.0;
                         sums.sum += number;
-                        sums.below += f64::from(*number <= self.limit());
+                        sums.below += f64::from(*number <= self.edge());
                     }
                     Value::Failed => sums.failed += 1.0,
                     Value::Inconclusive => sums.inconclusive += 1.0,
@@ -142,11 +154,15 @@ impl Generated {
     /// Whether the criterion holds for such sums.
     fn holds(&self, s: Sums) -> bool {
         let limit = self.limit();
+        let upper = matches!(self.bound(), Bound::Above(_));
         match self.criterion().function {
+            Function::Quantile(q) if upper => (s.below + s.failed) / (s.numbers + s.failed) < q,
             Function::Quantile(q) => s.below / (s.numbers + s.failed) >= q,
+            Function::Max if upper => s.numbers - s.below > 0.5,
             Function::Max => s.numbers - s.below + s.failed < 0.5,
+            Function::Min if upper => s.below + s.failed < 0.5,
             Function::Min => s.below > 0.5,
-            Function::Mean => s.sum / s.numbers <= limit && s.failed < 0.5,
+            Function::Mean => self.bound().holds(s.sum / s.numbers) && s.failed < 0.5,
             Function::Ratio if self.metric() == &CHECK_SUCCESS => {
                 1.0 - s.failed / (s.attempts - s.inconclusive) >= limit
             }
@@ -367,8 +383,8 @@ pub(super) fn generate(index: usize, random: &mut Random) -> Generated {
     };
     let since = END - window - warm;
     let check = format!("c{index}");
-    let kind = random.next() % 11;
-    let journey = kind >= 9;
+    let kind = random.next() % 13;
+    let journey = matches!(kind, 9 | 10);
     let below = |limit| Some(Bound::Below(limit));
     let above = |limit| Some(Bound::Above(limit));
     let (function, metric, fail) = match kind {
@@ -383,7 +399,9 @@ pub(super) fn generate(index: usize, random: &mut Random) -> Generated {
         8 if random.chance(0.5) => (Function::Min, &ICMP_RTT, below(0.005)),
         8 => (Function::Fresh, &ICMP_RTT, below(window)),
         9 => (random.pick(&[Function::Loss, Function::Complete]), &ICMP_RTT, None),
-        _ => (Function::Duplicates, &ICMP_RTT, below(0.0)),
+        10 => (Function::Duplicates, &ICMP_RTT, below(0.0)),
+        11 => (random.pick(&[Function::Min, Function::Max]), &ICMP_RTT, above(0.003)),
+        _ => (random.pick(&[Function::Quantile(0.05), Function::Mean]), &ICMP_RTT, above(0.01)),
     };
     let fail = match function {
         Function::Loss => below(0.01),

@@ -123,7 +123,7 @@ impl Scraped {
         let named = extra.get(metric.name).cloned().unwrap_or_default();
         let mut boundaries: Vec<f64> = base.iter().copied().chain(named).collect();
         boundaries.sort_by(f64::total_cmp);
-        let near = boundaries.iter().position(|b| *b >= one.limit()).unwrap_or(0);
+        let near = boundaries.iter().position(|b| *b >= one.edge()).unwrap_or(0);
         let shown = &boundaries[near.saturating_sub(1)..(near + 2).min(boundaries.len())];
 
         // The counters at each scrape, counted on from the one before.
