@@ -10,6 +10,7 @@
 )]
 
 mod command;
+mod demo;
 mod exposition;
 mod faults;
 mod gate_cases;
