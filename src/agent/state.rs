@@ -76,15 +76,17 @@ impl State {
             node_faults: BTreeMap::new(),
             plan,
         };
+        // The points first: a track is due since the oldest of them, not since this start.
+        state.recover_points(recovered, now);
         state.open(now);
-        state.recover(recovered, now);
+        state.recover_rounds(recovered, now);
         state.say_what_is_in_force();
         state.judge(now);
         state
     }
 
     /// Puts back what the store kept, so that windows go on over a restart.
-    fn recover(&mut self, recovered: &Recovered, now: Now) {
+    fn recover_points(&mut self, recovered: &Recovered, now: Now) {
         for point in &recovered.points {
             let Some(metric) = catalogue::series(point.series) else { continue };
             let key = TrackKey {
@@ -96,9 +98,14 @@ impl State {
             let Some(cadence) = self.cadence_of(&key, point.at) else { continue };
             self.tracks.push(&key, cadence, point.at, point.value, now.mono);
         }
+    }
+
+    /// Rounds that had ended count in the windows and in the report; metrics start from zero, as a
+    /// counter of a process does.
+    fn recover_rounds(&mut self, recovered: &Recovered, now: Now) {
         for ended in &recovered.ended {
             let Ok(tally) = serde_json::from_value(ended.tally.clone()) else { continue };
-            self.ended(&ended.journey, &ended.run, ended.at, &tally, now);
+            self.add_round(&ended.journey, &ended.run, ended.at, &tally, now);
         }
     }
 

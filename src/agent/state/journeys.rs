@@ -57,8 +57,24 @@ impl State {
         now: Now,
     ) {
         self.registry.set(&metric::UNDER_WAY, &[journey], 0.0);
-        let before = self.replace_in_total(journey, run, tally);
+        let before = self.add_round(journey, run, at, tally, now);
         self.count(journey, tally, before.as_ref());
+        if before.is_none() {
+            self.latencies(journey, at.mono, tally, now);
+        }
+    }
+
+    /// Puts a round into the journey's total and into what gates judge. Returns what it was
+    /// before, if it was known.
+    pub(super) fn add_round(
+        &mut self,
+        journey: &Arc<str>,
+        run: &Run,
+        at: Now,
+        tally: &Tally,
+        now: Now,
+    ) -> Option<Tally> {
+        let before = self.replace_in_total(journey, run, tally);
         let counts = |tally: &Tally| -> Vec<_> {
             tally.stages.iter().map(|stage| (stage.stage, count_of(stage))).collect()
         };
@@ -74,12 +90,11 @@ impl State {
                     point.at = round.at;
                 }
             }
+            record.cadence.since = record.cadence.since.min(point.at);
             record.push(point);
             record.forget(window, now.mono);
         }
-        if before.is_none() {
-            self.latencies(journey, at.mono, tally, now);
-        }
+        before
     }
 
     /// Counters are never taken back: a mended tally adds what came, as `resurrected`.
