@@ -1,7 +1,7 @@
 //! The JSON Schema of the plan file, from the declarations that decode it.
 
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform};
+use schemars::transform::{RecursiveTransform, Transform, transform_subschemas};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -23,18 +23,18 @@ const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_.-]*\}";
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let properties = json!({
-        "vars": { "description": "Values that `${name}` stands for.", "type": ["object", "null"],
+        "vars": { "description": "Values that `${name}` stands for: texts, numbers, true or false. Null is not set.", "type": ["object", "null"],
                   "additionalProperties": { "type": ["string", "number", "boolean", "null"] } },
-        "node": object(vec![
+        "node": described("This node: its name (default: the host's) and labels.", object(vec![
             ("name", json!({ "type": "string" })),
             ("labels", typed::<Labels>(&mut generator)),
-        ], &[]),
+        ], &[])),
         "nodes": { "description": "The declared fleet.", "type": ["array", "null"], "items": { "type": "string" } },
         "include": { "description": "Packs (`pack:NAME`) and files.", "type": ["array", "null"], "items": { "type": "string" } },
         "peers": typed::<peers::Spec>(&mut generator),
-        "checks": list(check(&mut generator)),
-        "journeys": list(journey(&mut generator)),
-        "gates": list(gate(&mut generator)),
+        "checks": described("What is measured, how often.", list(check(&mut generator))),
+        "journeys": described("Synthetic events, and the stages they are followed through.", list(journey(&mut generator))),
+        "gates": described("What must hold before the platform goes live.", list(gate(&mut generator))),
     });
     let mut root = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -51,12 +51,20 @@ pub fn schema() -> Value {
     }
     let Ok(mut schema) = Schema::try_from(root) else { return Value::Null };
     RecursiveTransform(closed).transform(&mut schema);
-    RecursiveTransform(or_variable).transform(&mut schema);
+    or_variable(&mut schema);
     schema.to_value()
 }
 
 fn typed<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
+}
+
+/// With a meaning, where the type does not tell it.
+fn described(meaning: &str, mut schema: Value) -> Value {
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("description".into(), Value::String(meaning.to_owned()));
+    }
+    schema
 }
 
 fn list(items: Value) -> Value {
@@ -96,10 +104,16 @@ fn check(generator: &mut SchemaGenerator) -> Value {
         object(vec![("peers", typed::<Selector>(generator))], &["peers"]),
     ] });
     let common = vec![
-        ("id", json!({ "type": "string" })),
-        ("targets", targets),
-        ("every", typed::<Period>(generator)),
-        ("timeout", typed::<Period>(generator)),
+        (
+            "id",
+            described("The name that everything else knows it by.", json!({ "type": "string" })),
+        ),
+        (
+            "targets",
+            described("What it is pointed at: a list, or `{ peers: { label: value } }`.", targets),
+        ),
+        ("every", described("How often it is due.", typed::<Period>(generator))),
+        ("timeout", described("All of an attempt's time.", typed::<Period>(generator))),
     ];
     with_kind(generator, common, &["id"], probe::kinds())
 }
@@ -110,11 +124,11 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
         .map(|stage| {
             let looks = !matches!(stage, Stage::Sent | Stage::Accepted);
             let mut common = vec![
-                ("within", typed::<Period>(generator)),
-                ("give_up", typed::<Period>(generator)),
-                ("poll", typed::<Period>(generator)),
-                ("expect", typed::<Expectation>(generator)),
-                ("equals", json!({ "type": ["string", "number"] })),
+                ("within", described("After that an event is late; default 60s.", typed::<Period>(generator))),
+                ("give_up", described("After that it is lost; default three times `within`.", typed::<Period>(generator))),
+                ("poll", described("How often to look; default a twentieth of `within`, 200ms to 5s.", typed::<Period>(generator))),
+                ("expect", described("What the stage must show of each event.", typed::<Expectation>(generator))),
+                ("equals", json!({ "description": "The number that a reading should show: `sent`, or a number.", "type": ["string", "number"] })),
             ];
             if stage.counts_things() {
                 common.push(("exactly", json!({ "type": "integer", "minimum": 0 })));
@@ -130,12 +144,21 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
     let way_in = with_kind(generator, Vec::new(), &[], send::kinds());
     object(
         vec![
-            ("id", json!({ "type": "string" })),
-            ("every", typed::<Period>(generator)),
-            ("timeout", typed::<Period>(generator)),
-            ("send", way_in),
-            ("events", typed::<EventSpec>(generator)),
-            ("stages", json!({ "type": "array", "minItems": 1, "items": { "oneOf": stages } })),
+            (
+                "id",
+                described(
+                    "The name that everything else knows it by.",
+                    json!({ "type": "string" }),
+                ),
+            ),
+            ("every", described("How often it is due.", typed::<Period>(generator))),
+            ("timeout", described("All of an attempt's time.", typed::<Period>(generator))),
+            ("send", described("The way in: one key that names it.", way_in)),
+            ("events", described("The events of a round.", typed::<EventSpec>(generator))),
+            (
+                "stages",
+                json!({ "description": "The stages, in their order.", "type": "array", "minItems": 1, "items": { "oneOf": stages } }),
+            ),
         ],
         &["id", "send", "stages"],
     )
@@ -144,16 +167,46 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
 fn gate(generator: &mut SchemaGenerator) -> Value {
     object(
         vec![
-            ("id", json!({ "type": "string" })),
-            ("title", json!({ "type": "string" })),
-            ("level", typed::<Level>(generator)),
-            ("require", json!({ "$ref": "#/$defs/requirement" })),
-            ("when", typed::<WhenSpec>(generator)),
-            ("refs", json!({ "type": "array", "items": { "type": "string" } })),
-            ("why", json!({ "type": "string" })),
-            ("fix", json!({ "type": "string" })),
-            ("waivable", json!({ "type": "boolean" })),
-            ("max_inconclusive", typed::<Share>(generator)),
+            (
+                "id",
+                described(
+                    "The name that everything else knows it by.",
+                    json!({ "type": "string" }),
+                ),
+            ),
+            ("title", described("What must hold, in words.", json!({ "type": "string" }))),
+            (
+                "level",
+                described(
+                    "Default mandatory; conditional where `when` is written.",
+                    typed::<Level>(generator),
+                ),
+            ),
+            (
+                "require",
+                json!({ "description": "The criterion, below.", "$ref": "#/$defs/requirement" }),
+            ),
+            ("when", described("When the gate applies.", typed::<WhenSpec>(generator))),
+            (
+                "refs",
+                described(
+                    "Lines of requirement documents.",
+                    json!({ "type": "array", "items": { "type": "string" } }),
+                ),
+            ),
+            ("why", described("Why the gate is there.", json!({ "type": "string" }))),
+            ("fix", described("What to do when it fails.", json!({ "type": "string" }))),
+            (
+                "waivable",
+                described("Whether a waiver is taken; default true.", json!({ "type": "boolean" })),
+            ),
+            (
+                "max_inconclusive",
+                described(
+                    "The share of attempts that may be inconclusive; default 5%.",
+                    typed::<Share>(generator),
+                ),
+            ),
         ],
         &["id", "require"],
     )
@@ -214,6 +267,8 @@ fn closed(schema: &mut Schema) {
 /// Variables are put in after parsing, so that `${name}` may stand for a number, a switch, a word
 /// of a list, or a text of a certain form.
 fn or_variable(schema: &mut Schema) {
+    // The parts first: what is wrapped here must not be wrapped again.
+    transform_subschemas(&mut or_variable, schema);
     let Some(map) = schema.as_object_mut() else { return };
     let is = |word: &str| match map.get("type") {
         Some(Value::String(own)) => own == word,
