@@ -150,7 +150,7 @@ impl Plan {
     fn covering_time_of(&self, gate: &Gate) -> Duration {
         let mut longest = Duration::ZERO;
         for criterion in gate.require.criteria() {
-            let window = criterion.over.max(criterion.stable_for.unwrap_or_default());
+            let window = criterion.window() + criterion.stable_for.unwrap_or_default();
             let more = match &criterion.subject {
                 Subject::Journey { journey, .. } => self.journey_time(journey),
                 Subject::Series(selection)

@@ -11,7 +11,6 @@ use super::clock;
 use super::recorder::Record;
 use crate::lanes::{Cells, Lane};
 use crate::node::{Frame, Paths, Sampler, TICK};
-use crate::time::Now;
 
 /// The lane is asked once a second; a second tick in the queue says that it stands still.
 const QUEUE_LIMIT: usize = 2;
@@ -23,7 +22,6 @@ pub(super) struct Sampling {
 }
 
 struct Tick {
-    now: Now,
     records: mpsc::Sender<Record>,
 }
 
@@ -36,7 +34,8 @@ pub(super) fn start(
     let sampler = Sampler::new(&paths, cells);
     let lane = Lane::start("sampler", QUEUE_LIMIT, sampler, |sampler, tick: Tick| {
         let mut frame = Frame::default();
-        sampler.sample(tick.now, &mut frame);
+        // The instant is read here: the lane may be woken late.
+        sampler.sample(clock::now(), &mut frame);
         // A recorder that can't keep up loses seconds, which coverage then shows; it is never
         // waited for, so that the next second is taken in time.
         let _ = tick.records.try_send(Record::Frame(Box::new(frame)));
@@ -53,7 +52,7 @@ pub(super) fn start(
                 () = stopped.cancelled() => break,
                 _ = ticks.tick() => {}
             }
-            if lane.try_send(Tick { now: clock::now(), records: records.clone() }).is_err() {
+            if lane.try_send(Tick { records: records.clone() }).is_err() {
                 tracing::warn!("the sampler still hangs in an earlier second; this one is lost");
             }
         }

@@ -163,7 +163,8 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
         probe,
         targets: targets?,
         every,
-        timeout: timeout.unwrap_or(entry.timeout.min(every)),
+        // An attempt that takes all of its time must not cost the next tick.
+        timeout: timeout.unwrap_or(entry.timeout.min(every * 4 / 5)),
         metrics: entry.metrics,
         spec,
     })

@@ -391,6 +391,9 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             return None;
         }
     };
+    if function == Function::Fresh && up {
+        diagnostics.error(node.span, "`fresh` is an age: it takes `below`");
+    }
     if function == Function::Absent && fail.is_some() {
         diagnostics.error(node.span, "`absent` takes no threshold");
     }

@@ -77,7 +77,7 @@ fn last(outcome: &str, reason: Option<(&str, &str)>) -> Option<LastAttempt> {
 }
 
 /// One of everything: each verdict, a failing journey and a good one, checks of each outcome.
-pub fn sample() -> Document {
+pub(crate) fn sample() -> Document {
     use Level::{Conditional, Mandatory, Optional};
     use Verdict::{Error, Fail, NotApplicable, Open, Pass, Waived, Warn};
 

@@ -74,6 +74,15 @@ impl State {
                         && pairs().all(|(name, value)| labels.get(name) == Some(&**value))
                 })
         });
+        // So do they with their tracks: a gate on what is gone would stay open for ever.
+        self.tracks.retain(|key| {
+            &*key.check != NODE_CHECK
+                || layout.slots.iter().any(|def| {
+                    def.metric == key.metric
+                        && *def.instance().unwrap_or(&node) == key.target
+                        && def.labels.iter().skip(1).eq(&key.labels)
+                })
+        });
         let mut slots = Vec::with_capacity(layout.slots.len());
         for def in &layout.slots {
             let labels: Vec<&str> = def.labels.iter().map(|label| &**label).collect();
