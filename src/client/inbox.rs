@@ -40,11 +40,23 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    #[default]
     Firing,
     Resolved,
+}
+
+impl Status {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
 }
 
 /// One alert of one delivery.
@@ -146,11 +158,12 @@ impl Inbox {
             .collect()
     }
 
-    /// The newest of a kind with these labels that tells of something firing. What claims to have
-    /// come after `now` is of an earlier boot, whose clock says nothing here.
-    pub fn newest_firing(
+    /// The newest of a kind with these labels that tells of this status. What claims to have come
+    /// after `now` is of an earlier boot, whose clock says nothing here.
+    pub fn newest(
         &self,
         kind: Kind,
+        status: Status,
         labels: &BTreeMap<String, String>,
         now: Mono,
     ) -> Option<Notification> {
@@ -158,10 +171,7 @@ impl Inbox {
         let mut newest = kept.notifications.iter().rev();
         newest
             .find(|n| {
-                n.kind == kind
-                    && n.status == Status::Firing
-                    && n.received.mono <= now
-                    && n.matches(labels)
+                n.kind == kind && n.status == status && n.received.mono <= now && n.matches(labels)
             })
             .cloned()
     }

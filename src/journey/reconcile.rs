@@ -35,7 +35,12 @@ pub fn inspect(arrival: &Arrival, event: &Event, expectation: &Expectation) -> O
     content(arrival, event)
         // What lies in the dead-letter place was not parsed by this stage: its fields are judged
         // nowhere.
-        .or_else(|| (!arrival.dead_letter).then(|| parsing(arrival, event, expectation)).flatten())
+        .or_else(|| {
+            let wrong = arrival.wrong.as_ref().map(|reason| reason.text.clone());
+            let misparsed = || wrong.or_else(|| broken_promise(arrival, event, expectation));
+            let text = (!arrival.dead_letter).then(misparsed).flatten()?;
+            Some(Flaw { fate: Fate::Misparsed, text: format!("event {}: {text}", event.seq) })
+        })
         .or_else(|| {
             arrival.dead_letter.then(|| Flaw {
                 fate: Fate::DeadLettered,
@@ -122,21 +127,19 @@ fn checksum(arrival: &Arrival, event: &Event) -> Option<Flaw> {
     })
 }
 
-/// A field missing or wrong, or what the confirmer itself found wrong.
-fn parsing(arrival: &Arrival, event: &Event, expectation: &Expectation) -> Option<Flaw> {
-    let misparsed = |text: String| Some(Flaw { fate: Fate::Misparsed, text });
-    if let Some(wrong) = &arrival.wrong {
-        return misparsed(format!("event {}: {}", event.seq, wrong.text));
-    }
+/// The first field that is missing or wrong, in words. `event` is the event itself, or, of a thing
+/// such as an alert, the round's first.
+pub fn broken_promise(
+    arrival: &Arrival,
+    event: &Event,
+    expectation: &Expectation,
+) -> Option<String> {
     for (path, expected) in &expectation.fields {
         let Some(fields) = &arrival.fields else {
-            return misparsed(format!(
-                "event {} shows no fields at all, so no {path}: it was not parsed",
-                event.seq
-            ));
+            return Some(format!("it shows no fields at all, so no {path}: it was not parsed"));
         };
         let Some(shown) = lookup(fields, path).filter(|shown| !shown.is_null()) else {
-            return misparsed(format!("event {} has no field {path}", event.seq));
+            return Some(format!("it has no field {path}"));
         };
         let expected = match expected.as_str() {
             Some("exists") => continue,
@@ -146,9 +149,8 @@ fn parsing(arrival: &Arrival, event: &Event, expectation: &Expectation) -> Optio
         let holds = same(shown, expected)
             || shown.as_array().is_some_and(|all| all.iter().any(|one| same(one, expected)));
         if !holds {
-            return misparsed(format!(
-                "event {}: {path} is '{}' instead of '{}'",
-                event.seq,
+            return Some(format!(
+                "{path} is '{}' instead of '{}'",
                 excerpt(&plain(shown)),
                 excerpt(&plain(expected))
             ));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
-use super::reconcile::{Expectation, inspect};
+use super::reconcile::{Expectation, broken_promise, inspect};
 use super::tally::Tally;
 use super::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
 use crate::time::Mono;
@@ -276,7 +276,7 @@ impl Walk {
         arrivals.sort_by(|a, b| (a.seen, &a.order, &a.copy).cmp(&(b.seen, &b.order, &b.copy)));
         for arrival in arrivals {
             if stage.counts_things() {
-                self.thing(at, arrival);
+                self.thing(at, arrival, &expected);
             } else {
                 self.event(at, arrival, &expected);
             }
@@ -339,15 +339,24 @@ impl Walk {
         }
     }
 
-    fn thing(&mut self, at: usize, arrival: Arrival) {
+    fn thing(&mut self, at: usize, arrival: Arrival, expected: impl Fn(u64) -> Event) {
         let again = self.given_up(at, 0);
         let seen_at = arrival.seen.0.saturating_sub(self.began);
+        let first = self.first_seq;
         let Some(state) = self.stages.get_mut(at) else { return };
         // A wrong thing may still come right (an alert while it is suppressed, a panel while the
         // last events are stored): it is judged when it is given up.
         let copy = copy_id(&arrival.copy);
-        if let Some(wrong) = arrival.wrong {
-            state.wrong = Some((copy, wrong.to_string()));
+        let promised = &state.spec.expect;
+        let wrong = arrival.wrong.as_ref().map(ToString::to_string).or_else(|| {
+            // Rendering an event is not free, and most stages promise no fields of a thing.
+            if promised.fields.is_empty() {
+                return None;
+            }
+            broken_promise(&arrival, &expected(first), promised)
+        });
+        if let Some(wrong) = wrong {
+            state.wrong = Some((copy, wrong));
             return;
         }
         if state.wrong.as_ref().is_some_and(|(wrong, _)| *wrong == copy) {

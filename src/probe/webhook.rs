@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::{Metric, probe};
-use crate::client::inbox::Kind;
+use crate::client::inbox::{Kind, Status};
 use crate::outcome::{Reading, Reason, ReasonCode, Sample};
 use crate::spec::Period;
 use crate::time::Mono;
@@ -19,6 +19,9 @@ pub struct Spec {
     /// Labels that a notification must have; of `json` its top-level values are labels too.
     #[serde(default, rename = "match")]
     pub labels: BTreeMap<String, String>,
+    /// What the notification tells: that an alert fires, or that it is `resolved`.
+    #[serde(default)]
+    pub status: Status,
     /// How old the newest one may be, such as the repeat interval of a watchdog and some more.
     pub within: Period,
 }
@@ -46,11 +49,12 @@ impl Probe for Webhook {
     }
 
     async fn attempt(&self, on: Attempt<'_>) -> Reading {
-        let Spec { from, labels, within } = &self.spec;
+        let Spec { from, labels, status, within } = &self.spec;
         let now = Mono::now();
-        let Some(newest) = on.clients.inbox().newest_firing(*from, labels, now) else {
+        let Some(newest) = on.clients.inbox().newest(*from, *status, labels, now) else {
             let text = format!(
-                "no notification of {} that matches {labels:?} has arrived at all",
+                "no {} notification of {} that matches {labels:?} has arrived at all",
+                status.word(),
                 from.word()
             );
             return Reason::new(ReasonCode::NotArrived, text).into();
@@ -62,7 +66,8 @@ impl Probe for Webhook {
             return Reading::success(samples);
         }
         let text = format!(
-            "the newest notification of {} is {:.0} s old, older than {within}",
+            "the newest {} notification of {} is {:.0} s old, older than {within}",
+            status.word(),
             from.word(),
             age.as_secs_f64()
         );

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_greenlight");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_greenlight");
 
 pub(crate) fn greenlight(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary starts")
@@ -48,13 +48,17 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(plan: &str, state: &Path, more: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
+        let mut command = Command::new(BINARY);
+        command
             .args(["run", "--web.listen-address", "127.0.0.1:0", "-c", plan, "--state"])
             .arg(state)
-            .args(more)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+            .args(more);
+        Self::listening(command)
+    }
+
+    /// Whatever says where it listens: `run`, and `demo` without `--once`.
+    pub(crate) fn listening(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let mut said = String::new();
         let address = loop {

@@ -61,6 +61,19 @@ impl Processor {
         topics: &Topics,
         act: impl Fn(u64) -> Act + Send + 'static,
     ) -> Self {
+        Self::parsing(kafka, topics, move |event| {
+            let seq = |event: &Value| event["greenlight.seq"].as_u64().unwrap_or(u64::MAX);
+            event.map_or(Act::Lose, |event| act(seq(event)))
+        })
+    }
+
+    /// The same; `act` is shown each event, or nothing of a message that is no JSON object, which
+    /// can only be lost or put into the dead-letter topic as it is.
+    pub(crate) fn parsing(
+        kafka: &Kafka,
+        topics: &Topics,
+        act: impl Fn(Option<&Value>) -> Act + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let consumer = consumer(&kafka.config(), &topics.from);
         let producer: BaseProducer = kafka
@@ -92,7 +105,7 @@ struct Work {
     consumer: BaseConsumer,
     producer: BaseProducer,
     topics: Topics,
-    act: Box<dyn Fn(u64) -> Act + Send>,
+    act: Box<dyn Fn(Option<&Value>) -> Act + Send>,
 }
 
 impl Work {
@@ -111,10 +124,15 @@ impl Work {
             self.producer.poll(Duration::ZERO);
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(10)) else { continue };
             let partition = message.partition();
-            let Some(mut event) = parse(message.payload().unwrap_or_default()) else { continue };
+            let payload = message.payload().unwrap_or_default();
+            let Some(mut event) = parse(payload) else {
+                if (self.act)(None) == Act::DeadLetter {
+                    self.put(self.dead_letter(), partition, payload);
+                }
+                continue;
+            };
             let held = swapped.remove(&partition);
-            let seq = event["greenlight.seq"].as_u64().unwrap_or(u64::MAX);
-            match (self.act)(seq) {
+            match (self.act)(Some(&event)) {
                 Act::Pass => self.write(&self.topics.to, partition, &event),
                 Act::Lose => {}
                 Act::Repeat => {
@@ -141,8 +159,7 @@ impl Work {
                     self.write(&self.topics.to, partition, &event);
                 }
                 Act::DeadLetter => {
-                    let topic = self.topics.dead_letter.as_deref().expect("there is one");
-                    self.write(topic, partition, &event);
+                    self.write(self.dead_letter(), partition, &event);
                 }
             }
             if let Some(held) = held {
@@ -153,8 +170,15 @@ impl Work {
     }
 
     fn write(&self, topic: &str, partition: i32, event: &Value) {
-        let payload = event.to_string();
-        let record = BaseRecord::<(), String>::to(topic).partition(partition).payload(&payload);
+        self.put(topic, partition, event.to_string().as_bytes());
+    }
+
+    fn dead_letter(&self) -> &str {
+        self.topics.dead_letter.as_deref().expect("there is one")
+    }
+
+    fn put(&self, topic: &str, partition: i32, payload: &[u8]) {
+        let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(payload);
         self.producer.send(record).map_err(|(error, _)| error).expect("the queue has room");
         self.producer.poll(Duration::ZERO);
     }
@@ -169,7 +193,7 @@ fn parse(payload: &[u8]) -> Option<Value> {
 
 /// Reads all partitions of a topic from the beginning, without a group, and through restarts of
 /// the broker.
-fn consumer(config: &ClientConfig, topic: &str) -> BaseConsumer {
+pub(crate) fn consumer(config: &ClientConfig, topic: &str) -> BaseConsumer {
     let consumer: BaseConsumer = config
         .clone()
         .set("group.id", "processor")

@@ -47,7 +47,8 @@ fn alertmanagers_delivery_is_found_by_label_and_time() {
     assert_eq!(inbox.find(Some(Kind::Alertmanager), &asked, at(11).wall), []);
     assert_eq!(inbox.find(Some(Kind::Grafana), &asked, at(10).wall), []);
     let other = labels(&[("alertname", "Login"), ("severity", "info")]);
-    let newest = |labels, second| inbox.newest_firing(Kind::Alertmanager, labels, at(second).mono);
+    let newest =
+        |labels, second| inbox.newest(Kind::Alertmanager, Status::Firing, labels, at(second).mono);
     assert_eq!(newest(&other, 20), None);
     assert_eq!(newest(&asked, 20).as_ref(), hits.first());
     assert_eq!(newest(&asked, 9), None, "it came after that");

@@ -107,6 +107,35 @@ fn a_round_ends_even_if_nobody_answers() {
 }
 
 #[test]
+fn an_alert_must_have_the_fields_that_were_promised() {
+    for (severity, fate) in [("critical", Fate::Ok), ("info", Fate::Misparsed)] {
+        let mut alerted = spec(Stage::Alerted);
+        alerted.expect.fields.insert("labels.severity".into(), "critical".into());
+        alerted.expect.fields.insert("labels.seq".into(), "exists".into());
+        let mut walk = Walk::new(WalkSpec {
+            stages: vec![spec(Stage::Sent), alerted],
+            first_seq: 0,
+            count: 1,
+            began: Mono(0),
+            pace: Duration::ZERO,
+        });
+        walk.next(Mono(0));
+        walk.receipt(0, Receipt::Sent { at: Mono(0) });
+        let labels = serde_json::json!({ "labels": { "severity": severity, "seq": "0" } });
+        let alert = Arrival { seq: None, fields: labels.as_object().cloned(), ..copy(0, 0, 2) };
+        for at in [2, GIVE_UP] {
+            let look = Look { arrivals: vec![alert.clone()], horizon: Horizon::Complete };
+            walk.look(Stage::Alerted, look, Mono::from_secs(at), event);
+        }
+        walk.tick(Mono::from_secs(GIVE_UP + 1));
+        let tally = walk.tally();
+        let stage = tally.stage(Stage::Alerted).expect("it is declared");
+        assert_eq!(stage.count(fate), 1, "{severity}: {stage:?}");
+        assert_eq!(stage.duplicate, 0);
+    }
+}
+
+#[test]
 fn a_reboot_moves_the_round_with_its_clock() {
     let mut walk = walk(&[Stage::Sent, Stage::Stored], 1);
     walk.next(Mono(0));

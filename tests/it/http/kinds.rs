@@ -308,6 +308,22 @@ async fn webhook_probe_wants_a_new_enough_notification() {
     let reading = attempt().await;
     assert_eq!(code(&reading), "success");
     assert!((19.0..60.0).contains(&values(&reading, "webhook.age")[0]));
+
+    // Asked for the end of an alert, it takes no beginning for one.
+    let closed = probe::webhook::Webhook::new(spec(
+        json!({"from": "alertmanager", "status": "resolved", "match": {"alertname": "Watchdog"}, "within": "5m"}),
+    ))
+    .unwrap();
+    let ask = async |timeout| {
+        let target = &Arc::from("self");
+        let on = Attempt { target, timeout, clients: &clients, trace: &trace };
+        Probe::attempt(&closed, on).await
+    };
+    assert_eq!(code(&ask(SHORT).await), "success", "5 s old");
+    let empty = Clients::default();
+    let target = &Arc::from("self");
+    let on = Attempt { target, timeout: SHORT, clients: &empty, trace: &trace };
+    assert_eq!(code(&Probe::attempt(&closed, on).await), "not_arrived");
 }
 
 pub(super) fn events(run: &str, count: u64) -> Vec<Event> {
