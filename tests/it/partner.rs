@@ -44,7 +44,7 @@ fn journey(id: &str, kafka: &Kafka, from: &str, events: &str, stage: &str, rest:
     let brokers = &kafka.brokers;
     format!(
         "  - id: {id}\n    every: 2s\n    timeout: 3s\n    send: {{ kafka: {{ brokers: '{brokers}', topic: {from} }} }}\n    \
-         events: {{ {events} }}\n    stages:\n      - {stage}: {{ kafka: {{ brokers: '{brokers}', {rest} }}\n"
+         events: {{ {events} }}\n    stages:\n      - {stage}: {{ kafka: {{ brokers: '{brokers}', {rest}\n"
     )
 }
 
