@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -39,6 +40,9 @@ const RECORDS: usize = 16;
 const AFTERWATCH: u32 = 2;
 /// Looks of a finished round come so many times rarer.
 const AFTERWATCH_PACE: u32 = 5;
+/// Rounds that an earlier run left are walked on with so many at once, so that a platform isn't
+/// flooded with looks after a restart.
+const LEFT_AT_ONCE: usize = 8;
 
 /// Everything of a round that a restart needs to go on with it.
 #[derive(Serialize, Deserialize)]
@@ -72,22 +76,40 @@ pub struct Hands {
     pub cancel: CancellationToken,
 }
 
-/// Sends rounds of one journey until `stop`; first walks on with what an earlier run left.
+/// Sends rounds of one journey until `stop`, and walks on with what an earlier run left: beside the
+/// new rounds, for a restart must not silence a journey until what was cut off is given up. Only
+/// where things are counted does one wait for the other, since a thing may not tell its round.
 pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, hands: Hands) {
-    for (run, progress) in left {
-        let mut round = Round::resumed(&journey, run, progress);
-        round.walk_to_end(&hands, &Trace::off()).await;
-        if hands.cancel.is_cancelled() {
-            return;
-        }
+    let walks: Vec<BoxFuture<'_, ()>> = left
+        .into_iter()
+        .map(|(run, progress)| resume(&journey, run, progress, &hands).boxed())
+        .collect();
+    let resumed = stream::iter(walks).buffer_unordered(LEFT_AT_ONCE).collect::<()>();
+    if journey.stages.iter().any(|plan| plan.stage.counts_things()) {
+        resumed.await;
+        send_rounds(&journey, &node, &hands).await;
+    } else {
+        tokio::join!(resumed, send_rounds(&journey, &node, &hands));
     }
-    let schedule = Schedule::new(journey.every, &node, &journey.id);
+}
+
+async fn resume(journey: &Journey, run: Run, progress: Progress, hands: &Hands) {
+    if !hands.cancel.is_cancelled() {
+        Round::resumed(journey, run, progress).walk_to_end(hands, &Trace::off()).await;
+    }
+}
+
+async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
+    if hands.cancel.is_cancelled() {
+        return;
+    }
+    let schedule = Schedule::new(journey.every, node, &journey.id);
     let mut due = schedule.next_after(Mono::now());
     let mut finished: Option<Round<'_>> = None;
     loop {
         let watch = async {
             match finished.as_mut() {
-                Some(round) => round.watch_on(&hands).await,
+                Some(round) => round.watch_on(hands).await,
                 None => std::future::pending().await,
             }
         };
@@ -106,7 +128,7 @@ pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, h
         due = schedule.next_after(now);
         // A new round takes over the journey's task: the old one has been watched long enough.
         finished = None;
-        let mut round = match Round::begin(&journey, &hands, &Trace::off()).await {
+        let mut round = match Round::begin(journey, hands, &Trace::off()).await {
             Ok(round) => round,
             Err(fault) => {
                 tracing::warn!(journey = &*journey.id, %fault, "a round could not begin");
@@ -116,7 +138,7 @@ pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, h
                 continue;
             }
         };
-        round.walk_to_end(&hands, &Trace::off()).await;
+        round.walk_to_end(hands, &Trace::off()).await;
         if hands.cancel.is_cancelled() {
             return;
         }

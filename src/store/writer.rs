@@ -191,7 +191,14 @@ impl Writer {
                     tables::begin(open.boot, transaction, &round)
                 });
                 let begun = result.is_ok();
-                if answer.send(result.map_err(fault)).is_err() && begun {
+                let awaited = answer.send(result.map_err(fault)).is_ok();
+                if begun && awaited {
+                    // The disk is at work anyway. Otherwise a process that is killed every few
+                    // seconds would store no end of a round ever, and walk them all again at each
+                    // start. `flush` says in the status what went wrong.
+                    let _ = self.flush();
+                }
+                if begun && !awaited {
                     // The caller gave up and sends nothing: there is no such round.
                     let run = round.run.clone();
                     let gone = self.write_at_once(false, |_, transaction| {

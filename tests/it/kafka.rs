@@ -332,33 +332,36 @@ async fn kafka_new_partitions_are_read_whole_and_old_ones_that_went_back_are_not
 
 /// Stands between a client and the broker. Once armed, it passes on the first request to produce
 /// or swallows it, and lets no answer through from then on.
-struct Between {
-    armed: Arc<AtomicBool>,
+pub(crate) struct Between {
+    pub(crate) armed: Arc<AtomicBool>,
+    /// Whether the request is passed on.
+    pub(crate) passes: Arc<AtomicBool>,
 }
 
 impl Between {
-    fn start(kafka: &Kafka, pass_produce: bool) -> Self {
+    pub(crate) fn start(kafka: &Kafka, pass_produce: bool) -> Self {
         let armed = Arc::new(AtomicBool::new(false));
+        let passes = Arc::new(AtomicBool::new(pass_produce));
         let listener = TcpListener::bind(("127.0.0.1", kafka.front)).expect("the port is free");
-        let (behind, shared) = (kafka.behind, armed.clone());
+        let (behind, shared, pass) = (kafka.behind, armed.clone(), passes.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let broker = TcpStream::connect(("127.0.0.1", behind)).expect("kafka is there");
                 let cut = Arc::new(AtomicBool::new(false));
-                let (armed, cut_too) = (shared.clone(), cut.clone());
+                let (armed, cut_too, pass) = (shared.clone(), cut.clone(), pass.clone());
                 let (from, to) = (client.try_clone().expect("fd"), broker.try_clone().expect("fd"));
-                thread::spawn(move || requests(from, to, pass_produce, &armed, &cut));
+                thread::spawn(move || requests(from, to, &pass, &armed, &cut));
                 thread::spawn(move || answers(broker, client, &cut_too));
             }
         });
-        Self { armed }
+        Self { armed, passes }
     }
 }
 
 fn requests(
     mut from: TcpStream,
     mut to: TcpStream,
-    pass: bool,
+    pass: &AtomicBool,
     armed: &AtomicBool,
     cut: &AtomicBool,
 ) {
@@ -372,7 +375,7 @@ fn requests(
         if armed.load(Ordering::SeqCst) && body[..2] == [0, 0] {
             cut.store(true, Ordering::SeqCst);
         }
-        if (!cut.load(Ordering::SeqCst) || pass)
+        if (!cut.load(Ordering::SeqCst) || pass.load(Ordering::SeqCst))
             && (to.write_all(&size).is_err() || to.write_all(&body).is_err())
         {
             break;

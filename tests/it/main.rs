@@ -17,6 +17,7 @@ mod gate_cases;
 mod gate_properties;
 mod http;
 mod journey_cases;
+mod journeys;
 mod kafka;
 mod netns;
 mod network;
