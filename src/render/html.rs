@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::page::History;
 use super::quantity::{count, quantity};
 use super::sections::{
-    Attempts, because, capital, checks_sentence, counts, evidence, groups, troubled,
-    value_and_threshold, worst,
+    Attempts, because, capital, checks_sentence, counts, evidence, groups, parts, repeats,
+    troubled, value_and_threshold, worst,
 };
 use super::text::{brief, clean, plural};
 use super::{glyph, verdict};
@@ -61,8 +61,12 @@ pub(super) fn body(document: &Document, history: &History, banner: Option<&str>)
     html! {
         @if let Some(banner) = banner { p.banner role="note" { (clean(banner)) } }
         (hero(document))
-        (gates(document, history))
+        @let [counting, optional] = parts(document);
+        @if document.gates.is_empty() || !counting.is_empty() {
+            (gates("Gates", "", &counting, history))
+        }
         (journeys::journeys(document))
+        @if !optional.is_empty() { (gates("Optional gates", OPTIONAL, &optional, history)) }
         (checks(document))
         (foot(document))
     }
@@ -101,7 +105,8 @@ fn strip(document: &Document) -> Markup {
             ul.counts {
                 @for (of, gates) in groups(document) {
                     li.{ "v-" (of.word()) } {
-                        a href={ "#" (of.word()) } {
+                        @let front = if gates.iter().any(|gate| counts(gate)) { "" } else { OPTIONAL };
+                        a href={ "#" (front) (of.word()) } {
                             (sign(of)) b { (gates.len()) } " " (verdict(of))
                         }
                     }
@@ -115,13 +120,23 @@ fn sign(of: Verdict) -> Markup {
     html! { span.sign aria-hidden="true" { (glyph(of)) } }
 }
 
-fn gates(document: &Document, history: &History) -> Markup {
+/// Goes before the anchors of the optional gates.
+const OPTIONAL: &str = "optional-";
+
+fn gates(
+    title: &str,
+    anchor: &str,
+    groups: &[(Verdict, Vec<&GateRow>)],
+    history: &History,
+) -> Markup {
+    let number: usize = groups.iter().map(|(_, gates)| gates.len()).sum();
     html! {
         section.gates {
-            h2 { "Gates " small { (plural(document.gates.len(), "criterion").replace("criterions", "criteria")) } }
-            @if document.gates.is_empty() { p.empty { "The plan has no gate." } }
-            @for (of, gates) in groups(document) {
-                div.group.{ "v-" (of.word()) } id=(of.word()) {
+            h2 { (title) " " small { (plural(number, "criterion").replace("criterions", "criteria")) } }
+            @if groups.is_empty() { p.empty { "The plan has no gate." } }
+            @for (of, gates) in groups {
+                @let of = *of;
+                div.group.{ "v-" (of.word()) } id={ (anchor) (of.word()) } {
                     h3 { (sign(of)) (capital(verdict(of))) " " span.n { (gates.len()) } }
                     @for row in gates { (gate(row, history)) }
                 }
@@ -135,8 +150,6 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
     let quiet = matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable)
         || (gate.verdict == Verdict::Open && !counts(gate));
     let told = !matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable);
-    // A reason that repeats the sentence says enough.
-    let repeated = gate.reason.as_ref().is_some_and(|reason| reason.text.contains(&gate.criterion));
     let number = gate.value.is_some() || gate.threshold.is_some() || gate.samples > 0;
     html! {
         article.gate.quiet[quiet].wide[!number].{ "v-" (gate.verdict.word()) }
@@ -148,7 +161,7 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
                     span.level { (gate.level.word()) }
                     @for line in &gate.refs { span.ref { (clean(line)) } }
                 }
-                @if !repeated { p.criterion { (capital(&clean(&gate.criterion))) "." } }
+                @if !repeats(gate) { p.criterion { (capital(&clean(&gate.criterion))) "." } }
                 @if let Some(reason) = &gate.reason {
                     p.reason { b { (clean(&reason.code)) } " " (typed(&brief(&reason.text))) }
                 }

@@ -61,6 +61,26 @@ pub(super) fn groups(document: &Document) -> Vec<(Verdict, Vec<&GateRow>)> {
         .collect()
 }
 
+/// The same in two parts: the gates that count for the decision, and the optional ones.
+pub(super) fn parts(document: &Document) -> [Vec<(Verdict, Vec<&GateRow>)>; 2] {
+    [true, false].map(|counting| {
+        groups(document)
+            .into_iter()
+            .map(|(of, gates)| {
+                (of, gates.into_iter().filter(|gate| counts(gate) == counting).collect::<Vec<_>>())
+            })
+            .filter(|(_, gates)| !gates.is_empty())
+            .collect()
+    })
+}
+
+/// Whether the reason says all that the sentence says.
+pub(super) fn repeats(gate: &GateRow) -> bool {
+    gate.reason.as_ref().is_some_and(|reason| {
+        reason.code == "not_measured" || reason.text.contains(&gate.criterion)
+    })
+}
+
 /// `2 fail, 1 open, 12 pass`.
 pub(super) fn tally(document: &Document) -> String {
     let parts: Vec<String> = groups(document)

@@ -3,8 +3,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, checks_sentence, counts, fate_count, groups, measured, node, other_fates, tally,
-    troubled, value_and_threshold, why,
+    because, checks_sentence, counts, fate_count, measured, node, other_fates, parts, repeats,
+    tally, troubled, value_and_threshold, why,
 };
 use super::text::{clean, cut, pad, pad_left, plural, width, wrap};
 use super::{Options, glyph, verdict};
@@ -74,10 +74,14 @@ pub fn report(document: &Document, options: &Options) -> String {
     let width = options.width.unwrap_or(WIDTH).clamp(WIDTH_LEAST, WIDTH_LIMIT);
     let mut page = Page { out: String::new(), width, options };
     page.head(document);
-    for (of, gates) in groups(document) {
-        page.group(of, &gates);
+    let [counting, optional] = parts(document);
+    for (of, gates) in counting {
+        page.group(verdict(of), of, &gates);
     }
     page.journeys(&document.journeys);
+    for (of, gates) in optional {
+        page.group(&format!("optional, {}", verdict(of)), of, &gates);
+    }
     page.checks(document);
     page.foot(document);
     page.out
@@ -152,8 +156,8 @@ impl Page<'_> {
         self.text(1, &format!("{} at {}", node(document), document.finished_at));
     }
 
-    fn group(&mut self, of: Verdict, gates: &[&GateRow]) {
-        let title = format!("{} {}", verdict(of).to_uppercase(), gates.len());
+    fn group(&mut self, title: &str, of: Verdict, gates: &[&GateRow]) {
+        let title = format!("{} {}", title.to_uppercase(), gates.len());
         self.rule(&title, Ink::of(of));
         let short = matches!(of, Verdict::Pass | Verdict::NotApplicable);
         if short && !self.options.verbose {
@@ -221,7 +225,7 @@ impl Page<'_> {
         self.text(3, &format!("{}{refs}", gate.title));
         // Where the reason says what is missing, the sentence says no more than that.
         let reason = gate.reason.as_ref().map(why);
-        if reason.as_ref().is_none_or(|reason| !reason.contains(&gate.criterion)) {
+        if !repeats(gate) {
             self.text(3, &gate.criterion);
         }
         if let Some(measured) = measured(gate) {
