@@ -44,7 +44,6 @@ impl Group {
                 .args(["-c", &inside, &code])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
                 .spawn()
                 .unwrap(),
         )
