@@ -63,7 +63,7 @@ const PROOFS: &[(&str, &[Proof])] = &[
     ("node.fs.space", &[DISKS, FILESYSTEMS]),
     ("node.fs.inodes", &[DISKS, FILESYSTEMS]),
     ("node.fs.writable", &[DISKS, FILESYSTEMS, RECORDED]),
-    ("node.link.errors", &[NETWORK, RECORDED]),
+    ("node.link.errors", &[NETWORK, Real("damaged_packets_turn_their_gate_red"), RECORDED]),
     (
         "node.link.drops",
         &[NETWORK, Real("dropped_packets_are_counted_exactly_and_turn_their_gate_red"), RECORDED],
