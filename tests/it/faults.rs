@@ -5,6 +5,7 @@
 //! by the packs' variables. They need root, and fail at once without it. [`table`] says which
 //! gate is proven where.
 
+mod demo;
 mod disk;
 mod memory;
 mod network;

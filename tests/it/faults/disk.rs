@@ -106,7 +106,11 @@ impl Drop for Tmpfs {
 }
 
 /// Runs so many threads until it is dropped.
-fn meanwhile(threads: usize, work: impl Fn(usize, &AtomicBool) + Sync, watch: impl FnOnce()) {
+pub(super) fn meanwhile(
+    threads: usize,
+    work: impl Fn(usize, &AtomicBool) + Sync,
+    watch: impl FnOnce(),
+) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let _stop = Undo(|| stop.store(true, Ordering::Relaxed));

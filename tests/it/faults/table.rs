@@ -34,6 +34,7 @@ const DISKS: Proof = Real("disks_filesystems_and_processors_turn_their_gates_red
 const SLOW: Proof = Real("a_slow_disk_turns_its_gates_red");
 const FILESYSTEMS: Proof = Real("a_full_and_a_read_only_filesystem_are_red_until_they_are_mended");
 const DEMO: Proof = Real("the_demo_is_go_and_each_broken_stage_is_named");
+const DEMO_NODE: Proof = Real("the_demos_node_gates_turn_red_and_green_again");
 const NETWORK: Proof = Real("network_gates_turn_red_on_real_faults_and_green_again");
 
 /// Every gate of the packs, but those that say themselves what is not measured yet.
@@ -79,6 +80,14 @@ const PROOFS: &[(&str, &[Proof])] = &[
     ("demo.alerted", &[DEMO]),
     ("demo.notified", &[DEMO]),
     ("demo.shown", &[DEMO]),
+    ("demo.node.cpu", &[DEMO_NODE]),
+    (
+        "demo.node.memory",
+        &[
+            Recorded("the_demos_node_gates_turn_red_and_green_again"),
+            Because("its threshold is no variable, and no test may take nine tenths of a machine"),
+        ],
+    ),
 ];
 
 /// Gates over the network probes, which no pack has: what they measure needs a network of its own.
