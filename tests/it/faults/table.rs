@@ -20,10 +20,8 @@ enum Proof {
     Recorded(&'static str),
     /// Why there is no real fault; where there are both, none is needed.
     Because(&'static str),
-    /// Nothing yet; why.
-    NoneYet(&'static str),
 }
-use Proof::{Because, NoneYet, Real, Recorded};
+use Proof::{Because, Real, Recorded};
 
 const RECORDED: Proof =
     Recorded("every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault");
@@ -173,7 +171,6 @@ fn cells(gate: &str, proofs: &[Proof]) -> Result<(String, String), String> {
     let (mut kinds, mut names, mut because) = (Vec::new(), Vec::new(), String::new());
     for proof in proofs {
         let (kind, name) = match proof {
-            NoneYet(why) => return Ok((format!("none yet: {why}"), String::new())),
             Because(why) => {
                 because = format!(" ({why})");
                 continue;
@@ -211,7 +208,7 @@ fn the_table_of_gates_is_what_the_packs_and_the_tests_say() {
          - **real**: the kernel's or a server's own fault, seen by a running agent or sampler.\n\
          - **recorded**: files as the kernel writes them, changed second by second, where the \
          kernel can't be made to do it, or besides a real fault.\n\
-         - **none yet**: nothing turns it red; the reason stands beside it.\n",
+         - **none yet**: a part of it is not measured yet, and so the gate is open and judges nothing.\n",
     );
     for (pack, gates) in packs() {
         let _ = write!(
@@ -227,7 +224,7 @@ fn the_table_of_gates_is_what_the_packs_and_the_tests_say() {
                     Default::default()
                 }),
                 (None, None) => {
-                    wrong.push(format!("{}: the list lacks it", gate.id));
+                    wrong.push(format!("{}: no test is listed that turns it red", gate.id));
                     continue;
                 }
                 (Some(_), Some(_)) => {
