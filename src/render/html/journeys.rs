@@ -89,6 +89,8 @@ fn waterfall(journey: &JourneyRow) -> Markup {
                                     b { (seconds(p50)) } " / " (seconds(p95))
                                 },
                                 (Some(p50), None) => b { (seconds(p50)) },
+                                // An acknowledgement tells nothing of when the event was handed over.
+                                _ if fate_count(stage, Fate::Ok) > 0 => span.zero { "not timed" },
                                 _ => span.zero { "nothing arrived" },
                             }
                         }
