@@ -102,6 +102,7 @@ struct Shared {
     cells: Cells,
     records: mpsc::Sender<Record>,
     store: Store,
+    in_flight: scheduler::InFlight,
     /// The server's certificates and users, and the file that they are read from.
     web: Option<(serve::Web, Option<PathBuf>)>,
     work: Arc<tokio::sync::Mutex<Work>>,
@@ -173,6 +174,7 @@ impl Agent {
             cells,
             records: records.clone(),
             store: store.clone(),
+            in_flight: scheduler::InFlight::default(),
             web: bound.as_ref().map(|(server, listen)| (server.web(), listen.web_config.clone())),
             work: Arc::new(tokio::sync::Mutex::new(Work {
                 plan: plan.clone(),
@@ -324,11 +326,13 @@ impl Work {
         let scheduler = {
             let (plan, clients, records) = (plan.clone(), clients.clone(), records.clone());
             let (stop, cancel) = (stop.clone(), cancel.clone());
+            let in_flight = shared.in_flight.clone();
             move || {
                 scheduler::run(
                     plan.clone(),
                     clients.clone(),
                     records.clone(),
+                    in_flight.clone(),
                     stop.clone(),
                     cancel.clone(),
                 )

@@ -2,7 +2,7 @@
 //! in flight, never two attempts of one check on one target.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,17 +22,43 @@ pub(super) const IN_FLIGHT_LIMIT: usize = 64;
 
 type Key = (CheckId, TargetName);
 
+/// What is in flight, whichever plan began it: after a reload the old plan's attempts still end,
+/// and the new one begins none beside them.
+#[derive(Clone, Default)]
+pub(super) struct InFlight(Arc<Mutex<HashSet<Key>>>);
+
+impl InFlight {
+    /// None where this is in flight already, or too many are.
+    fn enter(&self, key: &Key) -> Option<Flight> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = all.len() < IN_FLIGHT_LIMIT && all.insert(key.clone());
+        free.then(|| Flight { all: self.clone(), key: key.clone() })
+    }
+}
+
+/// One attempt; it is in flight until this is dropped, however it ends.
+struct Flight {
+    all: InFlight,
+    key: Key,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
 /// Runs the plan's checks until `stop`, then lets attempts in flight end until `cancel`.
 pub(super) async fn run(
     plan: Arc<Plan>,
     clients: Clients,
     records: mpsc::Sender<Record>,
+    in_flight: InFlight,
     stop: CancellationToken,
     cancel: CancellationToken,
 ) {
     let mut lines: Vec<Line> = plan.checks.iter().map(|check| Line::new(check, &plan)).collect();
-    let mut in_flight: HashSet<Key> = HashSet::new();
-    let mut running: JoinSet<Key> = JoinSet::new();
+    let mut running: JoinSet<()> = JoinSet::new();
     loop {
         let due = lines.iter().map(|line| line.due).min();
         let sleep = async {
@@ -44,10 +70,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(done) = running.join_next(), if !running.is_empty() => {
-                if let Ok(key) = done { in_flight.remove(&key); }
-                continue;
-            }
+            Some(_) = running.join_next(), if !running.is_empty() => continue,
             () = sleep => {}
         }
         let now = Mono::now();
@@ -61,22 +84,19 @@ pub(super) async fn run(
             line.due = line.schedule.next_after(now);
             for target in line.check.resolve(&plan.peers) {
                 let key = (line.check.id.clone(), target.clone());
-                if running.len() >= IN_FLIGHT_LIMIT || in_flight.contains(&key) {
+                let Some(flight) = in_flight.enter(&key) else {
                     *missed.entry(line.check.id.clone()).or_default() += 1;
                     continue;
-                }
-                in_flight.insert(key.clone());
+                };
                 let (check, clients, records, cancel) =
                     (line.check.clone(), clients.clone(), records.clone(), cancel.clone());
                 running.spawn(async move {
-                    let _ = records
-                        .send(Record::Begun { check: key.0.clone(), target: key.1.clone() })
-                        .await;
+                    let _ = records.send(Record::Begun { check: key.0, target: key.1 }).await;
                     let seen =
                         runner::attempt(&check, &target, &clients, &Trace::off(), &cancel).await;
                     // The recorder is gone only when the agent has ended.
                     let _ = records.send(Record::Observation(seen)).await;
-                    key
+                    drop(flight);
                 });
             }
         }
