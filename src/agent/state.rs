@@ -6,13 +6,14 @@ mod node;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{self, Evidence, Finding, Standing, Verdict};
 use crate::journey::Run;
 use crate::journey::tally::Tally;
-use crate::ledger::Document;
+use crate::ledger::{Decision, Document};
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
 use crate::plan::{Check, Plan};
@@ -20,6 +21,9 @@ use crate::render::page::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
 use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
 use crate::time::{Mono, Now, Wall};
+
+/// `report` beside a running agent shows what is no older than this.
+const ARCHIVE: Duration = Duration::from_secs(60);
 
 pub struct State {
     plan: Arc<Plan>,
@@ -39,6 +43,8 @@ pub struct State {
     frame: node::Rows,
     /// What this node does not offer, by series.
     node_faults: BTreeMap<&'static str, Fault>,
+    /// When a report was left in the archive, and what it decided.
+    archived: Option<(Mono, Decision)>,
 }
 
 /// The newest outcome of one check on one target.
@@ -74,6 +80,7 @@ impl State {
             history: Arc::new(History::default()),
             frame: node::Rows::default(),
             node_faults: BTreeMap::new(),
+            archived: None,
             plan,
         };
         // The points first: a track is due since the oldest of them, not since this start.
@@ -208,17 +215,23 @@ impl State {
             Some(&"journey") => plan.journey(&key.check).is_some(),
             _ => true,
         });
-        self.registry.retain(|_, labels| {
-            labels.get("gate").is_none_or(|gate| plan.gates.iter().any(|own| own.id == gate))
+        self.registry.retain(|metric, labels| {
+            // What gates export comes back with the judging below, with the levels and thresholds
+            // that they have now.
+            labels.get("gate").is_none()
+                && *metric != metric::NODE_INFO
                 && labels.get("journey").is_none_or(|journey| plan.journey(journey).is_some())
                 && labels.get("digest").is_none()
                 && match (labels.get("check"), labels.get("target")) {
                     (Some(check), Some(target)) => is_due(check, target),
+                    (Some(id), None) => plan.check(id).is_some() || plan.journey(id).is_some(),
                     _ => true,
                 }
         });
         self.open(now);
         self.say_what_is_in_force();
+        // The newest report is to be one of the plan in force.
+        self.archived = None;
         self.judge(now);
     }
 
@@ -366,7 +379,19 @@ impl State {
         let document = self.document(now);
         self.export_findings(&document);
         Arc::make_mut(&mut self.history).push(&document);
+        self.archive(&document, now);
         self.snapshot(document, now)
+    }
+
+    /// Leaves the report where `report` finds it: each minute, and when the decision changes.
+    fn archive(&mut self, document: &Document, now: Now) {
+        let is_new = self.archived.is_none_or(|(at, decision)| {
+            decision != document.decision || now.mono.since(at) >= ARCHIVE
+        });
+        if is_new {
+            self.store.archive_report(now, document);
+            self.archived = Some((now.mono, document.decision));
+        }
     }
 
     fn snapshot(&self, document: Document, now: Now) -> Snapshot {
