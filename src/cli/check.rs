@@ -5,10 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::output::{self, Format, Output};
-use super::run::runtime;
+use super::run::{Stop, runtime};
 use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
@@ -35,6 +33,7 @@ pub(super) fn run(
     let plan = Arc::new(plan);
     let at_most = at_most.map_or_else(|| plan.covering_time() + SLACK, |period| period.0);
     runtime()?.block_on(async {
+        let mut stop = Stop::listen()?;
         let options = Options {
             inputs,
             paths: node::paths(global),
@@ -43,7 +42,7 @@ pub(super) fn run(
             banner: None,
         };
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
-        let ended = until_decided(&agent, at_most).await?;
+        let ended = until_decided(&agent, at_most, &mut stop).await?;
         let last = agent.stop().await;
         write(&outputs, &last.document, output.verbose, None)?;
         Ok(if ended == Ended::Interrupted { exit::INCOMPLETE } else { code(&last.document) })
@@ -58,10 +57,11 @@ pub(super) enum Ended {
 }
 
 /// Shows progress until every gate is decided, the time is over, or somebody interrupts.
-pub(super) async fn until_decided(agent: &Agent, at_most: Duration) -> Result<Ended, Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+pub(super) async fn until_decided(
+    agent: &Agent,
+    at_most: Duration,
+    stop: &mut Stop,
+) -> Result<Ended, Failure> {
     let began = Instant::now();
     let mut snapshots = agent.snapshots();
     let mut progress = Progress::new();
@@ -78,8 +78,7 @@ pub(super) async fn until_decided(agent: &Agent, at_most: Duration) -> Result<En
             return Ok(Ended::TimeOver);
         }
         let ended = tokio::select! {
-            _ = terminate.recv() => Some(Ended::Interrupted),
-            _ = interrupt.recv() => Some(Ended::Interrupted),
+            () = stop.asked() => Some(Ended::Interrupted),
             changed = snapshots.changed() => match changed {
                 Ok(()) => None,
                 Err(_) => return Err(Failure::ours("the recorder ended; see the log")),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::check::{self, FORMATS, SLACK};
 use super::output;
-use super::run::{announce, runtime, until_stopped};
+use super::run::{Stop, announce, hangups, runtime, until_stopped};
 use super::{Failure, Global, OutputArgs, WebArgs, exit, node};
 use crate::agent::{Agent, Options};
 use crate::demo::Platform;
@@ -26,6 +26,7 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     runtime()?.block_on(async {
+        let (mut stop, mut hangup) = (Stop::listen()?, hangups()?);
         let platform = Platform::start(break_stage).await.map_err(|fault| {
             Failure::ours(format!("the embedded platform did not start: {fault}"))
         })?;
@@ -61,7 +62,8 @@ pub(super) fn run(
             platform.notify(&format!("http://{address}/api/v1/webhook/alertmanager"));
         }
         let code = if once {
-            let ended = check::until_decided(&agent, plan.covering_time() + SLACK).await?;
+            let ended =
+                check::until_decided(&agent, plan.covering_time() + SLACK, &mut stop).await?;
             let last = agent.stop().await;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             if ended == check::Ended::Interrupted {
@@ -71,7 +73,7 @@ pub(super) fn run(
             }
         } else {
             eprintln!("open the page in a browser; Ctrl-C ends the demo and prints the report");
-            until_stopped(&agent).await?;
+            until_stopped(&agent, &mut stop, &mut hangup).await?;
             let last = agent.stop().await;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             exit::SUCCESS

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Global, PlanArgs, WebArgs, exit, node};
 pub(super) use crate::agent::Listen;
@@ -20,6 +20,7 @@ pub(super) fn run(
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
     runtime()?.block_on(async {
+        let (mut stop, mut hangup) = (Stop::listen()?, hangups()?);
         let options = Options {
             inputs,
             paths: node::paths(global),
@@ -40,7 +41,7 @@ pub(super) fn run(
             "the plan is in force"
         );
         tell_systemd(&[sd_notify::NotifyState::Ready]);
-        until_stopped(&agent).await?;
+        until_stopped(&agent, &mut stop, &mut hangup).await?;
         tell_systemd(&[sd_notify::NotifyState::Stopping]);
         agent.stop().await;
         Ok(exit::SUCCESS)
@@ -62,24 +63,66 @@ pub(super) fn announce(agent: &Agent) {
     }
 }
 
-/// Serves until SIGTERM or SIGINT; reloads on SIGHUP; feeds systemd's watchdog.
-pub(super) async fn until_stopped(agent: &Agent) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hangup = listen(SignalKind::hangup())?;
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")))
+}
+
+pub(super) fn hangups() -> Result<Signal, Failure> {
+    listen(SignalKind::hangup())
+}
+
+/// SIGTERM and SIGINT. Listened for before anything starts, so that who stops what has only just
+/// said where it listens does not kill it.
+pub(super) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Ends with the first of the two.
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Serves until it is asked to stop; reloads on SIGHUP; feeds systemd's watchdog.
+pub(super) async fn until_stopped(
+    agent: &Agent,
+    stop: &mut Stop,
+    hangup: &mut Signal,
+) -> Result<(), Failure> {
     let mut snapshots = agent.snapshots();
     // The watchdog is fed by what the recorder publishes: an agent that judges no more is dead.
     let feeds = sd_notify::watchdog_enabled().is_some();
+    // A reload may wait for the command of a secret; signals and the watchdog do not wait with it.
+    let mut reload = None;
+    let mut once_more = false;
     loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                if let Err(text) = agent.reload().await {
-                    eprintln!("{}", text.trim_end());
-                }
+        if once_more && reload.is_none() {
+            reload = Some(Box::pin(agent.reload()));
+            once_more = false;
+        }
+        let reloaded = async {
+            match reload.as_mut() {
+                Some(reload) => drop(reload.await),
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            () = stop.asked() => break,
+            _ = hangup.recv() => once_more = true,
+            // The log says what came of it.
+            () = reloaded => reload = None,
             changed = snapshots.changed() => {
                 if changed.is_err() {
                     return Err(Failure::ours("the recorder ended; see the log"));
