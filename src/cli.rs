@@ -96,7 +96,7 @@ struct PlanArgs {
 struct WebArgs {
     /// Address to listen on; `:PORT` listens on all addresses, port 0 picks one
     /// [default: 127.0.0.1:9765; `demo --once` picks a free port]
-    #[arg(long = "web.listen-address", value_name = "ADDR")]
+    #[arg(long = "web.listen-address", value_name = "ADDR", value_parser = address)]
     listen: Option<String>,
 }
 
@@ -209,6 +209,14 @@ fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Whether it can be an address at all; that it can be listened on shows at the start.
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT or :PORT, with a port from 0 to 65535".to_owned()),
     }
 }
 
