@@ -26,6 +26,13 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
     let (_, plan) = plan.compile(global)?;
+    // Blocks while a command runs; nothing else goes on yet. What can't be read may be of another
+    // check; an attempt that needs it says so itself.
+    for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
+        if let Err(fault) = secret.load() {
+            eprintln!("greenlight: {}", fault.text);
+        }
+    }
     let trace = if debug { Trace::on() } else { Trace::off() };
     let (code, text, json) = if let Some(check) = plan.check(id) {
         let seen = runtime()?.block_on(attempts(check, &plan, &trace));

@@ -139,7 +139,10 @@ impl Secret {
             Reference::Command(words) => {
                 let cached = self.cached.lock().ok().and_then(|cached| cached.clone());
                 cached.ok_or_else(|| {
-                    unreadable(format!("the command `{}` has not answered yet", program(words)))
+                    unreadable(format!(
+                        "the secret of command `{}`: it has given none",
+                        program(words)
+                    ))
                 })
             }
         }
