@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -171,6 +173,39 @@ pub fn excerpt(bytes: &[u8]) -> String {
         text.push('…');
     }
     text.trim().to_owned()
+}
+
+/// Shorter ones are words of any text; to take them out would make another answer of it.
+const SHORTEST: usize = 4;
+
+/// The body without the credentials that we sent: a server that says back what it was asked would
+/// else put them into a reason, a report or the debug view.
+fn unsaid(body: Bytes, authorization: Option<&HeaderValue>) -> Bytes {
+    let Some(sent) = authorization.and_then(|value| value.to_str().ok()) else { return body };
+    let credentials = sent.split_once(' ').map_or(sent, |(_, credentials)| credentials);
+    let decoded = STANDARD.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let password = decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, word)| word);
+    let mut body = body;
+    for secret in [Some(credentials), password].into_iter().flatten() {
+        let secret = secret.as_bytes();
+        if secret.len() >= SHORTEST && body.windows(secret.len()).any(|window| window == secret) {
+            body = replaced(&body, secret, b"[secret]").into();
+        }
+    }
+    body
+}
+
+fn replaced(bytes: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(place) = rest.windows(what.len()).position(|window| window == what) {
+        let (before, after) = rest.split_at(place);
+        out.extend_from_slice(before);
+        out.extend_from_slice(with);
+        rest = after.get(what.len()..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// A request that got no full answer.
@@ -424,6 +459,7 @@ impl Connection {
                 return Err(fail(Trouble::reason(ReasonCode::Timeout, text), phases, status));
             }
         };
+        let body = unsaid(body, how.authorization.as_ref());
         trace.note(format_args!("{} bytes of body: {}", body.len(), excerpt(&body)));
         Ok(Response {
             status: head.status,
