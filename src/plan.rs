@@ -208,16 +208,22 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     if !diagnostics.is_empty() {
         return None;
     }
-    let nodes = if nodes.is_empty() { vec![node.name.clone()] } else { nodes };
-    let body = json!({
+    let mut body = json!({
         "vars": loaded.vars,
-        "nodes": loaded_nodes(&nodes, &node),
+        "nodes": nodes,
         "peers": peers.json(),
         "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
         "journeys": journeys.iter().map(Journey::json).collect::<Vec<_>>(),
         "gates": gates.iter().map(gates::json).collect::<Vec<_>>(),
     });
     let digest = digest(&body);
+    // Only shown: the members of selectors are no part of the digest, and a fleet that is only this
+    // node is the default, whose name is none either.
+    let nodes = if nodes.is_empty() { vec![node.name.clone()] } else { nodes };
+    if let Some(body) = body.as_object_mut() {
+        body.insert("nodes".into(), json!(nodes));
+        body.insert("peers".into(), peers.json_with_members());
+    }
     let mut whole = json!({
         "version": 1,
         "digest": digest,
@@ -240,12 +246,6 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         secrets: diagnostics.take_secrets(),
         json: Arc::new(whole),
     })
-}
-
-/// A fleet that is only this node is the default and says nothing; its name is no part of the
-/// digest.
-fn loaded_nodes(nodes: &[String], node: &NodeName) -> Value {
-    if nodes == [node.name.clone()] { Value::Null } else { json!(nodes) }
 }
 
 /// Every side effect, check by check and journey by journey.

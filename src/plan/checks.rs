@@ -141,6 +141,9 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
             )
             .hint("two attempts of one check never run at once: ticks would be missed");
     }
+    if let (Some(Duration::ZERO), Some(node)) = (timeout, &timeout_node) {
+        diagnostics.error(node.span, "no attempt can succeed within 0s").expected("1ms or more");
+    }
     let targets = match (entry.targets, &targets) {
         (true, Some(node)) => {
             self::targets(node, compiled.as_ref().map(|(probe, _)| &**probe), diagnostics)

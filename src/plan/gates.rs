@@ -205,6 +205,17 @@ fn condition(
             return None;
         }
     };
+    // A `yes` must not be taken for "does not apply".
+    if let Some(value) = &value
+        && spec.equals.is_none()
+        && value != "true"
+        && value != "false"
+    {
+        diagnostics
+            .error(node.span, format!("{what} is `{value}`, neither true nor false"))
+            .hint("name the value that is meant: `equals: VALUE`");
+        return None;
+    }
     Some(match value {
         None => When::Unset(format!("{what} is not set")),
         Some(value) if value == wanted => When::True(format!("{what} is {value}")),

@@ -153,6 +153,11 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Journey> {
     if every.is_zero() {
         diagnostics.error(node.span, "a journey can't be sent every 0s").expected("1s or more");
     }
+    if timeout.is_zero() {
+        diagnostics
+            .error(node.span, "no event can be handed over within 0s")
+            .expected("1ms or more");
+    }
     let sender = send.and_then(|node| sender(&node, diagnostics));
     let stages = stages.and_then(|node| stage_list(&node, diagnostics));
     let (sender, send) = sender?;
@@ -243,6 +248,9 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
             body.span,
             format!("`give_up`, {}, is before `within`, {}", Period(give_up), Period(within)),
         );
+    }
+    if within.is_zero() {
+        diagnostics.error(body.span, "nothing can arrive within 0s").expected("1ms or more");
     }
     if poll.is_zero() {
         diagnostics.error(body.span, "`poll` can't be 0s");

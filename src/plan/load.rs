@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Inputs {
     pub vars: BTreeMap<String, String>,
 }
 
+/// A plan of ten thousand checks has 2 MB; a device or a log named by mistake would fill the memory.
+const FILE_LIMIT: u64 = 16 << 20;
 /// More files than this are a mistake: an include that goes in circles, or the wrong folder.
 const FILES_LIMIT: usize = 200;
 /// Where packs on disk are looked for, after the including file's own folder.
@@ -157,7 +160,7 @@ impl Loaded {
                 }
             }
         };
-        if !seen.insert(name.clone()) {
+        if !seen.insert(seen_as(&name)) {
             return;
         }
         let text = match text {
@@ -200,6 +203,9 @@ impl Loaded {
         else {
             return;
         };
+        if vars.is_null() {
+            return;
+        }
         let Some(entries) = decode::<BTreeMap<String, Value>>(vars, diagnostics) else { return };
         let mut set = Vec::new();
         for (name, value) in entries {
@@ -223,7 +229,9 @@ impl Loaded {
 
     fn includes(&self, index: usize, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
         let Some(document) = self.documents.get(index) else { return Vec::new() };
-        let Some(node) = document.node.get("include") else { return Vec::new() };
+        let Some(node) = document.node.get("include").filter(|node| !node.is_null()) else {
+            return Vec::new();
+        };
         let Some(names) = decode::<Vec<String>>(node, diagnostics) else { return Vec::new() };
         let mut wanted = Vec::new();
         for (position, name) in names.into_iter().enumerate() {
@@ -373,7 +381,9 @@ impl Loaded {
     ) -> Option<(&Node, &Path)> {
         let mut found: Option<(&Node, &Path)> = None;
         for document in &self.documents {
-            let Some(node) = document.node.get(key) else { continue };
+            let Some(node) = document.node.get(key).filter(|node| !node.is_null()) else {
+                continue;
+            };
             if found.is_some() {
                 diagnostics.error(node.span, format!("`{key}` is written in two files"));
                 continue;
@@ -392,8 +402,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+    read.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!(
                 "can't read {}: there is no such file; name a plan with -c FILE",
@@ -402,7 +415,19 @@ fn read_text(path: &Path) -> Result<String, String> {
         }
         _ => format!("can't read {}: {error}", path.display()),
     })?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(format!(
+            "{} is larger than {} MiB: this is no plan",
+            path.display(),
+            FILE_LIMIT >> 20
+        ));
+    }
     String::from_utf8(bytes).map_err(|_| format!("{} is no UTF-8 text", path.display()))
+}
+
+/// One file is read once, however it is named.
+fn seen_as(name: &str) -> String {
+    std::fs::canonicalize(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string())
 }
 
 fn unknown_pack(name: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::load::Loaded;
+use super::load::{Loaded, read_text};
 use crate::outcome::TargetName;
 use crate::spec::selector::{Labels, Selector};
 use crate::spec::{Diagnostics, Sources, decode, yaml};
@@ -53,8 +53,13 @@ impl Peers {
             .collect()
     }
 
-    /// As written: the members of a file are no part of the plan.
+    /// Where members come from; who they are is no part of the digest.
     pub(super) fn json(&self) -> Value {
+        json!({ "file_sd": self.spec.file_sd })
+    }
+
+    /// As written, for whoever reads the plan.
+    pub(super) fn json_with_members(&self) -> Value {
         json!(self.spec)
     }
 }
@@ -90,8 +95,7 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Peers {
 }
 
 fn read_groups(path: &std::path::Path) -> Result<Vec<Group>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("can't read the peers in {}: {error}", path.display()))?;
+    let text = read_text(path)?;
     let mut sources = Sources::default();
     let mut diagnostics = Diagnostics::default();
     let source = sources.add(path.display().to_string(), text.clone());
