@@ -10,6 +10,7 @@
 )]
 
 mod command;
+mod contract;
 mod demo;
 mod exposition;
 mod faults;

@@ -1,0 +1,221 @@
+//! How a gate is judged, through the real `check` and the real daemon with small windows.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{check, closed_port, open_port, row, web};
+use crate::command::{Daemon, folder_with};
+
+/// A check `port` of these targets, and gates.
+fn plan(targets: &[u16], gates: &str) -> String {
+    let targets: Vec<String> = targets.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+    format!(
+        "checks: [ {{ id: port, tcp: {{}}, targets: [ {} ], every: 200ms, timeout: 150ms }} ]\ngates:\n{gates}",
+        targets.join(", ")
+    )
+}
+
+/// A gate over a second of attempts.
+fn gate(id: &str, more: &str) -> String {
+    format!(
+        "- {{ id: {id}, {more}require: {{ ratio: check.success, over: 1s, at_least: 3, above: 99% }} }}\n"
+    )
+}
+
+fn decided(code: i32, report: &Value, id: &str) -> (i32, String, String) {
+    let verdict = row(&report["gates"], id)["verdict"].as_str().expect("a word").to_owned();
+    (code, report["decision"].as_str().expect("a word").to_owned(), verdict)
+}
+
+fn is(found: (i32, String, String), code: i32, decision: &str, verdict: &str) {
+    assert_eq!((found.0, &*found.1, &*found.2), (code, decision, verdict));
+}
+
+#[test]
+fn contract_each_target_is_judged_by_itself_unless_pooled_is_written() {
+    let (open, closed) = (open_port(), closed_port());
+    let gates = "\
+        - { id: each, require: { ratio: check.success, over: 1s, at_least: 3, above: 40% } }\n\
+        - { id: pooled, require: { ratio: check.success, over: 1s, at_least: 3, above: 40%, pooled: true } }\n";
+    let (code, report) = check(&plan(&[open, closed], gates), &[]);
+    is(decided(code, &report, "each"), 1, "no_go", "fail");
+    let each = row(&report["gates"], "each");
+    assert_eq!(each["worst"]["check"], "port");
+    assert_eq!(each["worst"]["target"], format!("127.0.0.1:{closed}"));
+    assert_eq!(each["value"], 0.0);
+    let pooled = row(&report["gates"], "pooled");
+    assert_eq!(pooled["verdict"], "pass", "{pooled:#}");
+    let value = pooled["value"].as_f64().expect("a number");
+    assert!((0.4..=0.6).contains(&value), "half of all attempts: {value}");
+}
+
+#[test]
+fn contract_a_failed_attempt_is_beyond_every_threshold() {
+    // Every second attempt fails; those that succeed are quick.
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let server = web(move |_| {
+        let odd = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1;
+        (if odd { 500 } else { 200 }, "{}".to_owned())
+    });
+    let plan = |below: &str| {
+        format!(
+            "checks: [ {{ id: web, http: {{}}, targets: [ 'http://{server}/' ], every: 100ms }} ]\n\
+             gates:\n\
+             - {{ id: p90, require: {{ p90: check.duration, over: 1500ms, at_least: 5, below: {below} }} }}\n\
+             - {{ id: max, require: {{ max: check.duration, over: 1500ms, at_least: 5, below: {below} }} }}\n\
+             - {{ id: p30, require: {{ p30: check.duration, over: 1500ms, at_least: 5, below: {below} }} }}\n"
+        )
+    };
+    let (code, report) = check(&plan("1h"), &[]);
+    is(decided(code, &report, "p90"), 1, "no_go", "fail");
+    assert_eq!(row(&report["gates"], "max")["verdict"], "fail");
+    assert_eq!(row(&report["gates"], "p30")["verdict"], "pass");
+}
+
+#[test]
+fn contract_too_many_inconclusive_attempts_are_an_error() {
+    let server = open_port();
+    let plan = |more: &str| {
+        format!(
+            "checks: [ {{ id: a, http: {{ auth: {{ bearer: {{ file: FILE }} }} }}, targets: [ 'http://127.0.0.1:{server}/' ], every: 100ms }} ]\n\
+             gates: [ {{ id: g, {more}require: {{ ratio: check.success, over: 2s, at_least: 3, above: 50% }} }} ]\n"
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("secret");
+    let run = |more: &str| {
+        std::fs::write(&file, "s").expect("written");
+        let gone = file.clone();
+        // About a third of the attempts can read their secret.
+        let remover = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(1300));
+            std::fs::remove_file(gone).expect("it was there");
+        });
+        let found =
+            check(&plan(more).replace("FILE", &file.display().to_string()), &["--for", "4s"]);
+        remover.join().expect("it ended");
+        found
+    };
+    let (code, report) = run("");
+    let gate = row(&report["gates"], "g");
+    assert_eq!((code, &report["decision"]), (2, &"incomplete".into()), "{gate:#}");
+    assert_eq!(gate["verdict"], "error");
+    assert!(gate["reason"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+    let last = &report["checks"][0]["targets"][0]["last"];
+    assert_eq!(
+        (&last["outcome"], &last["reason"]["code"]),
+        (&"inconclusive".into(), &"unreadable".into())
+    );
+}
+
+#[test]
+fn contract_a_window_is_open_until_covered_but_what_nothing_can_undo_is_judged_at_once() {
+    let gates =
+        "- { id: long, require: { ratio: check.success, over: 10m, at_least: 3, above: 100% } }\n";
+    let (code, report) = check(&plan(&[open_port()], gates), &["--for", "2s"]);
+    is(decided(code, &report, "long"), 2, "incomplete", "open");
+    let gate = row(&report["gates"], "long");
+    assert_eq!(gate["window_seconds"], 600.0);
+    let covered = gate["covered_seconds"].as_f64().expect("a number");
+    assert!((0.5..10.0).contains(&covered), "{covered}");
+    let began = Instant::now();
+    let (code, report) = check(&plan(&[closed_port()], gates), &[]);
+    is(decided(code, &report, "long"), 1, "no_go", "fail");
+    assert!(began.elapsed() < Duration::from_secs(6), "at once: {:?}", began.elapsed());
+}
+
+#[test]
+fn contract_conditional_gates_are_open_not_applicable_or_mandatory() {
+    let failing = closed_port();
+    let of = |when: &str, vars: &str| {
+        let gates = format!(
+            "{}vars: {{ {vars} }}\n",
+            gate("g", &format!("level: conditional, when: {{ {when} }}, "))
+        );
+        check(&plan(&[failing], &gates), &["--for", "4s"])
+    };
+    for (when, vars) in [("var: siem", ""), ("fact: no_such_fact", ""), ("decision: d1", "")] {
+        let (code, report) = of(when, vars);
+        is(decided(code, &report, "g"), 2, "incomplete", "open");
+        let why =
+            row(&report["gates"], "g")["reason"]["text"].as_str().unwrap_or_default().to_owned();
+        assert!(why.contains("not set"), "{why}");
+    }
+    let (code, report) = of("var: siem", "siem: false");
+    is(decided(code, &report, "g"), 0, "go", "not_applicable");
+    let why = row(&report["gates"], "g")["reason"]["text"].as_str().unwrap_or_default().to_owned();
+    assert!(why.contains("siem"), "the reason is given: {why}");
+    let (code, report) = of("var: siem", "siem: true");
+    is(decided(code, &report, "g"), 1, "no_go", "fail");
+    assert_eq!(row(&report["gates"], "g")["level"], "conditional");
+    // A fact of the node, by its value.
+    let architecture = std::env::consts::ARCH;
+    let (code, report) = of(&format!("fact: architecture, equals: {architecture}"), "");
+    is(decided(code, &report, "g"), 1, "no_go", "fail");
+    let (code, report) = of("fact: architecture, equals: abacus", "");
+    is(decided(code, &report, "g"), 0, "go", "not_applicable");
+}
+
+#[test]
+fn contract_warnings_and_optional_gates_are_counted_and_never_block() {
+    let (open, closed) = (open_port(), closed_port());
+    let gates = "\
+        - { id: warned, require: { ratio: check.success, where: { check: port }, over: 1s, at_least: 3, above: 10%, warn: 60%, pooled: true } }\n\
+        - { id: optional.fail, level: optional, require: { ratio: check.success, over: 1s, at_least: 3, above: 99% } }\n\
+        - { id: optional.open, level: optional, require: { missing: nothing measures it } }\n";
+    let (code, report) = check(&plan(&[open, closed], gates), &[]);
+    is(decided(code, &report, "warned"), 0, "go", "warn");
+    assert_eq!(row(&report["gates"], "optional.fail")["verdict"], "fail");
+    assert_eq!(row(&report["gates"], "optional.open")["verdict"], "open");
+    assert_eq!(report["counts"]["warn"], 1);
+    assert_eq!(report["counts"]["fail"], 1);
+    assert_eq!(report["counts"]["open"], 1);
+}
+
+#[test]
+fn contract_a_mandatory_failure_goes_before_what_is_open() {
+    let gates = format!("{}- {{ id: part, require: {{ missing: a part }} }}\n", gate("g", ""));
+    let (code, report) = check(&plan(&[closed_port()], &gates), &["--for", "4s"]);
+    is(decided(code, &report, "part"), 1, "no_go", "open");
+    let (code, report) = check(&plan(&[open_port()], &gates), &["--for", "4s"]);
+    is(decided(code, &report, "part"), 2, "incomplete", "open");
+    assert_eq!(row(&report["gates"], "g")["verdict"], "pass");
+}
+
+#[test]
+fn contract_stability_takes_its_time() {
+    let gates = "- { id: g, require: { ratio: check.success, over: 1s, at_least: 3, above: 99%, stable_for: 3s } }\n";
+    let began = Instant::now();
+    let (code, report) = check(&plan(&[open_port()], gates), &["--for", "15s"]);
+    is(decided(code, &report, "g"), 0, "go", "pass");
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn contract_hysteresis_holds_a_failure_until_it_clears() {
+    // The share of good answers is set from outside.
+    let bad = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_bad = bad.clone();
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let server = web(move |_| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let fails = is_bad.load(std::sync::atomic::Ordering::Relaxed) || number % 4 == 0;
+        (if fails { 500 } else { 200 }, "{}".to_owned())
+    });
+    let (folder, plan) = folder_with(&format!(
+        "checks: [ {{ id: web, http: {{}}, targets: [ 'http://{server}/' ], every: 100ms }} ]\n\
+         gates:\n\
+         - {{ id: held, require: {{ ratio: check.success, over: 2s, at_least: 5, above: 50%, clears: 90% }} }}\n\
+         - {{ id: plain, require: {{ ratio: check.success, over: 2s, at_least: 5, above: 50% }} }}\n"
+    ));
+    let daemon = Daemon::start(&plan, &folder.path().join("state"), &[]);
+    daemon.until_verdict("held", "fail", Duration::from_secs(20));
+    bad.store(false, std::sync::atomic::Ordering::Relaxed);
+    // Three quarters succeed: enough to pass, not enough to clear.
+    daemon.until_verdict("plain", "pass", Duration::from_secs(20));
+    std::thread::sleep(Duration::from_secs(2));
+    let gates = daemon.json("/api/v1/gates");
+    assert_eq!(row(&gates, "plain")["verdict"], "pass");
+    assert_eq!(row(&gates, "held")["verdict"], "fail", "{:#}", row(&gates, "held"));
+}
