@@ -85,7 +85,16 @@ fn with_kind<T: ?Sized>(
     table: Vec<Entry<T>>,
 ) -> Value {
     let mut choices = Vec::with_capacity(table.len());
+    let mut needing = Map::new();
+    let mut without = Map::new();
+    // Only some kinds are pointed at something; of the other tables nothing is.
+    let has_targets = common.iter().any(|(name, _)| *name == "targets");
     for entry in table {
+        if entry.targets {
+            needing.insert(entry.kind.to_owned(), json!(["targets"]));
+        } else if has_targets {
+            without.insert(entry.kind.to_owned(), json!({ "not": { "required": ["targets"] } }));
+        }
         // `{}` and nothing at all say the same of a kind whose keys all have defaults.
         let schema = (entry.schema)(generator).to_value();
         common.push((entry.kind, json!({ "anyOf": [schema, { "type": "null" }] })));
@@ -94,6 +103,12 @@ fn with_kind<T: ?Sized>(
     let mut schema = object(common, required);
     if let Some(map) = schema.as_object_mut() {
         map.insert("oneOf".into(), Value::Array(choices));
+        if !needing.is_empty() {
+            map.insert("dependentRequired".into(), Value::Object(needing));
+        }
+        if !without.is_empty() {
+            map.insert("dependentSchemas".into(), Value::Object(without));
+        }
     }
     schema
 }
