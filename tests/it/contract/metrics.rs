@@ -298,9 +298,9 @@ fn contract_rules_cover_each_gate_and_each_node() {
     );
     let output = greenlight(&["rules", "-c", &plan]);
     assert_eq!(code(&output), 0, "{}", err(&output));
-    let rules = out(&output);
+    let rules = out(&output).replace("\\\"", "\"");
     let file = std::path::Path::new(&plan).with_file_name("rules.yml");
-    std::fs::write(&file, &rules).expect("written");
+    std::fs::write(&file, output.stdout).expect("written");
     let (fine, said) = crate::peers::promtool(&["check", "rules", &file.display().to_string()], "");
     assert!(fine, "{said}");
     for gate in ["g.one", "g.two"] {
@@ -310,4 +310,5 @@ fn contract_rules_cover_each_gate_and_each_node() {
         assert!(rules.contains(&format!("greenlight_node_info{{node=\"{node}\"}}")), "{rules}");
     }
     assert!(rules.contains("absent("), "a vanished agent is an alert: {rules}");
+    assert!(rules.contains("greenlight_check_last_attempt_timestamp_seconds{check=\"c\"}) > 45"));
 }

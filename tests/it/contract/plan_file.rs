@@ -338,6 +338,7 @@ fn contract_the_schema_is_2020_12_and_agrees_with_the_compiler() {
         json!({ "vars": { "a": 1, "b": "x", "c": true, "d": null }, "nodes": ["a"] }),
         check("\"tcp\": {}, \"targets\": [ \"h:1\" ], \"every\": \"15s\", \"timeout\": \"1s\""),
         check("\"tcp\": null, \"targets\": { \"peers\": { \"zone\": \"*\" } }"),
+        check("\"webhook\": { \"from\": \"json\", \"within\": \"5m\" }"),
         check(
             "\"http\": { \"auth\": { \"bearer\": { \"env\": \"X\" } } }, \"targets\": [ \"http://a/\" ]",
         ),
@@ -361,6 +362,7 @@ fn contract_the_schema_is_2020_12_and_agrees_with_the_compiler() {
         check("\"tcp\": { \"prot\": 1 }, \"targets\": [ \"h:1\" ]"),
         check("\"tcp\": {}, \"targets\": []"),
         check("\"tcp\": {}"),
+        check("\"webhook\": { \"from\": \"json\", \"within\": \"5m\" }, \"targets\": [ \"h:1\" ]"),
         check("\"tcp\": {}, \"targets\": [ \"h:1\" ], \"every\": \"often\""),
         check("\"tcp\": {}, \"targets\": [ \"h:1\" ], \"every\": 15"),
         check("\"http\": { \"auth\": { \"bearer\": \"plain\" } }, \"targets\": [ \"http://a/\" ]"),
