@@ -201,7 +201,7 @@ fn contract_hysteresis_holds_a_failure_until_it_clears() {
     let count = std::sync::atomic::AtomicU64::new(0);
     let server = web(move |_| {
         let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let fails = is_bad.load(std::sync::atomic::Ordering::Relaxed) || number % 4 == 0;
+        let fails = is_bad.load(std::sync::atomic::Ordering::Relaxed) || number.is_multiple_of(4);
         (if fails { 500 } else { 200 }, "{}".to_owned())
     });
     let (folder, plan) = folder_with(&format!(
