@@ -99,9 +99,9 @@ fn journeys_survive_kill_9_at_any_moment() {
                 topics,
                 events: EVENTS,
                 every,
-                timeout: "20s",
-                within: "20s",
-                give_up: "20s",
+                timeout: "12s",
+                within: "12s",
+                give_up: "12s",
             };
             plan += &journey.yaml(&kafka.brokers, &kafka.brokers);
         }
@@ -124,7 +124,7 @@ fn journeys_survive_kill_9_at_any_moment() {
     let mut open = 0;
     for kill in 0..KILLS {
         let daemon = Daemon::start(&loaded, &state, &[]);
-        std::thread::sleep(Duration::from_millis(random(1_300)));
+        std::thread::sleep(Duration::from_millis(random(1_000)));
         let (code, said) = daemon.end(Signal::SIGKILL);
         assert_eq!(code, None, "it was killed, it did not end: {said}");
         assert!(!said.contains("panicked") && !said.contains("corrupt"), "{said}");
