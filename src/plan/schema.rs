@@ -19,6 +19,9 @@ use crate::{confirm, probe, send};
 /// A variable may stand wherever a value does.
 const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_.-]*\}";
 
+/// A quantile as a key.
+const QUANTILE: &str = r"^p[0-9]{1,2}(\.[0-9]+)?$";
+
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
@@ -254,13 +257,12 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
     let mut criterion = object(properties, &[]);
     if let Some(map) = criterion.as_object_mut() {
         // Any other quantile: `p99.9`.
-        map.insert(
-            "patternProperties".into(),
-            json!({ "^p[0-9]{1,2}(\\.[0-9]+)?$": { "type": "string" } }),
-        );
-        choices.push(
-            json!({ "patternProperties": {}, "propertyNames": { "not": { "enum": FUNCTIONS } } }),
-        );
+        map.insert("patternProperties".into(), json!({ QUANTILE: { "type": "string" } }));
+        // One is there where not every key is something else.
+        choices.push(json!({
+            "propertyNames": { "not": { "enum": FUNCTIONS } },
+            "not": { "propertyNames": { "not": { "pattern": QUANTILE } } },
+        }));
         map.insert("oneOf".into(), Value::Array(choices));
     }
     json!({ "oneOf": [
