@@ -80,12 +80,14 @@ pub struct Hands {
 /// new rounds, for a restart must not silence a journey until what was cut off is given up. Only
 /// where things are counted does one wait for the other, since a thing may not tell its round.
 pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, hands: Hands) {
+    let things = journey.stages.iter().any(|plan| plan.stage.counts_things());
+    let at_once = if things { 1 } else { LEFT_AT_ONCE };
     let walks: Vec<BoxFuture<'_, ()>> = left
         .into_iter()
         .map(|(run, progress)| resume(&journey, run, progress, &hands).boxed())
         .collect();
-    let resumed = stream::iter(walks).buffer_unordered(LEFT_AT_ONCE).collect::<()>();
-    if journey.stages.iter().any(|plan| plan.stage.counts_things()) {
+    let resumed = stream::iter(walks).buffer_unordered(at_once).collect::<()>();
+    if things {
         resumed.await;
         send_rounds(&journey, &node, &hands).await;
     } else {
