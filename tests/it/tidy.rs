@@ -280,3 +280,24 @@ fn nothing_committed_names_a_machine_or_a_secret_place() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn dashboards_name_metrics_of_the_catalogue_only() {
+    let known: BTreeSet<&str> = greenlight::catalogue::all().map(|metric| metric.name).collect();
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("dashboards")).expect("the folder is there") {
+        let path = entry.expect("the entry can be read").path();
+        let text = fs::read_to_string(&path).expect("the file can be read");
+        let _: serde_json::Value = serde_json::from_str(&text).expect("a dashboard is JSON");
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for word in words.filter(|word| word.starts_with("greenlight_")) {
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| word.strip_suffix(end).filter(|base| known.contains(base)))
+                .unwrap_or(word);
+            assert!(known.contains(base), "{}: there is no metric {word}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "the dashboards name {seen} metrics");
+}
