@@ -190,6 +190,26 @@ fn files_can_be_read_in_one_sitting() {
     assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
+/// The only files with unsafe code: system calls that no crate wraps safely.
+const UNSAFE: [&str; 2] = ["src/client/kernel.rs", "src/client/uring.rs"];
+
+#[test]
+fn unsafe_code_has_its_two_files() {
+    let mut wrong = Vec::new();
+    for path in ["src", "tests", "benches"].into_iter().flat_map(rust_files) {
+        let name = path.strip_prefix(root()).expect("the file is of this tree").to_path_buf();
+        let text = code(&fs::read_to_string(&path).expect("the file can be read"));
+        let lifted = text.contains("(unsafe_code)");
+        if lifted
+            && !UNSAFE.iter().any(|file| name == Path::new(file))
+            && !name.ends_with("tidy.rs")
+        {
+            wrong.push(name.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "these lift the lint on unsafe code: {}", wrong.join(", "));
+}
+
 /// Licences that may be linked into an Apache-2.0 binary without further duties than a notice.
 const LICENCES: [&str; 12] = [
     "Apache-2.0",
