@@ -16,7 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod kafka;
+mod search;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
+pub(crate) use search::{elasticsearch, opensearch};
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.
 const READY: Duration = Duration::from_secs(120);
@@ -385,4 +387,13 @@ fn kafka_starts_and_makes_topics() {
     let kafka = kafka();
     kafka.topic("peers-smoke", 3);
     assert!(kafka.topics().contains(&"peers-smoke".to_string()));
+}
+
+#[test]
+fn opensearch_and_elasticsearch_start_and_find_what_they_hold() {
+    for search in [opensearch(), elasticsearch()] {
+        search.index("peers-smoke", &[serde_json::json!({"message": "a b"})]);
+        let (status, body) = get(&search.at("peers-smoke/_count")).expect("it answers");
+        assert!(status == 200 && body.contains("\"count\":1"), "{body}");
+    }
 }
