@@ -101,7 +101,9 @@ fn not_judged(watched: &Watched<'_>) -> Alert {
     )];
     let silent = |metric: &str, label: &str, id: &str, interval: Duration| {
         let seconds = interval.as_secs_f64() * 3.0;
-        format!("(time() - max({metric}{{{label}={}}}) > {seconds})", quoted(id))
+        // By agent: one that still tries must not hide one that does not.
+        let newest = format!("max by (instance, job) ({metric}{{{label}={}}})", quoted(id));
+        format!("(time() - {newest} > {seconds})")
     };
     for (check, interval) in &watched.checks {
         ways.push(silent(CHECK_LAST_ATTEMPT.name, "check", check, *interval));

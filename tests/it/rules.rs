@@ -130,11 +130,15 @@ fn each_trouble_raises_its_alert() {
     test.push_str(&verdict("bad", "mandatory", &format!("{pass}x59 {fail}x60 {pass}x180")));
     test.push_str(&verdict("blind", "optional", &format!("{pass}x59 {open}x60 {pass}x180")));
     test.push_str(&verdict("silent", "mandatory", &format!("{pass}x300")));
-    for (check, values) in
-        [("busy", "0+15x300".to_owned()), ("stopped", format!("0+15x60 {}x240", 900))]
-    {
+    // Of two agents that do the same, one has stopped trying.
+    let tries = "0+15x300".to_owned();
+    for (check, instance, values) in [
+        ("busy", "a", tries.clone()),
+        ("stopped", "a", format!("0+15x60 {}x240", 900)),
+        ("stopped", "b", tries),
+    ] {
         test.push_str(&format!(
-            "      - series: 'greenlight_check_last_attempt_timestamp_seconds{{check=\"{check}\",target=\"t\"}}'\n        values: '{values}'\n"
+            "      - series: 'greenlight_check_last_attempt_timestamp_seconds{{check=\"{check}\",instance=\"{instance}\",target=\"t\"}}'\n        values: '{values}'\n"
         ));
     }
     for (node, values) in [("n1", "1x300"), ("n2", "1x120 stale")] {
@@ -145,7 +149,7 @@ fn each_trouble_raises_its_alert() {
     test.push_str("    alert_rule_test:\n");
     let failing = "{ gate: bad, level: mandatory, severity: critical }";
     let blind = "{ gate: blind, level: optional, severity: warning }";
-    let silent = "{ gate: silent, level: mandatory, severity: critical }";
+    let silent = "{ gate: silent, instance: a, level: mandatory, severity: critical }";
     let gone = "{ node: n2, severity: critical }";
     for (at, fails, unjudged, agents) in [
         ("10m", &[][..], &[][..], &[][..]),
