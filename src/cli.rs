@@ -151,6 +151,9 @@ enum Command {
         /// Show everything that was seen
         #[arg(long)]
         debug: bool,
+        /// Outside of its allowed times too
+        #[arg(long)]
+        any_time: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -256,8 +259,8 @@ pub fn main() -> ExitCode {
         Command::Check { plan, at_most, state, output } => {
             check::run(&global, &plan, at_most, state.as_deref(), &output)
         }
-        Command::Once { id, plan, debug, output } => {
-            once::run(&global, &id, &plan, debug, &output.output)
+        Command::Once { id, plan, debug, any_time, output } => {
+            once::run(&global, &id, &plan, once::How { debug, any_time }, &output.output)
         }
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)

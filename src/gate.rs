@@ -132,6 +132,11 @@ pub enum Requirement {
     Any(Vec<Requirement>),
     /// A part that nothing measures yet: always open, with this text.
     Missing(String),
+    /// Judged by another node of the fleet, which alone runs what it is about.
+    Elsewhere {
+        criterion: Criterion,
+        node: String,
+    },
 }
 
 /// One measurable condition.
@@ -298,7 +303,7 @@ impl Requirement {
     /// All criteria in it, in order.
     pub fn criteria(&self) -> Vec<&Criterion> {
         match self {
-            Self::Criterion(criterion) => vec![criterion],
+            Self::Criterion(criterion) | Self::Elsewhere { criterion, .. } => vec![criterion],
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::criteria).collect(),
             Self::Missing(_) => Vec::new(),
         }

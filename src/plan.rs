@@ -11,6 +11,7 @@ pub mod packs;
 mod peers;
 pub mod reference;
 pub mod schema;
+mod share;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::render::rules::Watched;
 use crate::series::LabelNames;
 use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
-use crate::spec::{Diagnostics, Sources};
+use crate::spec::{AllowedTimes, Diagnostics, Fields, Sources, decode};
 
 /// The plan in force.
 pub struct Plan {
@@ -62,6 +63,13 @@ pub struct NodeName {
 pub struct Facts {
     pub hostname: String,
     pub facts: BTreeMap<String, String>,
+}
+
+/// This node, and the declared fleet that it is part of.
+#[derive(Clone, Copy)]
+struct Fleet<'a> {
+    node: &'a str,
+    nodes: &'a [String],
 }
 
 /// Why there is no plan: every mistake, ready to print.
@@ -186,6 +194,28 @@ impl Plan {
     }
 }
 
+/// The key `allowed_times` of checks and journeys.
+fn allowed_times(fields: &mut Fields, diagnostics: &mut Diagnostics) -> AllowedTimes {
+    let Some(node) = fields.take_node("allowed_times") else { return AllowedTimes::default() };
+    let times = decode::<AllowedTimes>(&node, diagnostics).unwrap_or_default();
+    if node.as_list().is_some_and(|list| list.is_empty()) {
+        diagnostics
+            .error(node.span, "`allowed_times` holds no time: it would never run")
+            .expected("hours in UTC, such as `[ \"22:00-06:00\" ]`, or no such key");
+    }
+    times
+}
+
+/// What is written only where it was said.
+fn when_and_where(map: &mut serde_json::Map<String, Value>, times: &AllowedTimes, shared: bool) {
+    if !times.is_always() {
+        map.insert("allowed_times".into(), json!(times));
+    }
+    if shared {
+        map.insert("shared".into(), json!(true));
+    }
+}
+
 /// The keys of the plan file.
 pub const TOP_LEVEL: [&str; 8] =
     ["vars", "node", "nodes", "include", "peers", "checks", "journeys", "gates"];
@@ -194,8 +224,9 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     let node = load::node_name(loaded, facts, diagnostics);
     let nodes = load::declared_nodes(loaded, diagnostics);
     let peers = peers::compile(loaded, diagnostics);
-    let checks = checks::compile(loaded, diagnostics);
-    let journeys = journeys::compile(loaded, diagnostics);
+    let fleet = Fleet { node: &node.name, nodes: &nodes };
+    let checks = checks::compile(loaded, fleet, diagnostics);
+    let journeys = journeys::compile(loaded, fleet, diagnostics);
     let known = gates::Known {
         checks: &checks,
         journeys: &journeys,

@@ -7,6 +7,7 @@ pub mod fields;
 pub mod secret;
 pub mod selector;
 pub mod source;
+pub mod times;
 pub mod trace;
 pub mod units;
 pub mod vars;
@@ -18,6 +19,7 @@ pub use fields::Fields;
 pub use secret::{Revealed, Secret};
 pub use selector::{Labels, Selector};
 pub use source::{Source, SourceId, Sources, Span};
+pub use times::AllowedTimes;
 pub use units::{Period, Quantity, Share, Size};
 pub use yaml::{Key, Node, Tree};
 

@@ -105,6 +105,9 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
     if hands.cancel.is_cancelled() {
         return;
     }
+    if journey.elsewhere.is_some() {
+        return hands.stop.cancelled().await;
+    }
     let schedule = Schedule::new(journey.every, node, &journey.id);
     let mut due = schedule.next_after(Mono::now());
     let mut finished: Option<Round<'_>> = None;
@@ -128,6 +131,9 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
                 hands.records.send(Record::Missed { check: journey.id.clone(), count: late }).await;
         }
         due = schedule.next_after(now);
+        if !journey.allowed_times.allow(clock::now().wall) {
+            continue;
+        }
         // A new round takes over the journey's task: the old one has been watched long enough.
         finished = None;
         let mut round = match Round::begin(journey, hands, &Trace::off()).await {

@@ -57,7 +57,8 @@ pub(super) async fn run(
     stop: CancellationToken,
     cancel: CancellationToken,
 ) {
-    let mut lines: Vec<Line> = plan.checks.iter().map(|check| Line::new(check, &plan)).collect();
+    let here = plan.checks.iter().filter(|check| check.elsewhere.is_none());
+    let mut lines: Vec<Line> = here.map(|check| Line::new(check, &plan)).collect();
     let mut running: JoinSet<()> = JoinSet::new();
     loop {
         let due = lines.iter().map(|line| line.due).min();
@@ -82,6 +83,10 @@ pub(super) async fn run(
                 *missed.entry(line.check.id.clone()).or_default() += late;
             }
             line.due = line.schedule.next_after(now);
+            // Not missed: it was not due.
+            if !line.check.allowed_times.allow(clock::now().wall) {
+                continue;
+            }
             for target in line.check.resolve(&plan.peers) {
                 let key = (line.check.id.clone(), target.clone());
                 let Some(flight) = in_flight.enter(&key) else {

@@ -130,7 +130,7 @@ impl State {
 
     /// Makes the tracks of everything that is due, so that silence is seen from the beginning.
     fn open(&mut self, now: Now) {
-        for check in &self.plan.checks {
+        for check in self.plan.checks.iter().filter(|check| check.elsewhere.is_none()) {
             for target in check.resolve(&self.plan.peers) {
                 for metric in of_check(check).filter(|metric| metric.labels.len() == 2) {
                     let key = TrackKey {
@@ -144,7 +144,7 @@ impl State {
             }
         }
         let before = std::mem::take(&mut self.journeys);
-        for journey in &self.plan.journeys {
+        for journey in self.plan.journeys.iter().filter(|journey| journey.elsewhere.is_none()) {
             let cadence =
                 Cadence { interval: journey.every, since: now.mono, lag: journey.give_up() };
             let stages: Vec<_> = journey.stages.iter().map(|plan| plan.stage).collect();
@@ -355,7 +355,7 @@ impl State {
             let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys };
             let standing = self.standings.get(&gate.id).cloned().unwrap_or_default();
             let (mut finding, next) = gate::judge(gate, &evidence, &standing, now);
-            self.explain(gate, &mut finding);
+            self.explain(gate, &mut finding, now);
             if next != standing {
                 self.store.standing(&gate.id, &next);
                 self.standings.insert(gate.id.clone(), next);

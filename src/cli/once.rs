@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{self, Format, Output};
 use super::run::runtime;
 use super::{Failure, Global, PlanArgs, exit};
-use crate::agent::{rounds, runner};
+use crate::agent::{clock, rounds, runner};
 use crate::client::Clients;
 use crate::journey::tally::Tally;
 use crate::outcome::{Observation, Outcome};
@@ -17,15 +17,23 @@ use crate::spec::did_you_mean;
 use crate::spec::trace::{Note, Trace};
 use crate::time::Mono;
 
+pub(super) struct How {
+    pub(super) debug: bool,
+    pub(super) any_time: bool,
+}
+
 pub(super) fn run(
     global: &Global,
     id: &str,
     plan: &PlanArgs,
-    debug: bool,
+    how: How,
     outputs: &[Output],
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
     let (_, plan) = plan.compile(global)?;
+    if !how.any_time {
+        allowed_now(&plan, id)?;
+    }
     // Blocks while a command runs; nothing else goes on yet. What can't be read may be of another
     // check; an attempt that needs it says so itself.
     for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
@@ -33,7 +41,7 @@ pub(super) fn run(
             eprintln!("greenlight: {}", fault.text);
         }
     }
-    let trace = if debug { Trace::on() } else { Trace::off() };
+    let trace = if how.debug { Trace::on() } else { Trace::off() };
     let (code, text, json) = if let Some(check) = plan.check(id) {
         let seen = runtime()?.block_on(attempts(check, &plan, &trace));
         let code = seen
@@ -71,6 +79,19 @@ pub(super) fn run(
         _ => text.clone(),
     })?;
     Ok(code)
+}
+
+/// What disturbs a platform is not begun by mistake either.
+fn allowed_now(plan: &Plan, id: &str) -> Result<(), Failure> {
+    let check = plan.check(id).map(|check| &check.allowed_times);
+    let times = check.or_else(|| plan.journey(id).map(|journey| &journey.allowed_times));
+    match times {
+        Some(times) if !times.allow(clock::now().wall) => Err(Failure {
+            code: exit::INCOMPLETE,
+            text: format!("{id} runs only in its allowed times, {times}; `--any-time` runs it now"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 type Seen = (Observation, Vec<Note>);

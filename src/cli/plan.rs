@@ -55,7 +55,7 @@ fn summary(plan: &Plan) -> String {
         let field = |name| effect.get(name).and_then(Value::as_str).unwrap_or_default();
         let who = if field("check").is_empty() { field("journey") } else { field("check") };
         if who != last {
-            let _ = writeln!(text, "  {who}");
+            let _ = writeln!(text, "  {who}{}", when_and_where(plan, who));
         }
         last = who;
         let _ = writeln!(text, "    every {}: {}", field("every"), field("what"));
@@ -65,6 +65,23 @@ fn summary(plan: &Plan) -> String {
         let field = |name| gate.get(name).and_then(Value::as_str).unwrap_or_default();
         let _ = writeln!(text, "  {} ({})", field("id"), field("level"));
         let _ = writeln!(text, "    {}", field("criterion"));
+    }
+    text
+}
+
+/// The hours it runs in, and the node that runs it instead of this one, where there are any.
+fn when_and_where(plan: &Plan, id: &str) -> String {
+    let (times, elsewhere) = match (plan.check(id), plan.journey(id)) {
+        (Some(check), _) => (&check.allowed_times, &check.elsewhere),
+        (None, Some(journey)) => (&journey.allowed_times, &journey.elsewhere),
+        (None, None) => return String::new(),
+    };
+    let mut text = String::new();
+    if let Some(node) = elsewhere {
+        let _ = write!(text, ", not here: {node} runs it for the fleet");
+    }
+    if !times.is_always() {
+        let _ = write!(text, ", only {times}");
     }
     text
 }

@@ -114,6 +114,10 @@ impl Judging<'_> {
         let decides = match require {
             Requirement::Criterion(criterion) => Some(self.criterion(criterion, path)),
             Requirement::Missing(what) => Some(Finding::open(NOT_MEASURED, what.clone())),
+            Requirement::Elsewhere { node, .. } => Some(Finding {
+                verdict: Verdict::NotApplicable,
+                ..Finding::open("elsewhere", format!("{node} runs and judges this for the fleet"))
+            }),
             Requirement::All(parts) => {
                 let parts = judged(parts);
                 not_measured(&parts).or_else(|| worst(parts))

@@ -70,7 +70,9 @@ fn requirement(require: &Requirement, extra: &Boundaries) -> Result<String, Stri
         parts.collect()
     };
     match require {
-        Requirement::Criterion(one) => criterion(one, extra),
+        Requirement::Criterion(one) | Requirement::Elsewhere { criterion: one, .. } => {
+            criterion(one, extra)
+        }
         Requirement::All(parts) => Ok(all(parts)?.join(" * ")),
         Requirement::Any(parts) => Ok(format!("clamp_max({}, 1)", all(parts)?.join(" + "))),
         Requirement::Missing(what) => Err(format!("not measured yet: {what}")),

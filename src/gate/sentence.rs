@@ -17,7 +17,10 @@ fn requirement(require: &Requirement, outermost: bool) -> String {
         if outermost || parts.len() < 2 { text } else { format!("({text})") }
     };
     match require {
-        Requirement::Criterion(one) => criterion(one),
+        // The same on every node, as the plan is.
+        Requirement::Criterion(one) | Requirement::Elsewhere { criterion: one, .. } => {
+            criterion(one)
+        }
         Requirement::All(parts) => joined(parts, "; and "),
         Requirement::Any(parts) => joined(parts, "; or "),
         Requirement::Missing(what) => format!("not measured yet: {what}"),

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::load::Loaded;
 use super::peers::Peers;
+use super::{Fleet, share};
 use crate::catalogue::{self, Metric};
 use crate::outcome::{CheckId, TargetName};
 use crate::probe::{AnyProbe, Effect, kinds};
 use crate::spec::selector::Selector;
 use crate::spec::units::Period;
-use crate::spec::{Diagnostics, Fields, Node};
+use crate::spec::{AllowedTimes, Diagnostics, Fields, Node};
 
 /// How often a check runs where the plan does not say: often enough for a window of minutes, rare
 /// enough for a fleet.
@@ -31,6 +32,11 @@ pub struct Check {
     pub every: Duration,
     pub timeout: Duration,
     pub metrics: &'static [&'static Metric],
+    /// Outside of these it does not run, and what is judged from it is open.
+    pub allowed_times: AllowedTimes,
+    /// The node that runs it instead of this one.
+    pub elsewhere: Option<String>,
+    shared: bool,
     spec: Value,
 }
 
@@ -83,18 +89,23 @@ impl Check {
         });
         if let Some(map) = value.as_object_mut() {
             map.insert(self.probe.kind().into(), self.spec.clone());
+            super::when_and_where(map, &self.allowed_times, self.shared);
         }
         value
     }
 }
 
-pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Check> {
+pub(super) fn compile(
+    loaded: &Loaded,
+    fleet: Fleet<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Check> {
     let mut seen = BTreeSet::new();
     loaded
         .items("checks", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let check = one(node, diagnostics)?;
+            let check = one(node, fleet, diagnostics)?;
             if !seen.insert(check.id.clone()) {
                 diagnostics.error(node.span, format!("a check `{}` is there already", check.id));
                 return None;
@@ -104,7 +115,7 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Che
         .collect()
 }
 
-fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
+fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<Check> {
     let table = kinds();
     let mut fields = Fields::new(node, "a check", diagnostics)?;
     let id = fields.require::<String>("id", diagnostics);
@@ -115,6 +126,8 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
         .and_then(|node| crate::spec::decode::<Period>(node, diagnostics))
         .map(|period| period.0);
     let targets = fields.take_node("targets");
+    let allowed_times = super::allowed_times(&mut fields, diagnostics);
+    let shared = fields.take::<bool>("shared", diagnostics).unwrap_or(false);
     let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
     let kind = fields.take_one_of(&names, diagnostics);
     fields.finish(&[], diagnostics);
@@ -161,14 +174,18 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Check> {
         (false, None) => Some(Targets::Listed(vec![SELF.into()])),
     };
     let (probe, spec) = compiled?;
+    let id = id?;
     Some(Check {
-        id: id?.into(),
+        elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
+        id: id.into(),
         probe,
         targets: targets?,
         every,
         // An attempt that takes all of its time must not cost the next tick.
         timeout: timeout.unwrap_or(entry.timeout.min(every * 4 / 5)),
         metrics: entry.metrics,
+        allowed_times,
+        shared,
         spec,
     })
 }

@@ -35,6 +35,27 @@ impl Known<'_> {
     fn journey_ids(&self) -> impl Iterator<Item = &str> + Clone {
         self.journey_ids.iter().map(String::as_str)
     }
+
+    /// The node that judges this, where nothing that it is about runs on this one.
+    fn elsewhere(&self, criterion: &Criterion) -> Option<String> {
+        let journey = |id: &str| {
+            let journey = self.journeys.iter().find(|journey| &*journey.id == id);
+            journey.and_then(|journey| journey.elsewhere.clone())
+        };
+        match &criterion.subject {
+            Subject::Journey { journey: id, .. } => journey(id),
+            Subject::Series(selection) => {
+                match (LabelNames::of(selection.metric).check, &selection.check) {
+                    (Some("journey"), Some(id)) => journey(id),
+                    (Some("check"), Some(id)) => {
+                        let check = self.checks.iter().find(|check| &*check.id == id.as_str());
+                        check.and_then(|check| check.elsewhere.clone())
+                    }
+                    _ => None,
+                }
+            }
+        }
+    }
 }
 
 /// A gate and the canonical form of what was written.
@@ -258,7 +279,11 @@ fn requirement(
     if let Some(needs) = needs(node, diagnostics) {
         return Some(Requirement::Missing(needs));
     }
-    criterion(node, known, diagnostics).map(Requirement::Criterion)
+    let criterion = criterion(node, known, diagnostics)?;
+    Some(match known.elsewhere(&criterion) {
+        Some(node) => Requirement::Elsewhere { criterion, node },
+        None => Requirement::Criterion(criterion),
+    })
 }
 
 /// A pack can't know the names of a platform's checks and journeys: they stand in variables that

@@ -7,14 +7,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::load::Loaded;
+use super::{Fleet, share};
 use crate::confirm::AnyConfirmer;
 use crate::journey::Stage;
-use crate::journey::event::{EventSpec, Events, Format};
+use crate::journey::event::{EventSpec, Events, Format, RUN_LEN};
 use crate::journey::reconcile::Expectation;
 use crate::probe::Effect;
 use crate::send::AnySender;
-use crate::spec::units::Period;
-use crate::spec::{Diagnostics, Fields, Node, decode};
+use crate::spec::units::{Period, Size};
+use crate::spec::{AllowedTimes, Diagnostics, Fields, Node, decode};
+use crate::time::Wall;
 use crate::{confirm, send};
 
 /// How often a round is sent where the plan does not say.
@@ -23,6 +25,11 @@ const EVERY: Duration = Duration::from_secs(300);
 const WITHIN: Duration = Duration::from_secs(60);
 /// How long handing over a round may take where the plan does not say.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What a journey may send in a day where the plan does not say.
+const BUDGET: Size = Size(1_000_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Events of a round that are rendered to know how large they are.
+const SAMPLED: u64 = 64;
 /// Looks are spread over `within`, within these bounds, so that neither a platform is flooded nor
 /// a latency blurred.
 const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -35,6 +42,12 @@ pub struct Journey {
     pub sender: Arc<dyn AnySender>,
     pub events: Events,
     pub stages: Vec<StagePlan>,
+    /// Outside of these no round begins, and what is judged from it is open.
+    pub allowed_times: AllowedTimes,
+    /// The node that runs it instead of this one.
+    pub elsewhere: Option<String>,
+    shared: bool,
+    budget: Size,
     send: Value,
     event_spec: EventSpec,
 }
@@ -88,14 +101,19 @@ impl Journey {
     }
 
     pub fn json(&self) -> Value {
-        json!({
+        let mut value = json!({
             "id": &*self.id,
             "every": Period(self.every).to_string(),
             "timeout": Period(self.timeout).to_string(),
+            "budget": self.budget.to_string(),
             "send": { self.sender.kind(): self.send },
             "events": self.event_spec,
             "stages": self.stages.iter().map(StagePlan::json).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(map) = value.as_object_mut() {
+            super::when_and_where(map, &self.allowed_times, self.shared);
+        }
+        value
     }
 }
 
@@ -124,13 +142,17 @@ impl StagePlan {
     }
 }
 
-pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Journey> {
+pub(super) fn compile(
+    loaded: &Loaded,
+    fleet: Fleet<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Journey> {
     let mut seen = BTreeSet::new();
     loaded
         .items("journeys", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let journey = one(node, diagnostics)?;
+            let journey = one(node, fleet, diagnostics)?;
             if !seen.insert(journey.id.clone()) {
                 diagnostics
                     .error(node.span, format!("a journey `{}` is there already", journey.id));
@@ -141,11 +163,14 @@ pub(super) fn compile(loaded: &Loaded, diagnostics: &mut Diagnostics) -> Vec<Jou
         .collect()
 }
 
-fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Journey> {
+fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<Journey> {
     let mut fields = Fields::new(node, "a journey", diagnostics)?;
     let id = fields.require::<String>("id", diagnostics);
     let every = fields.take::<Period>("every", diagnostics).map_or(EVERY, |period| period.0);
     let timeout = fields.take::<Period>("timeout", diagnostics).map_or(TIMEOUT, |period| period.0);
+    let allowed_times = super::allowed_times(&mut fields, diagnostics);
+    let shared = fields.take::<bool>("shared", diagnostics).unwrap_or(false);
+    let budget = fields.take::<Size>("budget", diagnostics).unwrap_or(BUDGET);
     let events_node = fields.take_node("events");
     let send = fields.require_node("send", diagnostics);
     let stages = fields.require_node("stages", diagnostics);
@@ -175,7 +200,54 @@ fn one(node: &Node, diagnostics: &mut Diagnostics) -> Option<Journey> {
             return None;
         }
     };
-    Some(Journey { id: id?.into(), every, timeout, sender, events, stages, send, event_spec })
+    let id = id?;
+    within_budget(&events, every, budget, node, diagnostics);
+    Some(Journey {
+        elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
+        id: id.into(),
+        every,
+        timeout,
+        sender,
+        events,
+        stages,
+        allowed_times,
+        shared,
+        budget,
+        send,
+        event_spec,
+    })
+}
+
+/// Synthetic traffic is paid for like any other: by the event, by the gigabyte, in disks.
+fn within_budget(
+    events: &Events,
+    every: Duration,
+    budget: Size,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) {
+    let sampled = events.count().min(SAMPLED);
+    let run = "a".repeat(RUN_LEN).into();
+    let bytes = (1..=sampled)
+        .map(|seq| events.render(&run, "budget", seq, Wall::default()).payload.len() as f64)
+        .sum::<f64>();
+    let round = bytes / sampled.max(1) as f64 * events.count() as f64;
+    let day = round * DAY.as_secs_f64() / every.as_secs_f64().max(1e-3);
+    if day > budget.0 as f64 {
+        diagnostics
+            .error(
+                node.span,
+                format!(
+                    "{} events of about {:.0} B every {} are {:.1} MB a day, more than the budget \
+                     of {budget}",
+                    events.count(),
+                    bytes / sampled.max(1) as f64,
+                    Period(every),
+                    day / 1e6,
+                ),
+            )
+            .hint("send fewer, or less often, or raise `budget`; volume is proven by `load`");
+    }
 }
 
 fn sender(node: &Node, diagnostics: &mut Diagnostics) -> Option<(Arc<dyn AnySender>, Value)> {

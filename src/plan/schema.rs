@@ -12,8 +12,9 @@ use crate::journey::Stage;
 use crate::journey::event::EventSpec;
 use crate::journey::reconcile::Expectation;
 use crate::probe::Entry;
+use crate::spec::AllowedTimes;
 use crate::spec::selector::{Labels, Selector};
-use crate::spec::units::{Period, Quantity, Share};
+use crate::spec::units::{Period, Quantity, Share, Size};
 use crate::{confirm, probe, send};
 
 /// A variable may stand wherever a value does.
@@ -121,7 +122,7 @@ fn check(generator: &mut SchemaGenerator) -> Value {
         { "type": "array", "items": { "type": "string" }, "minItems": 1 },
         object(vec![("peers", typed::<Selector>(generator))], &["peers"]),
     ] });
-    let common = vec![
+    let mut common = vec![
         (
             "id",
             described("The name that everything else knows it by.", json!({ "type": "string" })),
@@ -133,7 +134,28 @@ fn check(generator: &mut SchemaGenerator) -> Value {
         ("every", described("How often it is due.", typed::<Period>(generator))),
         ("timeout", described("All of an attempt's time.", typed::<Period>(generator))),
     ];
+    common.extend(when_and_where(generator));
     with_kind(generator, common, &["id"], probe::kinds())
+}
+
+/// Keys of checks and journeys alike.
+fn when_and_where(generator: &mut SchemaGenerator) -> [(&'static str, Value); 2] {
+    [
+        (
+            "allowed_times",
+            described(
+                "Hours in UTC outside of which it does not run; its gates are open then.",
+                typed::<AllowedTimes>(generator),
+            ),
+        ),
+        (
+            "shared",
+            described(
+                "Whether one node, chosen by its name among `nodes`, runs it for the whole fleet; default false.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
+    ]
 }
 
 fn journey(generator: &mut SchemaGenerator) -> Value {
@@ -160,26 +182,29 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
         })
         .collect();
     let way_in = with_kind(generator, Vec::new(), &[], send::kinds());
-    object(
-        vec![
-            (
-                "id",
-                described(
-                    "The name that everything else knows it by.",
-                    json!({ "type": "string" }),
-                ),
+    let mut keys = vec![
+        (
+            "id",
+            described("The name that everything else knows it by.", json!({ "type": "string" })),
+        ),
+        ("every", described("How often it is due.", typed::<Period>(generator))),
+        ("timeout", described("All of an attempt's time.", typed::<Period>(generator))),
+        (
+            "budget",
+            described(
+                "The most bytes of events that it may send in a day; default 1GB.",
+                typed::<Size>(generator),
             ),
-            ("every", described("How often it is due.", typed::<Period>(generator))),
-            ("timeout", described("All of an attempt's time.", typed::<Period>(generator))),
-            ("send", described("The way in: one key that names it.", way_in)),
-            ("events", described("The events of a round.", typed::<EventSpec>(generator))),
-            (
-                "stages",
-                json!({ "description": "The stages, in their order.", "type": "array", "minItems": 1, "items": { "oneOf": stages } }),
-            ),
-        ],
-        &["id", "send", "stages"],
-    )
+        ),
+        ("send", described("The way in: one key that names it.", way_in)),
+        ("events", described("The events of a round.", typed::<EventSpec>(generator))),
+        (
+            "stages",
+            json!({ "description": "The stages, in their order.", "type": "array", "minItems": 1, "items": { "oneOf": stages } }),
+        ),
+    ];
+    keys.extend(when_and_where(generator));
+    object(keys, &["id", "send", "stages"])
 }
 
 fn gate(generator: &mut SchemaGenerator) -> Value {

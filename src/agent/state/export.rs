@@ -175,10 +175,25 @@ impl State {
         self.plan.checks.iter().map(row).collect()
     }
 
-    /// What the judge could not know: why a series of the node is not there, and why no round can
-    /// begin.
-    pub(super) fn explain(&self, gate: &gate::Gate, finding: &mut gate::Finding) {
+    /// Which of a finding's checks and journeys do not run at this hour, in words.
+    fn resting(&self, finding: &gate::Finding, now: Now) -> Option<String> {
+        let checks = finding.checks.iter().filter_map(|id| Some((id, self.plan.check(id)?)));
+        let checks = checks.map(|(id, check)| (id, &check.allowed_times));
+        let journeys = finding.journeys.iter().filter_map(|id| Some((id, self.plan.journey(id)?)));
+        let journeys = journeys.map(|(id, journey)| (id, &journey.allowed_times));
+        let (id, times) = checks.chain(journeys).find(|(_, times)| !times.allow(now.wall))?;
+        Some(format!("{id} runs only in its allowed times, {times}"))
+    }
+
+    /// What the judge could not know: why a series of the node is not there, why no round can
+    /// begin, and that nothing is to run at this hour.
+    pub(super) fn explain(&self, gate: &gate::Gate, finding: &mut gate::Finding, now: Now) {
         if !matches!(finding.verdict, Verdict::Error | Verdict::Open) {
+            return;
+        }
+        if let Some(text) = self.resting(finding, now) {
+            finding.verdict = Verdict::Open;
+            finding.reason = Some(gate::Why::new("outside_allowed_times", text));
             return;
         }
         if !finding.journeys.is_empty()

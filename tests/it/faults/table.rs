@@ -128,7 +128,7 @@ fn missing(require: &Requirement) -> Option<&str> {
             Some(what.as_str()).filter(|what| !what.starts_with("set the variable"))
         }
         Requirement::All(parts) | Requirement::Any(parts) => parts.iter().find_map(missing),
-        Requirement::Criterion(_) => None,
+        Requirement::Criterion(_) | Requirement::Elsewhere { .. } => None,
     }
 }
 
