@@ -3,9 +3,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::lanes::Cells;
+
 pub mod address;
 pub mod alertmanager;
 pub mod assertion;
+pub mod clickhouse;
 pub mod error_queue;
 pub mod grafana;
 pub mod http;
@@ -13,12 +16,17 @@ pub mod icmp;
 pub mod inbox;
 pub mod kafka;
 pub mod local;
+pub mod loki;
 pub mod promql;
 pub mod resolve;
+pub mod search;
 pub mod sized;
+pub mod splunk;
 pub mod syslog;
+pub mod tail;
 pub mod tcp;
 pub mod tls;
+pub mod victorialogs;
 
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a
 /// plan pays only for what it names. Cheap to clone.
@@ -33,6 +41,7 @@ struct Parts {
     tls: OnceLock<tls::Tls>,
     inbox: inbox::Inbox,
     kafka: kafka::Kafka,
+    cells: Cells,
 }
 
 impl Clients {
@@ -52,5 +61,10 @@ impl Clients {
     /// Clusters of Kafka; none is talked to before it is used.
     pub fn kafka(&self) -> &kafka::Kafka {
         &self.parts.kafka
+    }
+
+    /// Where files are read: a disk may hang for ever.
+    pub fn cells(&self) -> &Cells {
+        &self.parts.cells
     }
 }

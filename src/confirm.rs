@@ -118,18 +118,33 @@ macro_rules! kinds {
 
 kinds! {
     alertmanager::Alertmanager,
+    clickhouse::ClickHouse,
+    search::Elasticsearch,
+    file::File,
     grafana::Grafana,
     json_api::JsonApi,
     kafka::Kafka,
+    loki::Loki,
+    search::OpenSearch,
     promql::Promql,
+    splunk::Splunk,
+    victorialogs::VictoriaLogs,
     webhook::Webhook,
 }
 
 pub mod alertmanager;
+pub mod clickhouse;
+pub mod file;
+mod found;
 pub mod grafana;
 pub mod json_api;
 pub mod kafka;
+pub mod loki;
 pub mod promql;
 pub mod reading;
 mod recognise;
+pub mod search;
+pub mod splunk;
+pub mod unseen;
+pub mod victorialogs;
 pub mod webhook;

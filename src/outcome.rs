@@ -187,6 +187,10 @@ codes! {
         Rejected = "rejected",
         /// The peer asked to slow down (429, quota).
         Throttled = "throttled",
+        /// What must be refused was let in.
+        NotRefused = "not_refused",
+        /// What must stay hidden was seen.
+        Exposed = "exposed",
     }
 }
 
@@ -211,6 +215,8 @@ codes! {
         NameService = "name_service",
         /// The instrument that was asked could not be reached or did not answer: nothing was seen.
         Blind = "blind",
+        /// The instrument that was asked refused our identity: nothing was seen.
+        Denied = "denied",
         /// A source still hangs from an earlier reading.
         Hung = "hung",
         /// The answer of a source on this node makes no sense.
@@ -280,6 +286,9 @@ impl Trouble {
     /// For an instrument (a query API we look through): whatever went wrong, we saw nothing.
     pub fn blind(self) -> Fault {
         match self {
+            Self::Reason(reason) if reason.code == ReasonCode::AuthFailed => {
+                Fault::new(FaultCode::Denied, reason.to_string())
+            }
             Self::Reason(reason) => Fault::new(FaultCode::Blind, reason.to_string()),
             Self::Fault(fault) => fault,
         }

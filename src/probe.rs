@@ -131,6 +131,7 @@ kinds! {
     kafka::Kafka,
     path_mtu::PathMtu,
     promql::Promql,
+    refused::Refused,
     syslog::Syslog,
     tcp::Tcp,
     webhook::Webhook,
@@ -142,6 +143,7 @@ pub mod icmp;
 pub mod kafka;
 pub mod path_mtu;
 pub mod promql;
+pub mod refused;
 pub mod syslog;
 pub mod tcp;
 pub mod webhook;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
@@ -13,11 +15,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::{self, HostPort};
+use super::{Clients, tcp};
 use crate::outcome::{Fault, FaultCode, ReasonCode, Trouble};
+use crate::spec::trace::Trace;
 
 /// How a TLS server is trusted, and who we are to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -69,7 +76,72 @@ pub struct Secured {
 #[derive(Debug)]
 pub struct NotSecured {
     pub trouble: Trouble,
+    /// The alert by which the peer ended it, where it sent one.
+    pub alert: Option<String>,
     pub expires_in: Option<i64>,
+}
+
+/// Whether a server let us in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It ended the connection with this alert.
+    Refused(String),
+    /// It went on.
+    LetIn,
+}
+
+/// In TLS 1.3 the client's certificate is judged after the handshake has ended for the client
+/// (RFC 8446, 4.4.2.4): a server that says nothing for so long has taken it.
+const VERDICT: Duration = Duration::from_secs(2);
+
+/// Connects, and waits for whether the server refuses us. A connection that is closed without an
+/// alert is neither: a proxy whose server is down does the same.
+pub async fn admission(
+    clients: &Clients,
+    to: &HostPort,
+    options: &Options,
+    within: Duration,
+    trace: &Trace,
+) -> Result<Admission, Trouble> {
+    let deadline = Instant::now() + within;
+    let late = |what: &str| Trouble::reason(ReasonCode::Timeout, format!("{}: {what}", to.host));
+    let address = address::lookup(clients, &to.host, None, within).await?.into_iter().next();
+    let Some(address) = address else {
+        let text = format!("{} has no address", to.host);
+        return Err(Trouble::reason(ReasonCode::NameNotFound, text));
+    };
+    let peer = SocketAddr::new(address, to.port);
+    let left = deadline.saturating_duration_since(Instant::now());
+    let (stream, _) = tcp::connect(peer, None, left, trace).await.map_err(Trouble::from)?;
+    let shaken = timeout_at(deadline, clients.tls().handshake(stream, &to.host, options)).await;
+    let mut stream = match shaken {
+        Ok(Ok(secured)) => secured.stream,
+        Ok(Err(NotSecured { alert: Some(alert), .. })) => return Ok(Admission::Refused(alert)),
+        Ok(Err(failed)) => return Err(failed.trouble),
+        Err(_) => return Err(late("the TLS handshake was not finished in time")),
+    };
+    let mut byte = [0; 1];
+    let verdict = (Instant::now() + VERDICT).min(deadline);
+    match timeout_at(verdict, stream.read(&mut byte)).await {
+        Err(_) => Ok(Admission::LetIn),
+        Ok(Ok(read)) if read > 0 => Ok(Admission::LetIn),
+        Ok(Err(error)) if alert(&error).is_some() => {
+            Ok(Admission::Refused(alert(&error).unwrap_or_default()))
+        }
+        Ok(_) => Err(Trouble::reason(
+            ReasonCode::ConnectionLost,
+            format!("{peer} closed the connection after the TLS handshake, and did not say why"),
+        )),
+    }
+}
+
+/// The alert by which the peer ended the connection.
+fn alert(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::AlertReceived(alert)) => Some(format!("{alert:?}")),
+        _ => None,
+    }
 }
 
 /// Makes TLS connections. The system's trust store is read at first use, once.
@@ -89,7 +161,7 @@ impl Tls {
         host: &str,
         options: &Options,
     ) -> Result<Secured, NotSecured> {
-        let early = |trouble| NotSecured { trouble, expires_in: None };
+        let early = |trouble| NotSecured { trouble, alert: None, expires_in: None };
         let asked = options.server_name.as_deref().unwrap_or(host);
         let asked = asked.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(asked);
         let name = ServerName::try_from(asked.to_owned()).map_err(|_| {
@@ -100,7 +172,10 @@ impl Tls {
         let expires_in = *expiry.lock().unwrap_or_else(PoisonError::into_inner);
         match connected {
             Ok(stream) => Ok(Secured { stream, expires_in }),
-            Err(error) => Err(NotSecured { trouble: trouble(asked, &error), expires_in }),
+            Err(error) => {
+                let alert = alert(&error);
+                Err(NotSecured { trouble: trouble(asked, &error), alert, expires_in })
+            }
         }
     }
 

@@ -2,32 +2,40 @@
 //! in the plan, in jq.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
-use super::{Confirmer, LookContext, recognise};
+use super::found::{Found, Record, plain};
+use super::{Confirmer, LookContext};
 use crate::client::assertion::Jq;
 use crate::client::http::{Api, Auth, Request};
 use crate::client::tls;
-use crate::journey::{Arrival, Horizon, Look};
+use crate::journey::Look;
 use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
 use crate::probe::http::headers;
-use crate::time::{Mono, Wall};
+use crate::time::Wall;
 
 /// `{from}` and `{to}` reach so much further than the round, for clocks that differ.
-const MARGIN: std::time::Duration = std::time::Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_secs(60);
+/// A round's hits are on fewer pages.
+const PAGES_LIMIT: usize = 200;
+const OFFSET: &str = "{offset}";
+const CURSOR: &str = "{cursor}";
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
     /// Where to ask. Here and in `body` stand for the round that is looked for: {run}, its name;
     /// {from} and {to}, its time in RFC 3339; {from_s}, {from_ms}, {from_ns} and {to_s}, {to_ms},
-    /// {to_ns} the same as numbers since 1970.
+    /// {to_ns} the same as numbers since 1970; and, where an answer holds only a part, {offset},
+    /// how many hits came before, and {cursor}, what `next` yielded (nothing at first).
     pub url: String,
     /// GET, or POST where there is a body, where nothing is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,10 +57,15 @@ pub struct Spec {
     /// jq on a hit: what tells copies apart, such as `._id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// jq on the answer: true where it holds only a part of the hits.
+    /// jq on the answer: what leads to the next part, and null or nothing on the last: a link that
+    /// begins with `http` or `/`, or the value of {cursor}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// jq on the answer: true where it holds only a part of the hits, and no next one leads on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncated: Option<String>,
-    /// So many hits are the most that one answer holds: as many of them are not all.
+    /// So many hits are the most that one answer holds: as many of them are not all. With {offset}
+    /// in the request, the next ones are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +83,7 @@ pub struct JsonApi {
     fields: Option<Jq>,
     text: Option<Jq>,
     id: Option<Jq>,
+    next: Option<Jq>,
     truncated: Option<Jq>,
     limit: Option<u64>,
     api: Api,
@@ -91,7 +105,8 @@ impl Confirmer for JsonApi {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let optional = |text: &Option<String>| text.as_deref().map(Jq::compile).transpose();
-        let sample = Words::new("gl00000000", Wall::default(), Wall::default());
+        let mut sample = Words::new("gl00000000", Wall::default(), Wall::default());
+        sample.0.extend([(OFFSET, String::from("0")), (CURSOR, String::new())]);
         let api = Api::new(&sample.fill_url(&spec.url), spec.auth, spec.tls)?;
         Ok(Self {
             method,
@@ -100,6 +115,7 @@ impl Confirmer for JsonApi {
             fields: optional(&spec.fields)?,
             text: optional(&spec.text)?,
             id: optional(&spec.id)?,
+            next: optional(&spec.next)?,
             truncated: optional(&spec.truncated)?,
             url: spec.url,
             body: spec.body,
@@ -110,7 +126,7 @@ impl Confirmer for JsonApi {
 
     fn effects(&self) -> Vec<Effect> {
         vec![Effect {
-            what: format!("sends one {} request to {}", self.method, self.url),
+            what: format!("sends one {} request to {} for each page", self.method, self.url),
             needs: None,
         }]
     }
@@ -129,49 +145,86 @@ impl Confirmer for JsonApi {
 
 impl JsonApi {
     async fn seen(&self, on: &LookContext<'_>) -> Result<Look, Fault> {
+        let deadline = Instant::now() + on.timeout;
+        let mut found = Found::new(on.sought);
+        let mut page = Page::default();
+        for _ in 0..PAGES_LIMIT {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let next = match self.page(&page, &mut found, left, on).await {
+                Ok(next) => next,
+                // What earlier pages showed stays seen.
+                Err(fault) if page.offset > 0 => {
+                    found.lacks(fault.to_string());
+                    return Ok(found.look());
+                }
+                Err(fault) => return Err(fault),
+            };
+            let Some(next) = next else { return Ok(found.look()) };
+            if next == page {
+                found.lacks("the next page is the same one again");
+                return Ok(found.look());
+            }
+            page = next;
+        }
+        found.lacks(format!("there are more than {PAGES_LIMIT} pages"));
+        Ok(found.look())
+    }
+
+    /// Reads one page; returns the next one, where there is one.
+    async fn page(
+        &self,
+        page: &Page,
+        found: &mut Found<'_>,
+        timeout: Duration,
+        on: &LookContext<'_>,
+    ) -> Result<Option<Page>, Fault> {
+        let blind = |text: String| Fault::new(FaultCode::Blind, text);
+        let request = self.request(page, on).map_err(blind)?;
+        let asked = request.url.clone();
+        let answer = self.api.ask_json(on.clients, request, timeout, on.trace).await;
+        let answer = answer.map_err(crate::outcome::Trouble::blind)?;
+        let items = self.items.run(&answer).map_err(blind)?;
+        on.trace.note(format_args!("{} hits", items.len()));
+        for item in &items {
+            self.take(item, found).map_err(blind)?;
+        }
+        let next = self.next(page, &asked, &answer, items.len()).map_err(blind)?;
+        if next.is_none()
+            && let Some(why) = self.lacking(&answer, items.len()).map_err(blind)?
+        {
+            found.lacks(why);
+        }
+        Ok(next)
+    }
+
+    fn request(&self, page: &Page, on: &LookContext<'_>) -> Result<Request, String> {
         let sought = on.sought;
-        let words = Words::new(
+        let mut words = Words::new(
             &sought.run,
             sought.began.wall.minus(MARGIN),
             on.now.wall.max(sought.began.wall).plus(MARGIN),
         );
-        let blind = |text: String| Fault::new(FaultCode::Blind, text);
-        let url = Url::parse(&words.fill_url(&self.url))
-            .map_err(|error| blind(format!("{} is no URL: {error}", self.url)))?;
+        words.0.push((OFFSET, page.offset.to_string()));
+        words.0.push((CURSOR, page.cursor.clone()));
+        let url = match &page.link {
+            Some(link) => link.clone(),
+            None => Url::parse(&words.fill_url(&self.url))
+                .map_err(|error| format!("{} is no URL: {error}", self.url))?,
+        };
         let body = match &self.body {
             Value::Null => String::new(),
             Value::String(text) => words.fill(text),
             tree => words.fill_tree(tree).to_string(),
         };
-        let request = Request {
+        Ok(Request {
             method: self.method.clone(),
             url,
             headers: self.headers.clone(),
             body: body.into(),
-        };
-        let answer = self.api.ask_json(on.clients, request, on.timeout, on.trace).await;
-        let answer = answer.map_err(crate::outcome::Trouble::blind)?;
-        let items = self.items.run(&answer).map_err(blind)?;
-        on.trace.note(format_args!("{} hits", items.len()));
-        let mut arrivals = Vec::new();
-        let mut copies: BTreeMap<u64, usize> = BTreeMap::new();
-        for item in &items {
-            self.arrivals(item, on, &mut copies, &mut arrivals).map_err(blind)?;
-        }
-        let horizon = match self.lacking(&answer, items.len()).map_err(blind)? {
-            Some(why) => Horizon::Partial(blind(why)),
-            None => Horizon::Complete,
-        };
-        Ok(Look { arrivals, horizon })
+        })
     }
 
-    fn arrivals(
-        &self,
-        item: &Value,
-        on: &LookContext<'_>,
-        copies: &mut BTreeMap<u64, usize>,
-        arrivals: &mut Vec<Arrival>,
-    ) -> Result<(), String> {
+    fn take(&self, item: &Value, found: &mut Found<'_>) -> Result<(), String> {
         let first = |program: &Option<Jq>| -> Result<Option<Value>, String> {
             let Some(program) = program else { return Ok(None) };
             Ok(program.run(item)?.into_iter().next().filter(|value| !value.is_null()))
@@ -181,29 +234,47 @@ impl JsonApi {
             Some(_) => None,
             None => item.as_object().cloned(),
         };
-        let text = first(&self.text)?.map(plain).or_else(|| item.as_str().map(str::to_owned));
-        let id = first(&self.id)?.map(plain);
-        let everything = plain(item.clone());
-        for seq in recognise::events(&everything, fields.as_ref(), on.sought) {
-            let ordinal = copies.entry(seq).or_default();
-            arrivals.push(Arrival {
-                seq: Some(seq),
-                copy: id.clone().unwrap_or_else(|| ordinal.to_string()),
-                seen: Mono::now(),
-                order: None,
-                text: text.clone(),
-                fields: fields.clone(),
-                dead_letter: false,
-                wrong: None,
-            });
-            *ordinal += 1;
-        }
+        let text = first(&self.text)?.as_ref().map(plain);
+        let text = text.or_else(|| item.as_str().map(str::to_owned));
+        let id = first(&self.id)?.as_ref().map(plain);
+        found.take_showing(&plain(item), Record { fields, text, id });
         Ok(())
+    }
+
+    fn next(
+        &self,
+        page: &Page,
+        asked: &Url,
+        answer: &Value,
+        hits: usize,
+    ) -> Result<Option<Page>, String> {
+        let offset = page.offset.saturating_add(hits);
+        if let Some(program) = &self.next {
+            let next = program.run(answer)?.into_iter().next();
+            let next = next.filter(|next| !matches!(next, Value::Null | Value::Bool(false)));
+            let next = next.map(|next| plain(&next)).filter(|next| !next.is_empty());
+            let Some(next) = next else { return Ok(None) };
+            if !next.starts_with("http") && !next.starts_with('/') {
+                return Ok(Some(Page { offset, cursor: next, link: None }));
+            }
+            let link =
+                asked.join(&next).map_err(|error| format!("{next:?} is no link: {error}"))?;
+            // Our credentials are for the place that the plan names.
+            if link.origin() != asked.origin() {
+                return Err(format!("the next page is elsewhere: {link}"));
+            }
+            return Ok(Some(Page { offset, cursor: String::new(), link: Some(link) }));
+        }
+        // Without a limit only an empty page is the last one.
+        let full = hits > 0 && self.limit.is_none_or(|limit| hits as u64 >= limit);
+        let pages = self.url.contains(OFFSET) || self.body.to_string().contains(OFFSET);
+        Ok((pages && full).then(|| Page { offset, ..page.clone() }))
     }
 
     /// Why the answer does not hold everything, where it does not.
     fn lacking(&self, answer: &Value, hits: usize) -> Result<Option<String>, String> {
         if let Some(limit) = self.limit
+            && self.next.is_none()
             && hits as u64 >= limit
         {
             return Ok(Some(format!(
@@ -217,11 +288,12 @@ impl JsonApi {
     }
 }
 
-fn plain(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }
+/// Which part of the hits is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Page {
+    offset: usize,
+    cursor: String,
+    link: Option<Url>,
 }
 
 /// What the words in braces stand for.
@@ -301,6 +373,7 @@ mod tests {
             fields: None,
             text: None,
             id: None,
+            next: None,
             truncated: None,
             limit: None,
             auth: None,

@@ -9,8 +9,8 @@ use crate::journey::event::{Token, contains_run, is_run};
 use crate::journey::reconcile::lookup;
 use crate::time::Wall;
 
-/// The round's events that a text and its fields speak of: by token, or, where a pipeline has
-/// lost the text, by the fields of their own.
+/// The round's events that a text and its fields speak of: by token; or, where a pipeline has lost
+/// the text, by the fields of their own; or by a token that was cut, where both are lost.
 pub(super) fn events(
     text: &str,
     fields: Option<&Map<String, Value>>,
@@ -22,11 +22,45 @@ pub(super) fn events(
         .collect();
     if found.is_empty()
         && let Some(fields) = fields
-        && lookup(fields, "greenlight.run").and_then(Value::as_str) == Some(&*sought.run)
     {
-        found.extend(lookup(fields, "greenlight.seq").and_then(number));
+        if own(fields, "greenlight.run").and_then(Value::as_str) == Some(&*sought.run) {
+            found.extend(own(fields, "greenlight.seq").and_then(number));
+        }
+        if found.is_empty() {
+            found.extend(in_fields(fields, sought));
+        }
+    }
+    if found.is_empty() {
+        let cut = Token::cut_off(text, &sought.run).filter(|seq| is_of(*seq, sought));
+        found.extend(cut);
     }
     found
+}
+
+/// A field of Greenlight's own. Stores whose names can't hold a dot have a line there.
+pub(super) fn own<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    lookup(fields, name).or_else(|| fields.get(&name.replace('.', "_")))
+}
+
+/// Tokens in any field, at any depth: a parser may have put the text anywhere.
+fn in_fields(fields: &Map<String, Value>, sought: &Sought) -> BTreeSet<u64> {
+    let mut found = BTreeSet::new();
+    let mut rest: Vec<&Value> = fields.values().collect();
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::String(text) => found.extend(
+                Token::find_all(text).filter(|t| t.run == sought.run).map(|token| token.seq),
+            ),
+            Value::Array(items) => rest.extend(items),
+            Value::Object(inner) => rest.extend(inner.values()),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_of(seq: u64, sought: &Sought) -> bool {
+    seq.checked_sub(sought.first_seq).is_some_and(|place| place < sought.count)
 }
 
 fn number(value: &Value) -> Option<u64> {

@@ -99,6 +99,24 @@ impl Token {
     }
 }
 
+impl Token {
+    /// The sequence number of a token of `run` that a text ends within: what is left of a text
+    /// that was cut in its token, behind the sequence number.
+    pub fn cut_off(text: &str, run: &str) -> Option<u64> {
+        // A cut in the middle of a character shows as the replacement character.
+        let text = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{fffd}');
+        let start = text.rfind(run).filter(|_| is_run(run))?;
+        let token = text.as_bytes().get(start..)?;
+        let (_, rest) = token.split_at_checked(RUN_LEN)?;
+        let (_, rest) = field(rest, b'o', STREAM_DIGITS)?;
+        let (seq, rest) = field(rest, b'u', SEQ_DIGITS)?;
+        let body = token.get(..TOKEN_LEN - 1 - CHECK_DIGITS)?;
+        let mut end = String::from("i");
+        push_digits(&mut end, check(body), CHECK_DIGITS);
+        (rest.len() < end.len() && end.as_bytes().starts_with(rest)).then_some(seq)
+    }
+}
+
 impl std::fmt::Display for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.render())
@@ -189,6 +207,26 @@ mod tests {
         assert!(tried > 1_000);
         assert_eq!(Token::parse(&text[1..]), None);
         assert_eq!(Token::parse(&text), Some(token));
+    }
+
+    #[test]
+    fn a_cut_token_is_known_by_its_sequence_number() {
+        let run = run_from([7; 8]);
+        let text = format!("a {}", Token::new(&run, "a", 41).render());
+        for cut in 1..=5 {
+            assert_eq!(Token::cut_off(&text[..text.len() - cut], &run), Some(41), "{cut}");
+        }
+        assert_eq!(
+            Token::cut_off(&format!("{}\u{fffd}\n", &text[..text.len() - 2]), &run),
+            Some(41)
+        );
+        assert_eq!(Token::cut_off(&text, &run), None, "a whole one");
+        for other in [&text[..text.len() - 6], &text[..12], "", &format!("{} b", &text[..30])] {
+            assert_eq!(Token::cut_off(other, &run), None, "{other}");
+        }
+        let mangled = format!("{}x", &text[..text.len() - 2]);
+        assert_eq!(Token::cut_off(&mangled, &run), None);
+        assert_eq!(Token::cut_off(&text[..30], "gl00000000"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::load::Loaded;
 use super::{Fleet, share};
 use crate::confirm::AnyConfirmer;
+use crate::confirm::unseen::{Proof, Unseen};
 use crate::journey::Stage;
 use crate::journey::event::{EventSpec, Events, Format, RUN_LEN};
 use crate::journey::reconcile::Expectation;
@@ -64,6 +65,7 @@ pub struct StagePlan {
     pub exactly: u64,
     pub equals: Option<Equals>,
     spec: Value,
+    hidden: Option<Value>,
 }
 
 /// The number that a reading should show.
@@ -128,6 +130,9 @@ impl StagePlan {
         if let Some(map) = body.as_object_mut() {
             if let Some(confirmer) = &self.confirmer {
                 map.insert(confirmer.kind().into(), self.spec.clone());
+            }
+            if let Some(hidden) = &self.hidden {
+                map.insert("must_not_see".into(), hidden.clone());
             }
             if self.stage.counts_things() {
                 map.insert("exactly".into(), json!(self.exactly));
@@ -310,6 +315,7 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     let expect = fields.take::<Expectation>("expect", diagnostics).unwrap_or_default();
     let exactly = fields.take::<u64>("exactly", diagnostics);
     let equals = fields.take_node("equals");
+    let hidden = fields.take_node("must_not_see");
     let looks = !matches!(stage, Stage::Sent | Stage::Accepted);
     let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
     let kind = if looks { fields.take_one_of(&names, diagnostics) } else { None };
@@ -347,6 +353,19 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     } else {
         (None, Value::Null)
     };
+    let (confirmer, hidden) = match (confirmer, hidden) {
+        (confirmer, None) => (confirmer, None),
+        (Some(confirmer), Some(node)) if !stage.counts_things() => {
+            let (confirmer, spec) = must_not_see(confirmer, &node, diagnostics)?;
+            (Some(confirmer), Some(spec))
+        }
+        (_, Some(node)) => {
+            diagnostics
+                .error(node.span, format!("`{word}` is no stage at which events are seen"))
+                .expected("`must_not_see` at parsed, enriched or stored");
+            return None;
+        }
+    };
     Some(StagePlan {
         stage,
         confirmer,
@@ -357,7 +376,36 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
         exactly: exactly.unwrap_or(1),
         equals,
         spec,
+        hidden,
     })
+}
+
+/// Wraps a stage's way to see with that of a tenant that must see nothing.
+fn must_not_see(
+    seen: Arc<dyn AnyConfirmer>,
+    node: &Node,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Arc<dyn AnyConfirmer>, Value)> {
+    let table = confirm::kinds();
+    let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
+    let mut fields = Fields::new(node, "what a wrong tenant must not see", diagnostics)?;
+    let proof = fields.take::<Proof>("proof", diagnostics);
+    let kind = fields.take_one_of(&names, diagnostics);
+    fields.finish(&[], diagnostics);
+    let (kind, key, body) = kind?;
+    let entry = table.into_iter().find(|entry| entry.kind == kind)?;
+    let (hidden, spec) = (entry.compile)(&body, diagnostics)?;
+    let mut json = json!({ hidden.kind(): spec });
+    if let (Some(map), Some(proof)) = (json.as_object_mut(), &proof) {
+        map.insert("proof".into(), json!(proof));
+    }
+    match Unseen::new(seen, hidden, proof) {
+        Ok(unseen) => Some((Arc::new(unseen), json)),
+        Err(text) => {
+            diagnostics.error(key.span, text);
+            None
+        }
+    }
 }
 
 fn equals_of(node: &Node, diagnostics: &mut Diagnostics) -> Option<Equals> {
@@ -405,6 +453,7 @@ fn complete(
         exactly: 1,
         equals: None,
         spec: Value::Null,
+        hidden: None,
     };
     for stage in [Stage::Sent, Stage::Accepted] {
         let there = stages.iter().any(|plan| plan.stage == stage);

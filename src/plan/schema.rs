@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::gates::{FUNCTIONS, WhenSpec};
 use super::peers;
+use crate::confirm::unseen::Proof;
 use crate::gate::Level;
 use crate::journey::Stage;
 use crate::journey::event::EventSpec;
@@ -170,6 +171,14 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
                 ("expect", described("What the stage must show of each event.", typed::<Expectation>(generator))),
                 ("equals", json!({ "description": "The number that a reading should show: `sent`, or a number.", "type": ["string", "number"] })),
             ];
+            if looks && !stage.counts_things() {
+                let proof = described(
+                    "Where these credentials are known to be good: without it, a platform that refuses them proves nothing.",
+                    typed::<Proof>(generator),
+                );
+                let hidden = with_kind(generator, vec![("proof", proof)], &[], confirm::kinds());
+                common.push(("must_not_see", described("How a wrong tenant looks, after the right one saw an event, and must not see it.", hidden)));
+            }
             if stage.counts_things() {
                 common.push(("exactly", json!({ "type": "integer", "minimum": 0 })));
             }

@@ -9,8 +9,8 @@ use greenlight::client::{Clients, tls};
 use greenlight::outcome::{FaultCode, ReasonCode, Trouble};
 use greenlight::spec::trace::Trace;
 
-mod confirm;
-mod kinds;
+pub(crate) mod confirm;
+pub(crate) mod kinds;
 mod real;
 pub(crate) mod server;
 use server::{Act, Authority, Server};

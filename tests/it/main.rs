@@ -33,5 +33,6 @@ mod rules;
 mod safety;
 mod serve;
 mod store;
+mod stores;
 mod syslog;
 mod tidy;

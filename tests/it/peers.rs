@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 mod kafka;
 mod search;
+mod sql;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
 pub(crate) use search::{elasticsearch, opensearch};
+pub(crate) use sql::clickhouse;
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.
 const READY: Duration = Duration::from_secs(120);

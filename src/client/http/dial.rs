@@ -86,7 +86,7 @@ pub(super) async fn dial(
             trace.note(format_args!("TLS is up with {peer}; certificate ends in {expires_in:?} s"));
             Ok(Dialled { stream: Stream::Secured(Box::new(stream)), peer, phases, expires_in })
         }
-        Ok(Err(tls::NotSecured { trouble, expires_in })) => {
+        Ok(Err(tls::NotSecured { trouble, expires_in, .. })) => {
             Err(Failed { phases, expires_in, ..Failed::early(trouble) })
         }
         Err(_) => {

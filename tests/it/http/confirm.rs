@@ -21,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(800);
 /// The wall clock when the round begins, in seconds.
 const BEGAN: i64 = 1_700_000_000;
 
-pub(super) fn sought(equals: Option<f64>) -> Sought {
+pub(crate) fn sought(equals: Option<f64>) -> Sought {
     Sought {
         journey: "logins".into(),
         run: Run::from(RUN),
@@ -35,29 +35,29 @@ pub(super) fn sought(equals: Option<f64>) -> Sought {
 }
 
 /// One confirmer at work on one round.
-pub(super) struct Watch<C> {
+pub(crate) struct Watch<C> {
     confirmer: C,
-    pub(super) clients: Clients,
-    pub(super) sought: Sought,
-    pub(super) timeout: Duration,
+    pub(crate) clients: Clients,
+    pub(crate) sought: Sought,
+    pub(crate) timeout: Duration,
     mark: Value,
 }
 
 impl<C: Confirmer> Watch<C> {
-    pub(super) fn new(json: Value, sought: Sought) -> Self {
+    pub(crate) fn new(json: Value, sought: Sought) -> Self {
         let confirmer = C::new(spec(json)).unwrap_or_else(|why| panic!("refused: {why}"));
         let clients = Clients::default();
         Self { confirmer, clients, sought, timeout: SHORT, mark: Value::Null }
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), FaultCode> {
+    pub(crate) async fn begin(&mut self) -> Result<(), FaultCode> {
         let trace = Trace::off();
         let begun = Confirmer::begin(&self.confirmer, self.context(&trace)).await;
         self.mark = begun.map_err(|fault| fault.code)?;
         Ok(())
     }
 
-    pub(super) async fn look(&mut self) -> Look {
+    pub(crate) async fn look(&mut self) -> Look {
         let mut mark = std::mem::take(&mut self.mark);
         let trace = Trace::off();
         let look = Confirmer::look(&self.confirmer, &mut mark, self.context(&trace)).await;
@@ -82,7 +82,7 @@ impl<C: Confirmer> Watch<C> {
 }
 
 /// How far a look could see, in a word.
-pub(super) fn horizon(look: &Look) -> &'static str {
+pub(crate) fn horizon(look: &Look) -> &'static str {
     match &look.horizon {
         Horizon::Complete => "complete",
         Horizon::Partial(fault) if fault.code == FaultCode::Blind => "partial",
@@ -358,7 +358,7 @@ async fn grafana_compares_what_the_panel_shows() {
             "the panel shows an error: bad query",
         ),
         (json!(500), Some(3.0), ("blind", 0), ""),
-        (json!(401), Some(3.0), ("blind", 0), ""),
+        (json!(401), Some(3.0), ("denied", 0), ""),
         (json!({"unexpected": 1}), Some(3.0), ("blind", 0), ""),
     ] {
         let shown = answer.clone();

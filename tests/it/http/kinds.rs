@@ -22,7 +22,7 @@ use crate::peers;
 const SHORT: Duration = Duration::from_millis(800);
 
 /// A spec as the plan's decoder would make it.
-pub(super) fn spec<S: serde::de::DeserializeOwned>(json: Value) -> S {
+pub(crate) fn spec<S: serde::de::DeserializeOwned>(json: Value) -> S {
     serde_json::from_value(json).unwrap()
 }
 
@@ -326,7 +326,7 @@ async fn webhook_probe_wants_a_new_enough_notification() {
     assert_eq!(code(&Probe::attempt(&closed, on).await), "not_arrived");
 }
 
-pub(super) fn events(run: &str, count: u64) -> Vec<Event> {
+pub(crate) fn events(run: &str, count: u64) -> Vec<Event> {
     let made = Events::new(&EventSpec { count, ..EventSpec::default() }, Format::Json).unwrap();
     let at = Wall::from_secs(1_700_000_000);
     (0..count).map(|seq| made.render(&Run::from(run), "s", seq, at)).collect()
