@@ -15,6 +15,7 @@ pub mod http;
 pub mod icmp;
 pub mod inbox;
 pub mod kafka;
+pub mod kernel;
 pub mod local;
 pub mod loki;
 pub mod promql;

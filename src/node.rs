@@ -7,13 +7,19 @@
 //! Absence is carried slot by slot and never as 0: what a kernel does not offer, a file that could
 //! not be read and a counter that went backwards each leave the slot empty, with the reason.
 
+mod cgroups;
+mod clock;
 mod diskstats;
 mod facts;
 mod filesystems;
+mod hardware;
+mod limits;
 mod links;
 mod loadavg;
 mod meminfo;
 mod psi;
+mod schedstat;
+mod settings;
 mod stat;
 mod text;
 mod vmstat;
@@ -23,10 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalogue::{Kind, Metric};
+use crate::client::kernel;
 use crate::lanes::Cells;
 use crate::outcome::{Fault, FaultCode};
 use crate::time::{Mono, Now};
 
+pub use clock::ReadClock;
 pub use facts::facts;
 
 /// How often the node is sampled.
@@ -166,13 +174,18 @@ impl Frame {
 }
 
 /// What the sources share in one tick.
+#[derive(Default)]
 struct Tick {
     /// When this source is read: a busy node may delay the later ones.
     at: Mono,
+    /// When the tick began, on both clocks.
+    now: Now,
     /// For the text of kernel files.
     buffer: Vec<u8>,
     /// Processors online, from `stat`.
     cpus: usize,
+    /// Tasks that exist, from `loadavg`.
+    tasks: Option<u64>,
     /// Devices that carry a mounted filesystem, from `filesystems`.
     mounted: filesystems::Mounted,
 }
@@ -269,9 +282,19 @@ pub struct Sampler {
 impl Sampler {
     /// Reads nothing yet. `cells` is where statfs and sysfs may hang.
     pub fn new(paths: &Paths, cells: &Cells) -> Self {
+        Self::with_clock(paths, cells, Box::new(kernel::clock_state))
+    }
+
+    /// The same with another source for the state of the clock.
+    pub fn with_clock(paths: &Paths, cells: &Cells, clock: ReadClock) -> Self {
         Self::with(vec![
+            // First: the two clocks that it compares were read just before.
+            Box::new(clock::Source::new(clock)),
             Box::new(stat::Source::new(paths)),
+            Box::new(schedstat::Source::new(paths)),
             Box::new(loadavg::Source::new(paths)),
+            // After the load: that file counts the tasks.
+            Box::new(limits::Source::new(paths)),
             Box::new(meminfo::Source::new(paths)),
             Box::new(vmstat::Source::new(paths)),
             Box::new(psi::Source::new(paths)),
@@ -279,18 +302,16 @@ impl Sampler {
             // After the filesystems: what is mounted decides which devices are shown.
             Box::new(diskstats::Source::new(paths)),
             Box::new(links::Source::new(paths, cells)),
+            Box::new(hardware::Source::new(paths)),
+            Box::new(settings::Source::new(paths)),
+            Box::new(cgroups::Source::new(paths, cells)),
         ])
     }
 
     fn with(sources: Vec<Box<dyn Source>>) -> Self {
         Self {
             sources,
-            tick: Tick {
-                at: Mono::default(),
-                buffer: Vec::new(),
-                cpus: 0,
-                mounted: filesystems::Mounted::default(),
-            },
+            tick: Tick::default(),
             layout: Arc::new(Layout::default()),
             common: [
                 Arc::new(Fault::new(FaultCode::Garbled, "a counter of the kernel went backwards")),
@@ -303,6 +324,7 @@ impl Sampler {
     pub fn sample(&mut self, now: Now, frame: &mut Frame) {
         let entry = Mono::now();
         let mut changed = self.layout.generation == 0;
+        self.tick.now = now;
         for source in &mut self.sources {
             self.tick.at = now.mono.plus(Mono::now().since(entry));
             changed |= source.read(&mut self.tick);

@@ -6,6 +6,13 @@
 
 use super::{DEPTH, FREE, LATENCY, PER_CORE, RATE, RATIO, SHARE, YES_NO, metrics};
 
+/// Boundaries for how far a clock is off, in seconds: from what a local network allows to where the
+/// kernel gives up (16 s).
+const CLOCK: &[f64] = &[0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 16.0];
+
+/// Boundaries for what is never (0), on request (1) or always (2) so.
+const NEVER_ALWAYS: &[f64] = &[0.0, 1.0, 2.0];
+
 metrics! {
     /// Instances (processors, devices, mount points, interfaces) that are left out because a source has more than its limit.
     OVER_LIMIT = Gauge "greenlight_node_instances_over_limit" [source] Count;
@@ -24,6 +31,18 @@ metrics! {
     RUN_QUEUE = Histogram(PER_CORE) "greenlight_node_running_tasks_per_cpu" [] Count as "node.cpu.running_per_core";
     /// Tasks that wait for a disk and can't be interrupted, once a second.
     BLOCKED = Histogram(DEPTH) "greenlight_node_blocked_tasks" [] Count as "node.procs.blocked";
+    /// Share of the last ten seconds in which the busiest processor did not idle; 0 while all of them together were busy for 70 % or more.
+    CPU_HOTTEST = Histogram(RATIO) "greenlight_node_cpu_hottest_ratio" [] Ratio as "node.cpu.hottest";
+    /// Share of the last ten seconds that the processor most busy with it spent in software interrupts: the network's packets are worked on there.
+    CPU_SOFTIRQ_HOTTEST = Histogram(SHARE) "greenlight_node_cpu_softirq_hottest_ratio" [] Ratio as "node.cpu.softirq_hottest";
+    /// Seconds that tasks waited for a processor they could run on, by the processor they waited for.
+    CPU_WAIT_SECONDS = Counter "greenlight_node_cpu_wait_seconds_total" [cpu] Seconds;
+    /// Seconds that tasks waited for a processor in each second, for each processor.
+    CPU_WAIT = Histogram(PER_CORE) "greenlight_node_cpu_wait_seconds_per_second" [] Count as "node.cpu.wait";
+    /// Times that a processor was slowed down because it was too hot, summed over the processors.
+    CPU_THROTTLES = Counter "greenlight_node_cpu_thermal_throttles_total" [] Count as "node.cpu.throttles";
+    /// Times that a whole processor package was slowed down because it was too hot, as each of its processors counts it.
+    PACKAGE_THROTTLES = Counter "greenlight_node_cpu_package_thermal_throttles_total" [] Count;
     /// Context switches.
     CONTEXT_SWITCHES = Counter "greenlight_node_context_switches_total" [] Count;
     /// Tasks created.
@@ -37,11 +56,33 @@ metrics! {
     LOAD_PER_CORE = Histogram(PER_CORE) "greenlight_node_load_per_cpu" [] Count as "node.load.per_core";
     /// Tasks that exist.
     TASKS = Gauge "greenlight_node_tasks" [] Count;
+    /// Tasks that may exist: the smaller of kernel.pid_max and kernel.threads-max.
+    TASKS_LIMIT = Gauge "greenlight_node_tasks_limit" [] Count;
+    /// Share of the tasks that may exist which do, once a second.
+    TASKS_USED = Histogram(RATIO) "greenlight_node_tasks_used_ratio" [] Ratio as "node.tasks.used";
+    /// Open files of all processes together.
+    OPEN_FILES = Gauge "greenlight_node_open_files" [] Count;
+    /// Open files that all processes together may have (fs.file-max).
+    OPEN_FILES_LIMIT = Gauge "greenlight_node_open_files_limit" [] Count;
+    /// Share of the open files that may exist which do, once a second.
+    OPEN_FILES_USED = Histogram(RATIO) "greenlight_node_open_files_used_ratio" [] Ratio as "node.files.used";
+    /// Tasks that the kernel found blocked for longer than kernel.hung_task_timeout_secs.
+    HUNG_TASKS = Counter "greenlight_node_hung_tasks_total" [] Count as "node.procs.hung";
 
     /// Memory by the names of /proc/meminfo.
     MEMORY_BYTES = Gauge "greenlight_node_memory_bytes" [kind] Bytes;
     /// Share of the memory that new work could get without swapping, once a second.
     MEMORY_AVAILABLE = Histogram(FREE) "greenlight_node_memory_available_ratio" [] Ratio as "node.memory.available";
+    /// Share of the commit limit that is promised to processes. It limits anything only where vm.overcommit_memory is 2.
+    MEMORY_COMMITTED = Histogram(RATIO) "greenlight_node_memory_committed_ratio" [] Ratio as "node.memory.committed";
+    /// Memory that the kernel has given up because the hardware damaged it, once a second.
+    MEMORY_CORRUPTED = Histogram(YES_NO) "greenlight_node_memory_corrupted_bytes" [] Bytes as "node.memory.corrupted";
+    /// Errors of the memory that its checksums (ECC) mended, over all memory controllers.
+    ECC_CORRECTED = Counter "greenlight_node_memory_corrected_errors_total" [] Count as "node.memory.ecc.corrected";
+    /// Errors of the memory that its checksums (ECC) found and could not mend, over all memory controllers.
+    ECC_UNCORRECTED = Counter "greenlight_node_memory_uncorrected_errors_total" [] Count as "node.memory.ecc.uncorrected";
+    /// Size of the swap, once a second; 0 where none is on.
+    SWAP_SIZE = Histogram(YES_NO) "greenlight_node_swap_size_bytes" [] Bytes as "node.swap.size";
 
     /// Major page faults: a page had to be read from a disk.
     MAJOR_FAULTS = Counter "greenlight_node_major_faults_total" [] Count;
@@ -49,12 +90,16 @@ metrics! {
     SWAP_PAGES = Counter "greenlight_node_swap_pages_total" [direction] Count;
     /// Allocations that had to wait while memory was freed for them (direct reclaim).
     ALLOCATION_STALLS = Counter "greenlight_node_allocation_stalls_total" [] Count;
+    /// Pages that were read again after they had been taken away: all of them, those in use when they came back, and those in use when they were taken.
+    REFAULTS = Counter "greenlight_node_refaults_total" [kind] Count;
     /// Tasks that the kernel killed for want of memory, in cgroups or in the whole node.
     OOM_KILLS = Counter "greenlight_node_oom_kills_total" [] Count as "node.oom.kills";
     /// Major page faults in each second.
     MAJOR_FAULT_RATE = Histogram(RATE) "greenlight_node_major_faults_per_second" [] Count as "node.memory.major_faults";
     /// Allocations in each second that had to wait while memory was freed for them.
     STALL_RATE = Histogram(RATE) "greenlight_node_allocation_stalls_per_second" [] Count as "node.memory.stalls";
+    /// Pages in each second that were in use, were taken away for want of memory, and had to be read again.
+    REFAULT_RATE = Histogram(RATE) "greenlight_node_refaults_per_second" [] Count as "node.memory.refaults";
     /// Pages swapped in, in each second.
     SWAP_IN_RATE = Histogram(RATE) "greenlight_node_swap_in_pages_per_second" [] Count as "node.swap.in";
     /// Pages swapped out, in each second.
@@ -131,4 +176,47 @@ metrics! {
     LINK_ERRORS = Counter "greenlight_node_link_errors_total" [interface] Count as "node.link.errors";
     /// Packets thrown away, both directions together. Interfaces of single containers and virtual machines are left out.
     LINK_DROPS = Counter "greenlight_node_link_drops_total" [interface] Count as "node.link.drops";
+
+    /// Between the clock and what this node's time daemon takes for the time; the kernel's own figure (adjtimex).
+    CLOCK_OFFSET_NOW = Gauge "greenlight_node_clock_offset_seconds" [] Seconds;
+    /// How far the clock is off, whichever way, once a second.
+    CLOCK_OFFSET = Histogram(CLOCK) "greenlight_node_clock_offset_absolute_seconds" [] Seconds as "node.clock.offset";
+    /// The largest error of the clock that is possible, once a second. It grows by 0.5 ms in a second until the time daemon has asked its servers again.
+    CLOCK_MAX_ERROR = Histogram(CLOCK) "greenlight_node_clock_max_error_seconds" [] Seconds as "node.clock.max_error";
+    /// The error of the clock as the time daemon estimates it.
+    CLOCK_ESTIMATED_ERROR = Gauge "greenlight_node_clock_estimated_error_seconds" [] Seconds;
+    /// How much faster the clock is made to run than it would by itself; 0.000001 is one part in a million.
+    CLOCK_FREQUENCY = Gauge "greenlight_node_clock_frequency_adjustment_ratio" [] Ratio;
+    /// Whether the kernel calls its clock not synchronised (1) or synchronised (0), once a second.
+    CLOCK_UNSYNCHRONISED = Histogram(YES_NO) "greenlight_node_clock_unsynchronised" [] Count as "node.clock.unsynchronised";
+    /// Times that the wall clock was set, instead of being slowed down or sped up, since the agent began to look.
+    CLOCK_STEPS = Counter "greenlight_node_clock_steps_total" [] Count as "node.clock.steps";
+
+    /// Share of the processors whose frequency is governed for performance, once a second.
+    GOVERNED_FOR_PERFORMANCE = Histogram(RATIO) "greenlight_node_cpu_performance_governor_ratio" [] Ratio as "node.settings.performance_governor";
+    /// Whether memory is given in huge pages never (0), on request (1) or always (2), once a second.
+    HUGE_PAGES = Histogram(NEVER_ALWAYS) "greenlight_node_transparent_hugepages" [] Count as "node.settings.transparent_hugepages";
+    /// Kernel, distribution and what the node runs on; always 1.
+    SYSTEM_INFO = Gauge "greenlight_node_system_info" [kernel, os, os_version, architecture, virtualisation] Count;
+    /// Model of the processors and version of their microcode; always 1.
+    CPU_INFO = Gauge "greenlight_node_cpu_info" [model, microcode] Count;
+    /// Settings that decide how fast a database is: the processors' governor, transparent huge pages, vm.overcommit_memory; always 1.
+    SETTINGS_INFO = Gauge "greenlight_node_settings_info" [governor, transparent_hugepages, overcommit_memory] Count;
+    /// Model of a disk, whether it rotates (1) or not (0), its scheduler and its write cache; always 1.
+    DISK_INFO = Gauge "greenlight_node_disk_info" [device, model, rotational, scheduler, write_cache] Count;
+
+    /// Control groups found.
+    CGROUPS = Gauge "greenlight_node_cgroups" [] Count;
+    /// The largest share of its quota's periods in which any control group was throttled between the last two walks, once a second; 0 where none has a quota.
+    CGROUP_THROTTLED_WORST = Histogram(RATIO) "greenlight_node_cgroup_worst_throttled_ratio" [] Ratio as "node.cgroup.throttled";
+    /// Processors that the services and containers which use the most used between the last two walks.
+    CGROUP_CPU = Gauge "greenlight_node_cgroup_cpus_used" [cgroup] Count;
+    /// Share of its quota's periods in which a service or container was throttled between the last two walks, of those throttled the most.
+    CGROUP_THROTTLED = Gauge "greenlight_node_cgroup_throttled_ratio" [cgroup] Ratio;
+    /// Memory of the services and containers that hold the most, files in the cache included.
+    CGROUP_MEMORY = Gauge "greenlight_node_cgroup_memory_bytes" [cgroup] Bytes;
+    /// Kills for want of memory, limits met and slow-downs above the soft limit, of the services and containers that hold the most memory.
+    CGROUP_MEMORY_EVENTS = Counter "greenlight_node_cgroup_memory_events_total" [cgroup, event] Count;
+    /// Bytes a second that the services and containers which read and write the most did between the last two walks.
+    CGROUP_IO = Gauge "greenlight_node_cgroup_io_bytes_per_second" [cgroup] Bytes;
 }

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::Paths;
+use super::{Paths, cgroups, hardware, settings};
 
 /// Facts come from small files; more of one is not read.
 const FACT_LIMIT: u64 = 256 << 10;
+
+/// Disks looked at.
+const DISKS_LIMIT: usize = 64;
+
+/// Since Linux 6.13, with CONFIG_DETECT_HUNG_TASK.
+const HUNG_TASKS: &str = "sys/kernel/hung_task_detect_count";
 
 /// What is found of the node, by name. A fact that can't be found is not in the map.
 pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
@@ -53,9 +59,85 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     fact("cpu_model", model);
+    let microcode = info.as_deref().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("microcode"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    fact("microcode", microcode);
     fact("psi", pressure(paths));
+    fact("overcommit_memory", proc("sys/vm/overcommit_memory"));
+    let swap = small(&paths.procfs.join("swaps"));
+    fact("swap", swap.map(|text| (text.lines().count() > 1).to_string()));
+    for (name, file) in [("schedstat", "schedstat"), ("hung_tasks", HUNG_TASKS)] {
+        fact(name, there(paths.procfs.join("stat"), || paths.procfs.join(file).exists()));
+    }
+    let corrupted = |text: &String| text.contains("HardwareCorrupted:").to_string();
+    fact("memory_failure", proc("meminfo").as_ref().map(corrupted));
+
+    let sysfs = &paths.sysfs;
+    let cpus = || sysfs.join("devices/system/cpu");
+    let throttles = || !hardware::throttle_files(sysfs, "core_throttle_count").is_empty();
+    fact("thermal", there(cpus(), throttles));
+    fact("ecc", there(cpus(), || !hardware::memory_files(sysfs, "ue_count").is_empty()));
+    let governors = settings::governor_files(sysfs);
+    fact("cpufreq", there(cpus(), || !governors.is_empty()));
+    fact("governor", same(governors.iter().filter_map(|file| small(file))));
+    let huge_pages = small(&settings::huge_pages_file(sysfs));
+    let chosen = huge_pages.as_ref().and_then(|text| settings::chosen(text.as_bytes()));
+    fact("transparent_hugepages", chosen.map(|word| String::from_utf8_lossy(word).into_owned()));
+    let disks = disks(paths, DISKS_LIMIT);
+    fact("disks", there(sysfs.join("block"), || true).map(|_| disks.len().to_string()));
+    fact("disks_rotational", same(disks.into_iter().map(|disk| disk.rotational)));
+    fact("cgroups", cgroups::version(sysfs).map(str::to_owned));
+    fact("cgroup_quota", there(cpus(), || cgroups::limits_cpu(sysfs)));
     fact("virtualisation", virtualisation(paths, info.as_deref()));
     facts
+}
+
+/// Whether the kernel or the hardware has something, where it can be told: where the folder is not
+/// there that it would be in, nothing is known.
+fn there(folder: PathBuf, look: impl FnOnce() -> bool) -> Option<String> {
+    folder.exists().then(|| look().to_string())
+}
+
+/// The value that all have, or `mixed`.
+fn same(mut values: impl Iterator<Item = String>) -> Option<String> {
+    let first = values.next()?;
+    Some(if values.all(|value| value == first) { first } else { "mixed".to_owned() })
+}
+
+/// A disk as the kernel describes it.
+pub(super) struct Disk {
+    pub(super) name: String,
+    pub(super) model: String,
+    /// 1 or 0.
+    pub(super) rotational: String,
+    pub(super) scheduler: String,
+    pub(super) cache: String,
+}
+
+/// Devices with hardware, or what a hypervisor passes for it, behind them; by their names.
+pub(super) fn disks(paths: &Paths, limit: usize) -> Vec<Disk> {
+    let folder = paths.sysfs.join("block");
+    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| folder.join(name).join("device").exists()).collect();
+    names.sort();
+    names.truncate(limit);
+    let describe = |name: String| {
+        let text = |file: &str| small(&folder.join(&name).join(file)).unwrap_or_default();
+        let scheduler = text("queue/scheduler");
+        let chosen = settings::chosen(scheduler.as_bytes()).map(String::from_utf8_lossy);
+        Disk {
+            model: text("device/model"),
+            rotational: text("queue/rotational"),
+            scheduler: chosen.map(|word| word.into_owned()).unwrap_or(scheduler),
+            cache: text("queue/write_cache"),
+            name,
+        }
+    };
+    names.into_iter().map(describe).collect()
 }
 
 /// Whether the kernel tells pressure (PSI): saturation is judged by it, and by other signals where

@@ -41,9 +41,13 @@ impl Source {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         self.cpus = tick.cpus;
+        tick.tasks = None;
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
         match parse(text) {
-            Some(now) => self.now = now,
+            Some(now) => {
+                self.now = now;
+                tick.tasks = Some(now.tasks);
+            }
             None => self.file.garbled("does not hold three averages and the tasks"),
         }
         false

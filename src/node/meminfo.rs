@@ -27,6 +27,10 @@ const FIELDS: [(&[u8], &str); 16] = [
 ];
 const TOTAL: usize = 0;
 const AVAILABLE: usize = 1;
+const SWAP_SIZE: usize = 11;
+const COMMIT_LIMIT: usize = 13;
+const COMMITTED: usize = 14;
+const CORRUPTED: usize = 15;
 
 /// Bytes by field.
 type Reading = [Option<u64>; FIELDS.len()];
@@ -52,6 +56,16 @@ fn available(reading: &Reading) -> Slot {
     match (reading[TOTAL], reading[AVAILABLE]) {
         (Some(total), Some(available)) if total > 0 && available <= total => {
             Slot::Number(available as f64 / total as f64)
+        }
+        _ => Slot::MISSING,
+    }
+}
+
+/// The share of the commit limit that is promised; more than all where nothing enforces it.
+fn committed(reading: &Reading) -> Slot {
+    match (reading[COMMIT_LIMIT], reading[COMMITTED]) {
+        (Some(limit), Some(committed)) if limit > 0 => {
+            Slot::Number(committed as f64 / limit as f64)
         }
         _ => Slot::MISSING,
     }
@@ -86,6 +100,9 @@ impl super::Source for Source {
     fn put(&self, sink: &mut Sink<'_>) {
         sink.under(self.file.fault());
         sink.put(&metric::MEMORY_AVAILABLE, &[], available(&self.now));
+        sink.put(&metric::MEMORY_COMMITTED, &[], committed(&self.now));
+        sink.put(&metric::MEMORY_CORRUPTED, &[], Slot::of(self.now[CORRUPTED]));
+        sink.put(&metric::SWAP_SIZE, &[], Slot::of(self.now[SWAP_SIZE]));
         for (name, bytes) in self.names.iter().zip(self.now) {
             sink.put(&metric::MEMORY_BYTES, &[name], Slot::of(bytes));
         }
@@ -104,6 +121,9 @@ mod tests {
         assert_eq!(reading[AVAILABLE], Some(24_120_448 * 1024));
         assert!(reading.iter().all(Option::is_some), "{reading:?}");
         assert_eq!(available(&reading), Slot::Number(24_120_448.0 / 25_253_692.0));
+        assert_eq!(committed(&reading), Slot::Number(1_105_436.0 / 14_723_992.0));
+        assert_eq!(reading[SWAP_SIZE], Some(2_097_148 * 1024));
+        assert_eq!(reading[CORRUPTED], Some(0));
     }
 
     #[test]
@@ -113,6 +133,7 @@ mod tests {
         assert_eq!(available(&reading), Slot::MISSING);
         let reading = parse(b"MemTotal: 1000 kB\nMemAvailable: 1001 kB\n").unwrap();
         assert_eq!(available(&reading), Slot::MISSING);
+        assert_eq!(committed(&reading), Slot::MISSING);
         assert_eq!(parse(b"MemTotal: 18446744073709551615 kB\n"), parse(b""));
         for text in ["", "MemTotal: 1000", "MemTotal: 0 kB\n", "MemTotal: x kB\n", "MemTotal:\n"] {
             assert!(parse(text.as_bytes()).is_err(), "{text:?}");

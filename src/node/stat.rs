@@ -8,12 +8,20 @@ use crate::catalogue::node as metric;
 use crate::time::Mono;
 
 /// Rows of eight modes each; machines with more processors show the first of them.
-const CPUS_LIMIT: usize = 256;
+pub(super) const CPUS_LIMIT: usize = 256;
+
+/// The busiest processor is looked for over so many readings: in a single second some processor is
+/// busy by chance, the more often the more there are.
+const HOT_READINGS: usize = 10;
+
+/// Where all together are as busy as this, one that is busier is no bottleneck of its own.
+const HOT_MEAN_MOST: f64 = 0.7;
 
 /// In the file's order. Guest time follows and is part of user and nice already.
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
 const IDLE: usize = 3;
 const IOWAIT: usize = 4;
+const SOFTIRQ: usize = 6;
 const STEAL: usize = 7;
 
 type Modes = [u64; MODES.len()];
@@ -94,6 +102,65 @@ fn shares(before: &Modes, now: &Modes) -> [Slot; 3] {
     [busy.clamp(0.0, 1.0), grown[IOWAIT] / all, grown[STEAL] / all].map(Slot::Number)
 }
 
+/// The busiest processor where there is room on the others, and the one most busy with software
+/// interrupts, between two readings of the same processors.
+fn hottest(before: &Past, now: &Reading) -> [Slot; 2] {
+    let Slot::Number(mean) = shares(&before.total, &now.total)[0] else {
+        return [Slot::Nothing; 2];
+    };
+    let (mut busiest, mut softirq) = (0.0f64, 0.0f64);
+    for ((id, now), (before_id, before)) in now.cores.iter().zip(&before.cores) {
+        let [busy, ..] = shares(before, now);
+        let Slot::Number(busy) = busy else { continue };
+        if id != before_id {
+            return [Slot::Nothing; 2];
+        }
+        let all: u64 =
+            now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).sum();
+        let interrupted = now[SOFTIRQ].saturating_sub(before[SOFTIRQ]);
+        busiest = busiest.max(busy);
+        softirq = softirq.max(interrupted as f64 / all as f64);
+    }
+    let busiest = if mean < HOT_MEAN_MOST { busiest } else { 0.0 };
+    [busiest, softirq].map(Slot::Number)
+}
+
+/// What is kept of a reading.
+#[derive(Default)]
+struct Past {
+    total: Modes,
+    cores: Vec<(u64, Modes)>,
+}
+
+/// The last readings, oldest first from `next` on.
+#[derive(Default)]
+struct History {
+    readings: [Past; HOT_READINGS],
+    next: usize,
+    count: usize,
+}
+
+impl History {
+    /// The oldest reading that is kept.
+    fn oldest(&self) -> Option<&Past> {
+        let index = if self.count < HOT_READINGS { 0 } else { self.next };
+        self.readings.get(index).filter(|_| self.count > 0)
+    }
+
+    fn push(&mut self, reading: &Reading) {
+        if let Some(place) = self.readings.get_mut(self.next) {
+            place.total = reading.total;
+            place.cores.clone_from(&reading.cores);
+        }
+        self.next = (self.next + 1) % HOT_READINGS;
+        self.count = (self.count + 1).min(HOT_READINGS);
+    }
+
+    fn clear(&mut self) {
+        (self.next, self.count) = (0, 0);
+    }
+}
+
 pub(super) struct Source {
     file: KernelFile,
     hertz: u64,
@@ -105,6 +172,8 @@ pub(super) struct Source {
     before: Reading,
     before_at: Option<Mono>,
     shares: [Slot; 3],
+    history: History,
+    hottest: [Slot; 2],
 }
 
 impl Source {
@@ -121,6 +190,8 @@ impl Source {
             before: Reading::default(),
             before_at: None,
             shares: [Slot::Nothing; 3],
+            history: History::default(),
+            hottest: [Slot::Nothing; 2],
         }
     }
 }
@@ -128,6 +199,7 @@ impl Source {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         self.shares = [Slot::Nothing; 3];
+        self.hottest = [Slot::Nothing; 2];
         let Some(text) = self.file.read(&mut tick.buffer) else {
             self.before_at = None;
             return false;
@@ -139,7 +211,8 @@ impl super::Source for Source {
             return false;
         }
         tick.cpus = self.now.online;
-        if Step::between(self.before_at, tick.at).seconds.is_some() {
+        let stepped = Step::between(self.before_at, tick.at).seconds.is_some();
+        if stepped {
             hold(&self.before.total, &mut self.now.total, self.hertz);
             self.shares = shares(&self.before.total, &self.now.total);
             for ((id, now), (before_id, before)) in
@@ -150,6 +223,12 @@ impl super::Source for Source {
                 }
             }
         }
+        if !stepped || matches!(self.shares[0], Slot::Absent(_)) {
+            self.history.clear();
+        } else if let Some(oldest) = self.history.oldest() {
+            self.hottest = hottest(oldest, &self.now);
+        }
+        self.history.push(&self.now);
         self.before_at = Some(tick.at);
 
         let same = self.names.len() == self.now.cores.len()
@@ -167,6 +246,9 @@ impl super::Source for Source {
         sink.put(&metric::CPU_BUSY, &[], busy);
         sink.put(&metric::CPU_IOWAIT, &[], iowait);
         sink.put(&metric::CPU_STEAL, &[], steal);
+        let [hottest, softirq] = self.hottest;
+        sink.put(&metric::CPU_HOTTEST, &[], hottest);
+        sink.put(&metric::CPU_SOFTIRQ_HOTTEST, &[], softirq);
         let per_core = 1.0 / self.now.online.max(1) as f64;
         // The sampler itself runs while it reads.
         let others = self.now.running.map(|running| running.saturating_sub(1));

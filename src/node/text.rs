@@ -6,10 +6,12 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::outcome::{Fault, FaultCode};
+use crate::time::Mono;
 
 /// A kernel file larger than this is none that we know how to read. /proc/stat of a machine with
 /// thousands of interrupt lines stays below 200 KiB.
@@ -133,6 +135,48 @@ fn io_fault(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
+/// A small file that is opened for this one reading: there are too many of its kind to keep them
+/// open. Allocates nothing. None where it can't be read, or is larger than such files are.
+pub(super) fn once<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+    if buffer.len() < FILE_USUAL {
+        buffer.resize(FILE_USUAL, 0);
+    }
+    let file = File::open(path).ok()?;
+    let mut length = 0;
+    loop {
+        let rest = buffer.get_mut(length..).filter(|rest| !rest.is_empty())?;
+        match file.read_at(rest, length as u64) {
+            Ok(0) => return buffer.get(..length),
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// When something that rarely changes is to be read again: at once, and after each span.
+pub(super) struct Seldom {
+    span: Duration,
+    last: Option<Mono>,
+}
+
+impl Seldom {
+    pub(super) fn every(span: Duration) -> Self {
+        Self { span, last: None }
+    }
+
+    /// Whether it is time; then the next is a span from now.
+    pub(super) fn now(&mut self, at: Mono) -> bool {
+        // Ticks come a little early or late, and a second more or less is nothing here.
+        let span = self.span.saturating_sub(super::TICK / 2);
+        let due = self.last.is_none_or(|last| at.since(last) >= span);
+        if due {
+            self.last = Some(at);
+        }
+        due
+    }
+}
+
 /// Lines that are whole: a last one without its end was cut off.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
@@ -152,6 +196,13 @@ pub(super) fn number(field: &[u8]) -> Option<u64> {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
         sum.checked_mul(10)?.checked_add(u64::from(digit))
     })
+}
+
+/// The number of a file that holds nothing else.
+pub(super) fn single(text: &[u8]) -> Option<u64> {
+    let mut words = fields(lines(text).next()?);
+    let value = words.next().and_then(number)?;
+    words.next().is_none().then_some(value)
 }
 
 /// A plain number with a fraction, not negative.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use greenlight::client::kernel::ClockState;
 use greenlight::gate::{self, Evidence, Finding, Standing, Verdict};
 use greenlight::lanes::Cells;
-use greenlight::node::{self, Frame, Paths, Sampler, Signal};
+use greenlight::node::{self, Frame, Paths, ReadClock, Sampler, Signal};
 use greenlight::plan::load::Inputs;
 use greenlight::plan::{Facts, Plan};
 use greenlight::series::{Cadence, NODE_CHECK, TrackKey, Tracks, Value};
@@ -19,13 +20,19 @@ use greenlight::time::{Mono, Now, Wall};
 mod faults;
 
 /// Every window of the pack, and the fewest samples, made small; no threshold is touched.
-const SCALED: [(&str, &str); 7] = [
+const SCALED: [(&str, &str); 12] = [
     ("node_window", "6s"),
     ("node_oom_window", "6s"),
     ("node_iowait_window", "6s"),
     ("node_blocked_window", "6s"),
     ("node_disk_queue_window", "6s"),
     ("node_link_window", "6s"),
+    ("node_core_window", "6s"),
+    ("node_hung_window", "6s"),
+    ("node_clock_window", "6s"),
+    // What happens once, and what is read every ten seconds.
+    ("node_clock_steps_window", "24s"),
+    ("node_hardware_window", "24s"),
     ("node_samples", "3"),
 ];
 
@@ -42,6 +49,10 @@ struct Watched {
 
 impl Watched {
     fn new(paths: &Paths, vars: &[(&str, &str)]) -> Self {
+        Self::with(paths, vars, Sampler::new(paths, &Cells::new()))
+    }
+
+    fn with(paths: &Paths, vars: &[(&str, &str)], sampler: Sampler) -> Self {
         let inputs = Inputs {
             texts: vec![("plan.yaml".into(), "include: [ 'pack:linux-node' ]".into())],
             vars: vars.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
@@ -55,7 +66,7 @@ impl Watched {
             plan,
             tracks: Tracks::new(demands),
             standings: BTreeMap::new(),
-            sampler: Sampler::new(paths, &Cells::new()),
+            sampler,
             frame: Frame::default(),
             since: None,
             now: Now::default(),
@@ -144,6 +155,23 @@ struct Counters {
     errors: u64,
     drops: u64,
     root_readonly: bool,
+    softirq: u64,
+    /// Ticks that the second processor worked alone.
+    hot: u64,
+    /// Nanoseconds that tasks waited for each processor.
+    wait: u64,
+    refaults: u64,
+    throttles: u64,
+    corrected: u64,
+    uncorrected: u64,
+    committed_kb: u64,
+    damaged_kb: u64,
+    open_files: u64,
+    tasks: u64,
+    hung: u64,
+    /// Milliseconds by which the wall clock is off against the monotonic one.
+    wall_ms: i64,
+    clock: ClockState,
 }
 
 /// A second in which hardly anything happens, on two processors.
@@ -162,6 +190,10 @@ fn idle(c: &mut Counters) {
     c.queue_ms += 10;
     c.drops += 1;
     c.root_readonly = false;
+    c.wait += 2_000_000;
+    c.refaults += 3;
+    (c.committed_kb, c.damaged_kb, c.open_files, c.tasks) = (1_100_000, 0, 677, 200);
+    c.clock = ClockState { offset: -0.000_4, max_error: 0.02, synchronised: true, ..c.clock };
 }
 
 struct Recorded {
@@ -169,6 +201,7 @@ struct Recorded {
     counters: Counters,
     watched: Watched,
     second: i64,
+    clock: Arc<Mutex<ClockState>>,
 }
 
 impl Recorded {
@@ -203,11 +236,30 @@ impl Recorded {
             errors: 3,
             drops: 100,
             root_readonly: false,
+            softirq: 100,
+            hot: 0,
+            wait: 1_000_000,
+            refaults: 300,
+            throttles: 1,
+            corrected: 2,
+            uncorrected: 0,
+            committed_kb: 1_100_000,
+            damaged_kb: 0,
+            open_files: 677,
+            tasks: 200,
+            hung: 0,
+            wall_ms: 0,
+            clock: ClockState::default(),
         };
         let root = folder.path().to_owned();
         let paths = Paths { procfs: root.join("proc"), sysfs: root.join("sys"), rootfs: root };
-        let watched = Watched::new(&paths, vars);
-        let this = Self { folder, counters, watched, second: 0 };
+        fs::write(paths.procfs.join("sys/vm/overcommit_memory"), "2\n").unwrap();
+        let clock = Arc::new(Mutex::new(ClockState::default()));
+        let told = Arc::clone(&clock);
+        let told: ReadClock = Box::new(move || Ok(*told.lock().unwrap()));
+        let sampler = Sampler::with_clock(&paths, &Cells::new(), told);
+        let watched = Watched::with(&paths, vars, sampler);
+        let this = Self { folder, counters, watched, second: 0, clock };
         this.write();
         this
     }
@@ -217,19 +269,45 @@ impl Recorded {
         let put = |file: &str, text: String| {
             fs::write(self.folder.path().join("proc").join(file), text).unwrap();
         };
-        let modes = format!("{} 0 0 {} {} 0 0 {} 0 0", c.user, c.idle, c.iowait, c.steal);
-        let mut stat =
-            format!("cpu {modes}\ncpu0 {modes}\ncpu1 {modes}\nctxt 1\nbtime 1795374898\n");
+        let (user, idle) = (c.user, c.idle);
+        let modes = |user, idle, softirq| {
+            format!("{user} 0 0 {idle} {} 0 {softirq} {} 0 0", c.iowait, c.steal)
+        };
+        // What one of them does more than the other is told by the counters of the second.
+        let mut stat = format!(
+            "cpu {}\ncpu0 {}\ncpu1 {}\nctxt 1\nbtime 1795374898\n",
+            modes(user + c.hot / 2, idle - (c.hot + c.softirq) / 2, c.softirq / 2),
+            modes(user, idle - c.softirq, c.softirq),
+            modes(user + c.hot, idle - c.hot, 0),
+        );
         let _ =
             writeln!(stat, "processes 9\nprocs_running {}\nprocs_blocked {}", c.running, c.blocked);
         put("stat", stat);
-        put("loadavg", format!("{:.2} 0.10 0.10 1/200 300\n", c.load * 2.0));
-        put("meminfo", format!("MemTotal: 25000000 kB\nMemAvailable: {} kB\n", c.available_kb));
+        put("loadavg", format!("{:.2} 0.10 0.10 1/{} 300\n", c.load * 2.0, c.tasks));
+        put(
+            "meminfo",
+            format!(
+                "MemTotal: 25000000 kB\nMemAvailable: {} kB\nCommitLimit: 14000000 kB\n\
+                 Committed_AS: {} kB\nHardwareCorrupted: {} kB\n",
+                c.available_kb, c.committed_kb, c.damaged_kb
+            ),
+        );
+        let waits = |cpu| format!("cpu{cpu} 0 0 0 0 0 0 212340987123 {} 9\n", c.wait);
+        put("schedstat", format!("version 15\ntimestamp 1\n{}{}", waits(0), waits(1)));
+        put("sys/fs/file-nr", format!("{}\t0\t2466170\n", c.open_files));
+        put("sys/kernel/hung_task_detect_count", format!("{}\n", c.hung));
+        let devices = "../sys/devices/system";
+        let heat = "thermal_throttle/core_throttle_count";
+        put(&format!("{devices}/cpu/cpu1/{heat}"), format!("{}\n", c.throttles));
+        put(&format!("{devices}/edac/mc/mc0/ce_count"), format!("{}\n", c.corrected));
+        put(&format!("{devices}/edac/mc/mc1/ue_count"), format!("{}\n", c.uncorrected));
+        *self.clock.lock().unwrap() = c.clock;
         put(
             "vmstat",
             format!(
-                "pswpin {}\npswpout 0\nallocstall_normal {}\npgmajfault {}\noom_kill {}\n",
-                c.swap_in, c.stalls, c.major_faults, c.oom_kills
+                "pswpin {}\npswpout 0\nallocstall_normal {}\npgmajfault {}\noom_kill {}\n\
+                 workingset_refault_file 9000\nworkingset_restore_file {}\n",
+                c.swap_in, c.stalls, c.major_faults, c.oom_kills, c.refaults
             ),
         );
         let [cpu, memory_some, memory_full, io_some, io_full] = c.pressure;
@@ -274,12 +352,13 @@ impl Recorded {
             // Long before this machine booted, so that no answer of its filesystems looks old.
             let mono = Mono::from_secs(self.second - 10_000_000);
             let wall = Wall::from_secs(1_800_000_000 + self.second);
+            let wall = Wall(wall.0 + self.counters.wall_ms * 1_000_000);
             self.watched.sample(Now { mono, wall });
         }
     }
 
     fn settle(&mut self) {
-        self.pass(12, |_| {});
+        self.pass(40, |_| {});
         let left = self.watched.not_green();
         assert!(left.is_empty(), "an idle node is not green: {left:#?}");
     }
@@ -320,10 +399,11 @@ fn a_recorded_compile_job_is_red_for_the_processors_only() {
     for pressure in [true, false] {
         let mut node = Recorded::new(pressure, &SCALED);
         node.settle();
-        node.pass(12, |c| {
+        node.pass(17, |c| {
             c.user += 195;
             c.idle -= 195;
             (c.running, c.load, c.available_kb) = (9, 4.5, 15_000_000);
+            c.wait += 3_000_000_000;
             c.pressure[0] += 900_000;
             c.pressure[3] += 30_000;
             c.major_faults += 40;
@@ -336,7 +416,7 @@ fn a_recorded_compile_job_is_red_for_the_processors_only() {
         let red: Vec<&str> =
             verdicts.iter().filter(|(_, v)| **v == Verdict::Fail).map(|(id, _)| &**id).collect();
         let queue = if pressure { "node.cpu.pressure" } else { "node.cpu.queue" };
-        assert_eq!(red, ["node.cpu.busy", queue, "node.load"]);
+        assert_eq!(red, ["node.cpu.busy", queue, "node.cpu.wait", "node.load"]);
         node.settle();
     }
 }
@@ -349,7 +429,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         c.user += 195;
         c.idle -= 195;
     };
-    let faults: [(&str, Fault); 19] = [
+    let faults: [(&str, Fault); 34] = [
         ("node.cpu.busy", busy),
         ("node.cpu.steal", |c| {
             c.steal += 60;
@@ -362,6 +442,25 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.memory.oom", |c| c.oom_kills += 1),
         ("node.memory.pressure", |c| c.pressure[1] += 100_000),
         ("node.memory.reclaim", |c| c.stalls += 5),
+        ("node.memory.reclaim", |c| c.refaults += 800),
+        ("node.cpu.wait", |c| c.wait += 500_000_000),
+        ("node.cpu.hot-core", |c| {
+            c.hot += 190;
+        }),
+        ("node.cpu.softirq", |c| c.softirq += 180),
+        ("node.cpu.heat", |c| c.throttles += 1),
+        ("node.memory.ecc", |c| c.uncorrected = 1),
+        ("node.memory.ecc", |c| c.corrected += 3),
+        ("node.memory.committed", |c| c.committed_kb = 13_900_000),
+        ("node.memory.damaged", |c| c.damaged_kb = 4),
+        ("node.files", |c| c.open_files = 2_300_000),
+        ("node.tasks", |c| c.tasks = 32_000),
+        ("node.tasks.hung", |c| c.hung += 1),
+        ("node.clock.synchronised", |c| {
+            (c.clock.synchronised, c.clock.max_error) = (false, 16.0);
+        }),
+        ("node.clock.offset", |c| c.clock.offset = -0.08),
+        ("node.clock.steps", |c| c.wall_ms = 5000),
         ("node.memory.major-faults", |c| c.major_faults += 900),
         ("node.memory.swap", |c| c.swap_in += 3),
         ("node.io.pressure", |c| {
@@ -385,7 +484,9 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         let mut node = Recorded::new(pressure, &SCALED);
         for (gate, fault) in faults {
             node.settle();
-            node.pass(9, fault);
+            // What is read every ten seconds is seen after ten, and the busiest processor is that
+            // of the last ten.
+            node.pass(17, fault);
             let mut findings = node.watched.judge();
             let found = findings.remove(gate).unwrap();
             if found.verdict == Verdict::NotApplicable {
@@ -404,7 +505,9 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
     // Space and inodes are filled for real in `faults`.
     let mut all = Watched::new(&Paths::default(), &[]).verdicts();
     all.retain(|id, _| !red.contains(&&**id));
-    assert_eq!(all.keys().collect::<Vec<_>>(), ["node.fs.inodes", "node.fs.space"]);
+    // Quotas are met for real there too.
+    let others = ["node.cpu.throttled-groups", "node.fs.inodes", "node.fs.space"];
+    assert_eq!(all.keys().collect::<Vec<_>>(), others);
 }
 
 /// A signal that a kernel lacks, or that can't be read, is never a pass.

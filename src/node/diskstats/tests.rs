@@ -84,6 +84,7 @@ fn a_device_that_was_replaced_starts_anew() {
         buffer: Vec::new(),
         cpus: 1,
         mounted: super::super::filesystems::Mounted::default(),
+        ..Tick::default()
     };
     source.read(&mut tick);
     tick.at = Mono::from_secs(2);
@@ -118,6 +119,7 @@ fn a_hung_device_does_not_look_idle() {
         buffer: Vec::new(),
         cpus: 1,
         mounted: super::super::filesystems::Mounted::default(),
+        ..Tick::default()
     };
     let wait = |source: &Source, name: &str| {
         let device = source.devices.iter().find(|device| &*device.name == name).unwrap();
@@ -157,6 +159,7 @@ fn devices_over_the_limit_are_counted() {
         buffer: Vec::new(),
         cpus: 1,
         mounted: super::super::filesystems::Mounted::default(),
+        ..Tick::default()
     };
     source.read(&mut tick);
     assert_eq!(source.over, 7);

@@ -98,6 +98,7 @@ fn real_interfaces_come_first_where_there_are_too_many() {
         buffer: Vec::new(),
         cpus: 1,
         mounted: crate::node::filesystems::Mounted::default(),
+        ..Tick::default()
     };
     assert!(crate::node::Source::read(&mut source, &mut tick));
     let shown: Vec<_> = source.links.iter().filter(|link| link.shown).collect();

@@ -69,6 +69,48 @@ fn iowait_that_steps_back_a_little_is_held() {
     assert_eq!(shares(&before, &now), [Slot::RESET; 3]);
 }
 
+#[test]
+fn one_processor_that_is_hot_while_the_others_have_room() {
+    let past = |cores: &[Modes]| {
+        let mut total = Modes::default();
+        for core in cores {
+            for (sum, mode) in total.iter_mut().zip(core) {
+                *sum += mode;
+            }
+        }
+        let cores = cores.iter().enumerate().map(|(id, modes)| (id as u64, *modes)).collect();
+        (total, cores)
+    };
+    let judged = |now: &[Modes]| {
+        let (total, cores) = past(&vec![Modes::default(); now.len()]);
+        let before = Past { total, cores };
+        let (total, cores) = past(now);
+        hottest(&before, &Reading { total, cores, ..Reading::default() })
+    };
+    let core = |busy: u64, softirq: u64| [busy, 0, 0, 1000 - busy - softirq, 0, 0, softirq, 0];
+    assert_eq!(judged(&[core(1000, 0), core(100, 0)]), [Slot::Number(1.0), Slot::Number(0.0)]);
+    assert_eq!(judged(&[core(10, 900), core(100, 0)]), [Slot::Number(0.91), Slot::Number(0.9)]);
+    // All of them are busy: that is another gate's matter; interrupts are not.
+    assert_eq!(judged(&[core(1000, 0), core(500, 0)]), [Slot::Number(0.0), Slot::Number(0.0)]);
+    assert_eq!(judged(&[core(100, 900), core(900, 0)]), [Slot::Number(0.0), Slot::Number(0.9)]);
+    // One that was stopped says nothing.
+    assert_eq!(judged(&[core(500, 0), Modes::default()])[0], Slot::Number(0.5));
+}
+
+#[test]
+fn the_oldest_of_ten_readings_is_compared_with() {
+    let mut history = History::default();
+    assert!(history.oldest().is_none());
+    for n in 1..=25u64 {
+        let total = [n; MODES.len()];
+        history.push(&Reading { total, ..Reading::default() });
+        let oldest = n.saturating_sub(HOT_READINGS as u64 - 1).max(1);
+        assert_eq!(history.oldest().unwrap().total[0], oldest, "after {n}");
+    }
+    history.clear();
+    assert!(history.oldest().is_none());
+}
+
 proptest::proptest! {
     #[test]
     fn shares_stay_between_nothing_and_all(before: Modes, now: Modes) {

@@ -52,6 +52,44 @@ const PROOFS: &[(&str, &[Proof])] = &[
             Because("only a machine that is full counts it, a cgroup that is full does not"),
         ],
     ),
+    (
+        "node.cpu.wait",
+        &[RECORDED, Because("kernels without CONFIG_SCHEDSTATS have no /proc/schedstat")],
+    ),
+    (
+        "node.cpu.softirq",
+        &[RECORDED, Because("it takes the packets of a fast network to fill a processor")],
+    ),
+    (
+        "node.cpu.hot-core",
+        &[
+            RECORDED,
+            Because("while the other tests run, no processor has room for the others to show it"),
+        ],
+    ),
+    ("node.cpu.throttled-groups", &[Real("a_throttled_group_turns_its_gate_red_and_is_named")]),
+    ("node.cpu.heat", &[RECORDED, Because("no processor shall be heated for a test")]),
+    (
+        "node.memory.committed",
+        &[RECORDED, Because("vm.overcommit_memory is one for the whole machine")],
+    ),
+    ("node.memory.ecc", &[RECORDED, Because("it takes memory that is broken")]),
+    ("node.memory.damaged", &[RECORDED, Because("it takes memory that is broken")]),
+    ("node.files", &[Real("leaked_files_and_tasks_turn_their_gates_red"), RECORDED]),
+    ("node.tasks", &[Real("leaked_files_and_tasks_turn_their_gates_red"), RECORDED]),
+    ("node.tasks.hung", &[Real("a_hung_task_turns_its_gate_red"), RECORDED]),
+    (
+        "node.clock.synchronised",
+        &[RECORDED, Because("the clock of the machine that tests run on is left alone")],
+    ),
+    (
+        "node.clock.offset",
+        &[RECORDED, Because("the clock of the machine that tests run on is left alone")],
+    ),
+    (
+        "node.clock.steps",
+        &[RECORDED, Because("the clock of the machine that tests run on is left alone")],
+    ),
     ("node.memory.major-faults", &[MEMORY, RECORDED]),
     ("node.memory.swap", &[MEMORY, RECORDED]),
     ("node.io.pressure", &[SLOW, RECORDED]),

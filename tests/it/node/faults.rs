@@ -277,6 +277,121 @@ fn burnt_processors_turn_their_gates_red() {
     panic!("still red: {:#?}", watched.not_green());
 }
 
+/// A group that may take a fifth of a processor and wants one.
+#[test]
+fn a_throttled_group_turns_its_gate_red_and_is_named() {
+    root();
+    let name = format!("greenlight-throttled-{}", std::process::id());
+    let v1 = Path::new("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists()
+        || Path::new("/sys/fs/cgroup/cpu/cpu.stat").exists();
+    let folder = if v1 {
+        PathBuf::from("/sys/fs/cgroup/cpu").join(&name)
+    } else {
+        PathBuf::from("/sys/fs/cgroup").join(&name)
+    };
+    fs::create_dir(&folder).unwrap();
+    let _folder = Undo(|| patiently(Command::new("rmdir").arg(&folder)));
+    let (file, limit) =
+        if v1 { ("cpu.cfs_quota_us", "20000") } else { ("cpu.max", "20000 100000") };
+    fs::write(folder.join(file), limit).unwrap();
+
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    assert_eq!(node::facts(&view.paths())["cgroup_quota"], "true");
+    watched.until("node.cpu.throttled-groups", Verdict::Pass);
+    let burn = format!("echo $$ > {}/cgroup.procs; while :; do :; done", folder.display());
+    let mut burner = Command::new("sh").args(["-c", &burn]).spawn().unwrap();
+    let mut burnt = Undo(|| {
+        let _ = burner.kill();
+        let _ = burner.wait();
+    });
+    let finding = watched.until("node.cpu.throttled-groups", Verdict::Fail);
+    assert!(finding.value.unwrap() > 0.25, "{finding:?}");
+    let throttled = exported(&watched.frame, "greenlight_node_cgroup_throttled_ratio", &[&name]);
+    assert!(throttled > 0.25 && throttled <= 1.0, "{throttled}");
+    (burnt.0)();
+    watched.until("node.cpu.throttled-groups", Verdict::Pass);
+}
+
+/// The limits are those of the whole machine, so the thresholds are scaled and not the limits.
+#[test]
+fn leaked_files_and_tasks_turn_their_gates_red() {
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    watched.sample(real_now());
+    let [files, tasks] =
+        ["node.files.used", "node.tasks.used"].map(|series| number(&watched.frame, series, None));
+    let limit = exported(&watched.frame, "greenlight_node_open_files_limit", &[]);
+    let tasks_limit = exported(&watched.frame, "greenlight_node_tasks_limit", &[]);
+    // What other tests open meanwhile must not decide: thousands against their hundreds.
+    let percent = |share: f64| format!("{:.6}%", share * 100.0);
+    let (files_most, tasks_most) =
+        (percent(files + 4000.0 / limit), percent(tasks + 500.0 / tasks_limit));
+    let mut vars = SCALED.to_vec();
+    vars.extend([
+        ("node_files_most", files_most.as_str()),
+        ("node_files_warn", files_most.as_str()),
+        ("node_tasks_most", tasks_most.as_str()),
+        ("node_tasks_warn", tasks_most.as_str()),
+    ]);
+    let mut watched = Watched::new(&view.paths(), &vars);
+    watched.until_all(&[("node.files", Verdict::Pass), ("node.tasks", Verdict::Pass)]);
+    let leak = "import os, threading, time\n\
+        files = [os.open('/dev/null', os.O_RDONLY) for _ in range(9000)]\n\
+        for _ in range(1000): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n\
+        time.sleep(600)";
+    let mut leaking = Command::new("sh")
+        .args(["-c", "ulimit -n 12000; exec python3 -c \"$0\"", leak])
+        .spawn()
+        .unwrap();
+    let mut leaked = Undo(|| {
+        let _ = leaking.kill();
+        let _ = leaking.wait();
+    });
+    watched.until_all(&[("node.files", Verdict::Fail), ("node.tasks", Verdict::Fail)]);
+    let open = exported(&watched.frame, "greenlight_node_open_files", &[]);
+    assert!(open / limit - files > 8000.0 / limit, "{open} files are open");
+    (leaked.0)();
+    watched.until_all(&[("node.files", Verdict::Pass), ("node.tasks", Verdict::Pass)]);
+}
+
+/// A write to a frozen filesystem hangs until it is thawed.
+#[test]
+fn a_hung_task_turns_its_gate_red() {
+    root();
+    let view = View::new(std::process::id());
+    let mut watched = Watched::new(&view.paths(), &SCALED);
+    let timeout = Path::new("/proc/sys/kernel/hung_task_timeout_secs");
+    if node::facts(&view.paths())["hung_tasks"] == "false" {
+        // Kernels before 6.13 don't count them: then the gate must say that it can't be judged.
+        watched.until("node.tasks.hung", Verdict::NotApplicable);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    sh(&format!(
+        "truncate -s 16M {at}/disk; mkfs.ext4 -q {at}/disk; mkdir {at}/data; \
+         mount -o loop {at}/disk {at}/data"
+    ));
+    let before = fs::read_to_string(timeout).unwrap();
+    let _undo = Undo(|| {
+        let _ = fs::write(timeout, &before);
+        let point = format!("{at}/data");
+        let _ = Command::new("fsfreeze").args(["-u", &point]).stderr(Stdio::null()).status();
+        patiently(Command::new("umount").arg(&point));
+    });
+    watched.until("node.tasks.hung", Verdict::Pass);
+    fs::write(timeout, "5").unwrap();
+    sh(&format!("fsfreeze -f {at}/data"));
+    let mut writer =
+        Command::new("sh").args(["-c", &format!("echo x > {at}/data/x")]).spawn().unwrap();
+    watched.until("node.tasks.hung", Verdict::Fail);
+    assert!(number(&watched.frame, "node.procs.hung", None) >= 1.0);
+    sh(&format!("fsfreeze -u {at}/data"));
+    writer.wait().unwrap();
+    watched.until("node.tasks.hung", Verdict::Pass);
+}
+
 /// A block device that takes a fifth of a second for each request.
 #[test]
 fn a_slow_disk_turns_its_gates_red() {
