@@ -474,3 +474,56 @@ fn a_tick_allocates_nothing_once_the_layout_stands() {
         assert!(warm >= least, "{paths:?}: {counts:?}");
     }
 }
+
+/// Prints what each source costs, at the pace of a node: the caches are cold again in between.
+#[test]
+fn a_tick_costs_little() {
+    let mut sampler = Sampler::new(&Paths::default(), &Cells::new());
+    let mut frame = Frame::default();
+    for tick in 0..4 {
+        sampler.sample(Now { mono: Mono::now(), wall: at(tick).wall }, &mut frame);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let names = [
+        "clock",
+        "stat",
+        "schedstat",
+        "loadavg",
+        "limits",
+        "meminfo",
+        "vmstat",
+        "psi",
+        "filesystems",
+        "diskstats",
+        "links",
+        "hardware",
+        "settings",
+        "cgroups",
+    ];
+    let mut took = vec![Vec::new(); sampler.sources.len()];
+    for _ in 0..12 {
+        for (source, took) in sampler.sources.iter_mut().zip(&mut took) {
+            sampler.tick.at = Mono::now();
+            let began = cpu_time();
+            source.read(&mut sampler.tick);
+            took.push(cpu_time() - began);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let mut sum = 0;
+    for (index, took) in took.iter_mut().enumerate() {
+        took.sort_unstable();
+        let median = took[took.len() / 2];
+        sum += median;
+        eprintln!("{:<12} {:>5} µs", names.get(index).unwrap_or(&"another"), median / 1000);
+    }
+    eprintln!("{:<12} {:>5} µs", "together", sum / 1000);
+    // Far above what it is, in a debug build on a busy machine.
+    assert!(sum < 20_000_000, "a tick takes {sum} ns of processor time");
+}
+
+fn cpu_time() -> i64 {
+    let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+    let time = nix::time::clock_gettime(clock).unwrap();
+    time.tv_sec() * 1_000_000_000 + time.tv_nsec()
+}
