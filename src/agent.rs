@@ -4,11 +4,13 @@
 pub mod clock;
 mod exporter;
 pub mod node;
+mod peers;
 pub mod recorder;
 pub mod rounds;
 pub mod runner;
 mod sampler;
 mod scheduler;
+mod secrets;
 mod state;
 mod supervise;
 mod usage;
@@ -25,12 +27,13 @@ use crate::client::Clients;
 use crate::client::inbox::Notification;
 use crate::lanes::Cells;
 use crate::node::Paths;
+use crate::outcome::Fault;
 use crate::plan::Plan;
 use crate::plan::load::Inputs;
 use crate::serve;
 use crate::store::{Limits, Store};
 use exporter::Exporter;
-use recorder::{Ask, Record, Snapshot};
+use recorder::{Ask, Record, Records, Snapshot};
 
 /// Records that may wait for the recorder. When it is full the senders wait, and the scheduler's
 /// missed ticks say so.
@@ -68,7 +71,7 @@ pub struct Listen {
 pub struct Agent {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     asks: mpsc::Sender<Ask>,
-    records: mpsc::Sender<Record>,
+    records: Records,
     store: Store,
     shared: Shared,
     server: Option<Served>,
@@ -100,7 +103,7 @@ struct Shared {
     paths: Paths,
     clients: Clients,
     cells: Cells,
-    records: mpsc::Sender<Record>,
+    records: Records,
     store: Store,
     in_flight: scheduler::InFlight,
     /// The server's certificates and users, and the file that they are read from.
@@ -138,10 +141,7 @@ impl Agent {
     /// happens before.
     pub async fn start(plan: Arc<Plan>, options: Options) -> Result<Self, String> {
         let cells = Cells::new();
-        let secrets = plan.clone();
-        run_blocking(&cells, "secrets", move || secrets.load_secrets())
-            .await?
-            .map_err(|fault| format!("a secret can't be read: {}", fault.text))?;
+        secrets::load(&plan, &cells).await;
         let bound = match options.listen {
             Some(listen) => Some(bind(&cells, listen).await?),
             None => None,
@@ -155,21 +155,28 @@ impl Agent {
         };
         let clients = Clients::default();
         clients.inbox().restore(notifications(std::mem::take(&mut recovered.notifications)));
-        let (records, record_queue) = mpsc::channel(RECORDS_LIMIT);
+        let (records, record_queue) = Records::new(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
-        let mut state = state::State::new(plan.clone(), &recovered, store.clone(), now);
+        let lane = sampler::lane(&options.paths, &cells)?;
+        let bounded = state::Bounded {
+            cells: cells.clone(),
+            clients: clients.clone(),
+            sampler: lane.clone(),
+            web: bound.as_ref().map(|(server, _)| server.web()),
+        };
+        let mut state = state::State::new(plan.clone(), &recovered, store.clone(), bounded, now);
         let (publish, snapshots) = watch::channel(Arc::new(state.judge(now)));
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder::run(
             state,
-            record_queue,
+            (record_queue, records.dropped()),
             ask_queue,
             publish,
             recorder_stop.clone(),
         ));
         let shared = Shared {
             inputs: options.inputs,
-            paths: options.paths.clone(),
+            paths: options.paths,
             clients,
             cells,
             records: records.clone(),
@@ -191,7 +198,7 @@ impl Agent {
             let task = tokio::spawn(server.serve(Arc::new(backend), stop.clone()));
             Served { address, url, stop, task }
         });
-        let sampler = sampler::start(options.paths, &shared.cells, records.clone())?;
+        let sampler = sampler::start(lane, records.clone());
         shared.work.lock().await.begin(&shared, recovered.rounds);
         Ok(Self {
             snapshots,
@@ -275,7 +282,7 @@ async fn ask_metrics(asks: &mpsc::Sender<Ask>, format: crate::metrics::Format) -
 impl Shared {
     async fn reload(&self) -> Result<String, String> {
         let outcome = match self.read_anew().await {
-            Ok((plan, web)) => {
+            Ok((plan, lacking, web)) => {
                 let plan = Arc::new(plan);
                 if let Some((server, _)) = &self.web {
                     server.set(web);
@@ -290,6 +297,8 @@ impl Shared {
                     tasks: work.tasks.clone(),
                 };
                 let _ = self.records.send(Record::Plan(plan.clone())).await;
+                // The attempts that need one that can't be read say so.
+                secrets::tell(&lacking);
                 work.begin(self, Vec::new());
                 tracing::info!(digest = plan.digest, "the new plan is in force");
                 Ok(plan.digest.clone())
@@ -304,18 +313,17 @@ impl Shared {
     }
 
     /// The plan, its secrets and the server's certificates, as the files are now.
-    async fn read_anew(&self) -> Result<(Plan, serve::WebConfig), String> {
+    async fn read_anew(&self) -> Result<(Plan, Vec<Fault>, serve::WebConfig), String> {
         let (inputs, paths) = (self.inputs.clone(), self.paths.clone());
         let compiled = run_blocking(&self.cells, "plan", move || {
             let plan = Plan::compile(&inputs, &node::plan_facts(&paths))
                 .map_err(|invalid| invalid.render(false))?;
-            plan.load_secrets()
-                .map_err(|fault| format!("a secret can't be read: {}", fault.text))?;
-            Ok::<_, String>(plan)
+            let lacking = plan.load_secrets();
+            Ok::<_, String>((plan, lacking))
         });
-        let plan = compiled.await??;
+        let (plan, lacking) = compiled.await??;
         let file = self.web.as_ref().and_then(|(_, file)| file.clone());
-        Ok((plan, web_config(&self.cells, file).await?))
+        Ok((plan, lacking, web_config(&self.cells, file).await?))
     }
 }
 
@@ -323,6 +331,18 @@ impl Work {
     fn begin(&mut self, shared: &Shared, left: Vec<crate::store::OpenRound>) {
         let (plan, stop, cancel) = (self.plan.clone(), self.stop.clone(), self.cancel.clone());
         let (clients, records) = (shared.clients.clone(), shared.records.clone());
+        let (members, peers) = watch::channel(plan.peers.clone());
+        let members = Arc::new(members);
+        let follow = {
+            let (cells, records, stop) = (shared.cells.clone(), records.clone(), stop.clone());
+            move || peers::follow(members.clone(), cells.clone(), records.clone(), stop.clone())
+        };
+        self.tasks.spawn(supervise::keep("peers", stop.clone(), records.clone(), follow));
+        let ask = {
+            let (plan, cells, stop) = (plan.clone(), shared.cells.clone(), stop.clone());
+            move || secrets::ask_again(plan.clone(), cells.clone(), stop.clone())
+        };
+        self.tasks.spawn(supervise::keep("secrets", stop.clone(), records.clone(), ask));
         let scheduler = {
             let (plan, clients, records) = (plan.clone(), clients.clone(), records.clone());
             let (stop, cancel) = (stop.clone(), cancel.clone());
@@ -330,6 +350,7 @@ impl Work {
             move || {
                 scheduler::run(
                     plan.clone(),
+                    peers.clone(),
                     clients.clone(),
                     records.clone(),
                     in_flight.clone(),

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::lanes::Cells;
+use crate::lanes::{Cells, Fill};
 
 pub mod address;
 pub mod alertmanager;
@@ -57,6 +57,14 @@ impl Clients {
     /// What the agent's webhook receiver was sent.
     pub fn inbox(&self) -> &inbox::Inbox {
         &self.parts.inbox
+    }
+
+    /// How full everything is that they bound.
+    pub fn fills(&self) -> Vec<Fill> {
+        let mut fills = vec![self.parts.inbox.fill()];
+        fills.extend(self.parts.kafka.fills());
+        fills.push(Fill { queue: "client_cells", ..self.parts.cells.fill() });
+        fills
     }
 
     /// Clusters of Kafka; none is talked to before it is used.

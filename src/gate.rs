@@ -183,6 +183,13 @@ pub enum Function {
     Complete,
 }
 
+impl Function {
+    /// Whether it counts the events of a journey instead of looking at a series.
+    pub fn is_of_journeys(self) -> bool {
+        matches!(self, Self::Loss | Self::Duplicates | Self::Complete)
+    }
+}
+
 /// At or below, at or above: inclusive, like a histogram's boundary.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bound {

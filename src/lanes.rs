@@ -61,6 +61,17 @@ struct Pulse {
     turned: AtomicI64,
 }
 
+/// How full something with a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// What it is: one of a few words, for it becomes a label.
+    pub queue: &'static str,
+    pub length: usize,
+    pub limit: usize,
+    /// What found no room, ever.
+    pub dropped: u64,
+}
+
 /// A job that a lane did not take, and why.
 pub struct Refused<J> {
     pub job: J,
@@ -211,6 +222,10 @@ impl<J> Lane<J> {
         self.pulse.dropped.load(Relaxed)
     }
 
+    pub fn fill(&self) -> Fill {
+        Fill { queue: self.name, length: self.queued(), limit: self.limit, dropped: self.dropped() }
+    }
+
     /// Jobs that panicked.
     pub fn panics(&self) -> u64 {
         self.pulse.panics.load(Relaxed)
@@ -264,6 +279,8 @@ struct State {
     queue: VecDeque<(Arc<str>, Work)>,
     /// Threads that wait for work.
     idle: usize,
+    /// Work that was refused because all cells were in use.
+    refused: u64,
 }
 
 struct Busy {
@@ -350,6 +367,12 @@ impl Cells {
         locked(&self.shared.state).busy.len()
     }
 
+    pub fn fill(&self) -> Fill {
+        let state = locked(&self.shared.state);
+        let (length, dropped) = (state.busy.len(), state.refused);
+        Fill { queue: "cells", length, limit: CELLS_LIMIT, dropped }
+    }
+
     fn hand_over(&self, resource: &Arc<str>, deadline: Duration, work: Work) -> Result<(), Fault> {
         let mut state = locked(&self.shared.state);
         if state.busy.iter().any(|busy| busy.resource == *resource) {
@@ -363,6 +386,7 @@ impl Cells {
             });
         }
         if state.busy.len() >= CELLS_LIMIT {
+            state.refused += 1;
             return Err(Fault::new(
                 FaultCode::Exhausted,
                 format!("all {CELLS_LIMIT} cells hang, so {resource} could not be read"),

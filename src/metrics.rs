@@ -278,6 +278,11 @@ impl Registry {
         self.families.iter().map(|family| family.index.len()).sum()
     }
 
+    /// Rows of the metric that has the most.
+    pub fn most_rows(&self) -> usize {
+        self.families.iter().map(|family| family.index.len()).max().unwrap_or_default()
+    }
+
     fn held(&mut self, row: Row) -> Option<&mut Cell> {
         let slot = self.families.get_mut(row.family)?.slots.get_mut(row.slot)?;
         if slot.generation != row.generation {

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 
 pub use checks::{Check, Targets};
 pub use journeys::{Equals, Journey, StagePlan};
-pub use peers::{Peer, Peers};
+pub use peers::{PEERS_LIMIT, Peer, Peers};
 
 use crate::gate::{Gate, Subject};
 use crate::outcome::Fault;
@@ -33,6 +33,7 @@ use crate::spec::selector::Labels;
 use crate::spec::{AllowedTimes, Diagnostics, Fields, Sources, decode};
 
 /// The plan in force.
+#[derive(Clone)]
 pub struct Plan {
     /// SHA-256 of the canonical plan, in hex.
     pub digest: String,
@@ -98,10 +99,33 @@ impl Plan {
         }
     }
 
-    /// Runs the commands of secrets and keeps what they print. Blocks: call it before the runtime,
-    /// or in a cell.
-    pub fn load_secrets(&self) -> Result<(), Fault> {
-        self.secrets.iter().try_for_each(Secret::load)
+    /// Runs the commands of secrets that have given none yet, and says what can't be read; an
+    /// attempt that needs it says so itself. Blocks: call it before the runtime, or in a cell.
+    pub fn load_secrets(&self) -> Vec<Fault> {
+        let mut lacking: Vec<Fault> = Vec::new();
+        for fault in self.secrets.iter().filter_map(|secret| secret.load().err()) {
+            if !lacking.contains(&fault) {
+                lacking.push(fault);
+            }
+        }
+        lacking
+    }
+
+    /// Whether the command of a secret has still to be run.
+    pub fn lacks_secrets(&self) -> bool {
+        self.secrets.iter().any(|secret| secret.is_command() && secret.reveal().is_err())
+    }
+
+    /// The same plan with other members of its peers, which are no part of its digest.
+    #[must_use]
+    pub fn with_peers(&self, peers: Peers) -> Self {
+        Self { peers, ..self.clone() }
+    }
+
+    /// Whether this check is to try this target.
+    pub fn is_due(&self, check: &str, target: &str) -> bool {
+        self.check(check)
+            .is_some_and(|check| check.resolve(&self.peers).iter().any(|own| **own == *target))
     }
 
     pub fn check(&self, id: &str) -> Option<&Check> {

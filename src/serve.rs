@@ -3,6 +3,7 @@
 //! Knows nothing of how an answer comes about: it asks the [`Backend`]. Binding and serving are
 //! apart, so that an address is taken only after the plan is valid.
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use futures_util::future::BoxFuture;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
+use crate::lanes::Fill;
 use crate::ledger::Document;
 use crate::metrics::Format;
 use crate::render::page::History;
@@ -93,17 +95,35 @@ pub struct Server {
     web: Web,
 }
 
-/// What `--web.config.file` sets up; replaced on reload, for the connections made from then on.
-#[derive(Clone, Debug)]
-pub struct Web(Arc<Mutex<Arc<WebConfig>>>);
+/// What `--web.config.file` sets up, replaced on reload for the connections made from then on; and
+/// what the server bounds.
+#[derive(Clone)]
+pub struct Web {
+    config: Arc<Mutex<Arc<WebConfig>>>,
+    places: connections::Places,
+    sign_ins: guard::SignIns,
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
 
 impl Web {
     pub fn set(&self, config: WebConfig) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
     pub(crate) fn get(&self) -> Arc<WebConfig> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How full the server's places and queues are.
+    pub fn fills(&self) -> Vec<Fill> {
+        let mut fills = vec![self.places.fill()];
+        fills.extend(self.sign_ins.fill());
+        fills
     }
 }
 
@@ -115,7 +135,12 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|error| format!("can't tell the address of {listen}: {error}"))?;
-        Ok(Self { listener, address, web: Web(Arc::new(Mutex::new(Arc::new(web)))) })
+        let web = Web {
+            config: Arc::new(Mutex::new(Arc::new(web))),
+            places: connections::Places::default(),
+            sign_ins: guard::SignIns::default(),
+        };
+        Ok(Self { listener, address, web })
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -24,7 +24,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::gate::Standing;
 use crate::journey::Run;
-use crate::lanes::Lane;
+use crate::lanes::{Fill, Lane};
 use crate::ledger::Document;
 use crate::outcome::{Fault, FaultCode};
 use crate::series;
@@ -300,9 +300,13 @@ impl Store {
         if status.up { Ok(()) } else { Err(status.text.clone()) }
     }
 
-    /// Jobs that wait for the lane and the most that may; None without a directory.
-    pub fn queue(&self) -> Option<(usize, usize)> {
-        self.disk.as_ref().map(|disk| (disk.lane.queued(), disk.lane.limit()))
+    /// How full the lane and the backlog are; nothing without a directory.
+    pub fn fills(&self) -> Vec<Fill> {
+        let Some(disk) = &self.disk else { return Vec::new() };
+        let pending = disk.shared.pending();
+        let dropped = pending.dropped.saturating_add(self.status.borrow().dropped);
+        let (length, limit) = (pending.points.len(), pending::POINTS);
+        vec![disk.lane.fill(), Fill { queue: "store_backlog", length, limit, dropped }]
     }
 
     fn later(&self, now: Option<Now>, add: impl FnOnce(&mut Pending)) {

@@ -1,6 +1,7 @@
 //! The one owner of all state: takes in what was measured, judges once a second, publishes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,16 +11,52 @@ use super::clock;
 use super::state::State;
 use crate::journey::tally::Tally;
 use crate::journey::{Run, Stage};
+use crate::lanes::Fill;
 use crate::ledger::Document;
 use crate::metrics::Format;
 use crate::node::Frame;
 use crate::outcome::{CheckId, Fault, Observation, TargetName};
-use crate::plan::Plan;
+use crate::plan::{Peers, Plan};
 use crate::render::page::History;
 use crate::time::Now;
 
 /// How often all gates are judged.
 const JUDGE: Duration = Duration::from_secs(1);
+
+/// The way to the recorder, behind a bounded queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Records {
+    queue: mpsc::Sender<Record>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// The recorder has ended.
+#[derive(Debug)]
+pub struct Ended;
+
+impl Records {
+    pub fn new(limit: usize) -> (Self, mpsc::Receiver<Record>) {
+        let (queue, receiver) = mpsc::channel(limit);
+        (Self { queue, dropped: Arc::default() }, receiver)
+    }
+
+    /// Waits for room.
+    pub async fn send(&self, record: Record) -> Result<(), Ended> {
+        self.queue.send(record).await.map_err(|_| Ended)
+    }
+
+    /// Never waits: what finds no room is dropped, and counted.
+    pub fn offer(&self, record: Record) {
+        if self.queue.try_send(record).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many found no room, for whoever has no other part in it.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+}
 
 /// What the recorder is told.
 pub enum Record {
@@ -38,6 +75,8 @@ pub enum Record {
     Round(RoundNews),
     /// A new plan is in force.
     Plan(Arc<Plan>),
+    /// The file of peers has changed: the members now, or that they stay because it is bad.
+    Peers(Option<Peers>),
     Reloaded {
         success: bool,
     },
@@ -99,7 +138,7 @@ pub struct Snapshot {
 
 pub async fn run(
     mut state: State,
-    mut records: mpsc::Receiver<Record>,
+    (mut records, dropped): (mpsc::Receiver<Record>, Arc<AtomicU64>),
     mut asks: mpsc::Receiver<Ask>,
     publish: watch::Sender<Arc<Snapshot>>,
     stop: CancellationToken,
@@ -112,7 +151,9 @@ pub async fn run(
             () = stop.cancelled() => break,
             Some(ask) = asks.recv() => match ask {
                 Ask::Metrics { format, reply } => {
-                    state.queue("records", records.len(), records.max_capacity());
+                    state.show(fill("records", &records, dropped.load(Relaxed)));
+                    // Who asks waits for room.
+                    state.show(fill("asks", &asks, 0));
                     let mut text = Vec::with_capacity(64 * 1024);
                     state.write_metrics(format, &mut text);
                     let _ = reply.send(text);
@@ -132,4 +173,8 @@ pub async fn run(
             else => break,
         }
     }
+}
+
+fn fill<T>(queue: &'static str, receiver: &mpsc::Receiver<T>, dropped: u64) -> Fill {
+    Fill { queue, length: receiver.len(), limit: receiver.max_capacity(), dropped }
 }

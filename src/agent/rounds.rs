@@ -11,11 +11,10 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
-use super::recorder::{Record, RoundNews};
+use super::recorder::{Record, Records, RoundNews};
 use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
 use crate::journey::event::run_from;
@@ -68,7 +67,7 @@ enum Mark {
 #[derive(Clone)]
 pub struct Hands {
     pub clients: Clients,
-    pub records: mpsc::Sender<Record>,
+    pub records: Records,
     pub store: Store,
     /// No new rounds.
     pub stop: CancellationToken,
@@ -447,7 +446,7 @@ impl<'a> Round<'a> {
 
 /// One round outside the agent, for `once`: nothing is stored, nothing is judged.
 pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
-    let (records, mut unheard) = mpsc::channel(RECORDS);
+    let (records, mut unheard) = Records::new(RECORDS);
     let hands = Hands {
         clients: Clients::default(),
         records,

@@ -1,14 +1,14 @@
 //! The node's second, taken in a lane of its own: procfs answers at once nearly always, and where
 //! it does not, only the lane waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
-use super::recorder::Record;
+use super::recorder::{Record, Records};
 use crate::lanes::{Cells, Lane};
 use crate::node::{Frame, Paths, Sampler, TICK};
 
@@ -21,26 +21,26 @@ pub(super) struct Sampling {
     ticker: JoinHandle<()>,
 }
 
-struct Tick {
-    records: mpsc::Sender<Record>,
+pub(super) struct Tick {
+    records: Records,
 }
 
-/// Starts the lane and the ticker that asks it.
-pub(super) fn start(
-    paths: Paths,
-    cells: &Cells,
-    records: mpsc::Sender<Record>,
-) -> Result<Sampling, String> {
-    let sampler = Sampler::new(&paths, cells);
+/// Starts the lane; it does nothing before it is asked.
+pub(super) fn lane(paths: &Paths, cells: &Cells) -> Result<Arc<Lane<Tick>>, String> {
+    let sampler = Sampler::new(paths, cells);
     let lane = Lane::start("sampler", QUEUE_LIMIT, sampler, |sampler, tick: Tick| {
         let mut frame = Frame::default();
         // The instant is read here: the lane may be woken late.
         sampler.sample(clock::now(), &mut frame);
         // A recorder that can't keep up loses seconds, which coverage then shows; it is never
         // waited for, so that the next second is taken in time.
-        let _ = tick.records.try_send(Record::Frame(Box::new(frame)));
-    })
-    .map_err(|error| format!("no thread for the sampler: {error}"))?;
+        tick.records.offer(Record::Frame(Box::new(frame)));
+    });
+    lane.map(Arc::new).map_err(|error| format!("no thread for the sampler: {error}"))
+}
+
+/// Starts the ticker that asks the lane.
+pub(super) fn start(lane: Arc<Lane<Tick>>, records: Records) -> Sampling {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     let ticker = tokio::spawn(async move {
@@ -60,7 +60,7 @@ pub(super) fn start(
             tracing::warn!(%fault, "the sampler did not end");
         }
     });
-    Ok(Sampling { stop, ticker })
+    Sampling { stop, ticker }
 }
 
 impl Sampling {

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::Record;
+use super::recorder::{Record, Records};
 use super::{clock, runner};
 use crate::client::Clients;
 use crate::outcome::{CheckId, TargetName};
-use crate::plan::{Check, Plan};
+use crate::plan::{Check, Peers, Plan};
 use crate::spec::trace::Trace;
 use crate::time::{Mono, Schedule};
 
@@ -48,11 +48,12 @@ impl Drop for Flight {
     }
 }
 
-/// Runs the plan's checks until `stop`, then lets attempts in flight end until `cancel`.
+/// Runs the plan's checks, on the peers as they are at each tick, until `stop`, then lets attempts in flight end until `cancel`.
 pub(super) async fn run(
     plan: Arc<Plan>,
+    peers: watch::Receiver<Peers>,
     clients: Clients,
-    records: mpsc::Sender<Record>,
+    records: Records,
     in_flight: InFlight,
     stop: CancellationToken,
     cancel: CancellationToken,
@@ -87,7 +88,8 @@ pub(super) async fn run(
             if !line.check.allowed_times.allow(clock::now().wall) {
                 continue;
             }
-            for target in line.check.resolve(&plan.peers) {
+            let targets = line.check.resolve(&peers.borrow());
+            for target in targets {
                 let key = (line.check.id.clone(), target.clone());
                 let Some(flight) = in_flight.enter(&key) else {
                     *missed.entry(line.check.id.clone()).or_default() += 1;

@@ -1,5 +1,6 @@
 //! All that the agent knows: what was measured, what it was judged to be, and what is exported.
 
+mod bounded;
 mod export;
 mod journeys;
 mod node;
@@ -7,6 +8,8 @@ mod node;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(super) use bounded::Bounded;
 
 use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
@@ -16,7 +19,7 @@ use crate::journey::tally::Tally;
 use crate::ledger::{Decision, Document};
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
-use crate::plan::{Check, Plan};
+use crate::plan::{Check, Peers, Plan};
 use crate::render::page::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
 use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
@@ -28,6 +31,7 @@ const ARCHIVE: Duration = Duration::from_secs(60);
 pub struct State {
     plan: Arc<Plan>,
     store: Store,
+    bounded: Bounded,
     started: Now,
     registry: Registry,
     /// What gates ask of histograms besides their own boundaries.
@@ -63,10 +67,17 @@ struct Total {
 }
 
 impl State {
-    pub fn new(plan: Arc<Plan>, recovered: &Recovered, store: Store, now: Now) -> Self {
+    pub fn new(
+        plan: Arc<Plan>,
+        recovered: &Recovered,
+        store: Store,
+        bounded: Bounded,
+        now: Now,
+    ) -> Self {
         let boundaries = gate::promql::extra_boundaries(&plan.gates);
         let mut state = Self {
             store,
+            bounded,
             started: now,
             registry: Registry::new(|metric| of_metric(&boundaries, metric)),
             boundaries,
@@ -176,6 +187,7 @@ impl State {
             }
             Record::Round(news) => self.round(news, now),
             Record::Plan(plan) => self.take_in(plan, now),
+            Record::Peers(peers) => self.take_in_peers(peers, now),
             Record::Reloaded { success } => {
                 self.registry.set(&metric::PLAN_RELOAD_SUCCESS, &[], f64::from(u8::from(success)));
             }
@@ -201,32 +213,24 @@ impl State {
         self.registry.set_boundaries(|metric| of_metric(boundaries, metric));
         self.tracks.demand(gate::demands(&self.plan.gates));
         let plan = self.plan.clone();
-        let is_due = |check: &str, target: &str| {
-            plan.check(check)
-                .is_some_and(|check| check.resolve(&plan.peers).iter().any(|t| **t == *target))
-        };
-        self.last.retain(|(check, target), _| is_due(check, target));
-        self.running.retain(|(check, target)| is_due(check, target));
+        self.forget_targets();
         self.totals.retain(|journey, _| plan.journey(journey).is_some());
         self.standings.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
         self.history = Arc::new(History::default());
-        self.tracks.retain(|key| match key.metric.labels.first() {
-            Some(&"check") => is_due(&key.check, &key.target),
-            Some(&"journey") => plan.journey(&key.check).is_some(),
-            _ => true,
+        self.tracks.retain(|key| {
+            key.metric.labels.first() != Some(&"journey") || plan.journey(&key.check).is_some()
         });
         self.registry.retain(|metric, labels| {
             // What gates export comes back with the judging below, with the levels and thresholds
             // that they have now.
             labels.get("gate").is_none()
                 && *metric != metric::NODE_INFO
+                && *metric != metric::PEERS_FILE_SUCCESS
                 && labels.get("journey").is_none_or(|journey| plan.journey(journey).is_some())
                 && labels.get("digest").is_none()
-                && match (labels.get("check"), labels.get("target")) {
-                    (Some(check), Some(target)) => is_due(check, target),
-                    (Some(id), None) => plan.check(id).is_some() || plan.journey(id).is_some(),
-                    _ => true,
-                }
+                && labels
+                    .get("check")
+                    .is_none_or(|id| plan.check(id).is_some() || plan.journey(id).is_some())
         });
         self.open(now);
         self.say_what_is_in_force();
@@ -235,9 +239,38 @@ impl State {
         self.judge(now);
     }
 
+    /// The members of the file of peers, read anew; none where it is bad and they stay.
+    fn take_in_peers(&mut self, peers: Option<Peers>, now: Now) {
+        self.registry.set(&metric::PEERS_FILE_SUCCESS, &[], f64::from(u8::from(peers.is_some())));
+        // A last word of the plan before says nothing of this one's peers.
+        let Some(peers) = peers.filter(|peers| peers.same_source(&self.plan.peers)) else { return };
+        self.plan = Arc::new(self.plan.with_peers(peers));
+        self.forget_targets();
+        self.open(now);
+    }
+
+    /// Drops what is known of targets that no check has any more.
+    fn forget_targets(&mut self) {
+        let plan = self.plan.clone();
+        let is_due = |check: &str, target: &str| plan.is_due(check, target);
+        self.last.retain(|(check, target), _| is_due(check, target));
+        self.running.retain(|(check, target)| is_due(check, target));
+        self.tracks.retain(|key| {
+            key.metric.labels.first() != Some(&"check") || is_due(&key.check, &key.target)
+        });
+        self.registry.retain(|_, labels| match (labels.get("check"), labels.get("target")) {
+            (Some(check), Some(target)) => is_due(check, target),
+            _ => true,
+        });
+    }
+
     fn observation(&mut self, seen: Observation, now: Now) {
         self.running.remove(&(seen.check.clone(), seen.target.clone()));
         let Some(check) = self.plan.check(&seen.check).cloned() else { return };
+        // It was begun before its target was taken from the plan.
+        if !self.plan.is_due(&seen.check, &seen.target) {
+            return;
+        }
         self.export_observation(&seen);
         let cadence = Cadence::every(check.every, now.mono);
         let took = seen.took.as_secs_f64();
@@ -414,11 +447,6 @@ impl State {
     pub fn write_metrics(&mut self, format: Format, text: &mut Vec<u8>) {
         self.export_self();
         self.registry.write(format, text);
-    }
-
-    pub fn queue(&mut self, name: &'static str, length: usize, limit: usize) {
-        self.registry.set(&metric::QUEUE_LENGTH, &[name], length as f64);
-        self.registry.set(&metric::QUEUE_LIMIT, &[name], limit as f64);
     }
 }
 

@@ -4,10 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::Record;
+use super::recorder::{Record, Records};
 
 /// A task that dies at once must not spin.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn keep<F: Future<Output = ()>>(
     name: &'static str,
     stop: CancellationToken,
-    records: mpsc::Sender<Record>,
+    records: Records,
     make: impl Fn() -> F,
 ) {
     loop {

@@ -41,12 +41,18 @@ metrics! {
     RUNNER_IN_FLIGHT = Gauge "greenlight_runner_in_flight" [] Count;
     /// The most attempts that may be in flight.
     RUNNER_IN_FLIGHT_LIMIT = Gauge "greenlight_runner_in_flight_limit" [] Count;
-    /// Entries in each bounded queue.
+    /// Entries in each bounded queue, lane, inbox and pool; of several under one name, in the fullest.
     QUEUE_LENGTH = Gauge "greenlight_queue_length" [queue] Count;
-    /// The most entries each queue may hold.
+    /// The most entries each of them may hold.
     QUEUE_LIMIT = Gauge "greenlight_queue_limit" [queue] Count;
-    /// Entries that were refused because a queue was full.
+    /// Entries that were refused, or pushed out by newer ones, because it was full.
     QUEUE_DROPPED = Counter "greenlight_queue_dropped_total" [queue] Count;
+    /// Readings of this node that have outlived their deadline and hold a cell.
+    CELLS_HUNG = Gauge "greenlight_cells_hung" [] Count;
+    /// Rows of the metric that has the most.
+    METRIC_ROWS = Gauge "greenlight_metric_rows" [] Count;
+    /// The most rows that one metric may have.
+    METRIC_ROWS_LIMIT = Gauge "greenlight_metric_rows_limit" [] Count;
     /// Rows that were not exported because a metric had reached its limit of rows.
     METRIC_ROWS_DROPPED = Counter "greenlight_metric_rows_dropped_total" [metric] Count;
     /// Whether the state directory can be written (1) or the agent lives in memory (0).
@@ -61,6 +67,18 @@ metrics! {
     SERIES_POINTS = Gauge "greenlight_series_points" [] Count;
     /// The most points that may be held in memory for gates.
     SERIES_POINTS_LIMIT = Gauge "greenlight_series_points_limit" [] Count;
+    /// Points that were cut off, oldest first, because too many were held.
+    SERIES_POINTS_CUT = Counter "greenlight_series_points_cut_total" [] Count;
+    /// Series held in memory for gates.
+    SERIES_TRACKS = Gauge "greenlight_series_tracks" [] Count;
+    /// The most series that may be held in memory for gates.
+    SERIES_TRACKS_LIMIT = Gauge "greenlight_series_tracks_limit" [] Count;
+    /// Other machines that selectors choose from.
+    PEERS = Gauge "greenlight_peers" [] Count;
+    /// The most of them.
+    PEERS_LIMIT = Gauge "greenlight_peers_limit" [] Count;
+    /// Whether the file of peers could be read (1) or the last good members stay (0); absent where the plan names no file.
+    PEERS_FILE_SUCCESS = Gauge "greenlight_peers_file_success" [] Count;
     /// Times that a supervised task ended before its time and was started again.
     TASK_RESTARTS = Counter "greenlight_task_restarts_total" [task] Count;
     /// Resident memory of this process.

@@ -34,12 +34,9 @@ pub(super) fn run(
     if !how.any_time {
         allowed_now(&plan, id)?;
     }
-    // Blocks while a command runs; nothing else goes on yet. What can't be read may be of another
-    // check; an attempt that needs it says so itself.
-    for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
-        if let Err(fault) = secret.load() {
-            eprintln!("greenlight: {}", fault.text);
-        }
+    // Blocks while a command runs; nothing else goes on yet.
+    for fault in plan.load_secrets() {
+        eprintln!("greenlight: {}", fault.text);
     }
     let trace = if how.debug { Trace::on() } else { Trace::off() };
     let (code, text, json) = if let Some(check) = plan.check(id) {

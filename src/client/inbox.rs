@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::lanes::Fill;
 use crate::time::{Mono, Now, Wall};
 
 /// One request's body. Alertmanager sends a group at a time; 1 MiB holds about a thousand alerts.
@@ -187,6 +188,12 @@ impl Inbox {
     /// How many were pushed out by newer ones.
     pub fn dropped(&self) -> u64 {
         self.lock().dropped
+    }
+
+    pub fn fill(&self) -> Fill {
+        let kept = self.lock();
+        let (length, dropped) = (kept.notifications.len(), kept.dropped);
+        Fill { queue: "webhook", length, limit: COUNT_LIMIT, dropped }
     }
 
     /// When the newest of those that were pushed out could have come at the latest: what is asked

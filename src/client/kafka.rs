@@ -9,13 +9,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::tls;
-use crate::lanes::Lane;
+use crate::lanes::{Fill, Lane};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 use crate::spec::Secret;
 use crate::time::Mono;
@@ -163,6 +164,10 @@ pub struct Kafka {
 #[derive(Default)]
 struct Pool {
     lanes: Mutex<HashMap<Key, Slot>>,
+    /// Lanes that were not made because there were too many.
+    refused: AtomicU64,
+    /// Jobs that lanes refused which are closed by now.
+    dropped: AtomicU64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -286,6 +291,7 @@ impl Kafka {
             return Ok(slot.lane.clone());
         }
         if lanes.len() >= LANES_LIMIT {
+            self.pool.refused.fetch_add(1, Relaxed);
             return Err(Fault::new(
                 FaultCode::Exhausted,
                 format!("{cluster}: {LANES_LIMIT} clusters and topics are in use already"),
@@ -306,6 +312,26 @@ impl Kafka {
         Ok(lane)
     }
 
+    /// How many lanes there are, and how full the fullest is.
+    pub fn fills(&self) -> [Fill; 2] {
+        let lanes = self.pool.lanes();
+        let fills = || lanes.values().map(|slot| slot.lane.fill());
+        let lanes_open = Fill {
+            queue: "kafka_lanes",
+            length: lanes.len(),
+            limit: LANES_LIMIT,
+            dropped: self.pool.refused.load(Relaxed),
+        };
+        let jobs = Fill {
+            queue: "kafka",
+            length: fills().map(|fill| fill.length).max().unwrap_or_default(),
+            limit: JOBS_LIMIT,
+            dropped: self.pool.dropped.load(Relaxed)
+                + fills().map(|fill| fill.dropped).sum::<u64>(),
+        };
+        [lanes_open, jobs]
+    }
+
     fn used(&self, key: &Key) {
         if let Some(slot) = self.pool.lanes().get_mut(key) {
             slot.used = Mono::now();
@@ -324,8 +350,8 @@ impl Pool {
         let idle = lanes
             .get(key)
             .is_none_or(|slot| now.since(slot.used) >= IDLE && slot.lane.busy_for(now).is_none());
-        if idle {
-            lanes.remove(key);
+        if idle && let Some(slot) = lanes.remove(key) {
+            self.dropped.fetch_add(slot.lane.dropped(), Relaxed);
         }
         idle
     }

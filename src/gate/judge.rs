@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::newest::{fresh, last};
 use super::samples::Samples;
-use super::sentence::{number, span};
+use super::sentence::{measured as measured_words, number, span};
 use super::window::{Coverage, Window};
 use super::{
     Bound, Criterion, Evidence, Finding, Function, Gate, Held, Part, Requirement, Standing,
@@ -62,6 +62,21 @@ fn not_measured(parts: &[Finding]) -> Option<Finding> {
     (!texts.is_empty()).then(|| Finding::open(NOT_MEASURED, texts.join("; ")))
 }
 
+/// Of many criteria, the reason says which one speaks, and of which target.
+fn named(criterion: &Criterion, mut finding: Finding) -> Finding {
+    if let Some(reason) = &mut finding.reason {
+        let place = match (&criterion.subject, &finding.worst) {
+            (Subject::Series(_), Some((check, target))) if check == NODE_CHECK => {
+                if target.is_empty() { String::new() } else { format!(" on {target}") }
+            }
+            (Subject::Series(_), Some((check, target))) => format!(" on {target} of {check}"),
+            _ => String::new(),
+        };
+        reason.text = format!("{}{place}: {}", measured_words(criterion), reason.text);
+    }
+    finding
+}
+
 /// The checks and journeys that a requirement is about: named by it, or found.
 fn subjects(require: &Requirement, evidence: &Evidence<'_>) -> (Vec<String>, Vec<String>) {
     let mut checks = Vec::new();
@@ -112,7 +127,12 @@ impl Judging<'_> {
             each.map(|(n, part)| self.requirement(part, &format!("{path}.{n}"))).collect()
         };
         let decides = match require {
-            Requirement::Criterion(criterion) => Some(self.criterion(criterion, path)),
+            Requirement::Criterion(criterion) => {
+                let finding = self.criterion(criterion, path);
+                // Where there is but one, the gate says it all.
+                let among = !matches!(self.gate.require, Requirement::Criterion(_));
+                Some(if among { named(criterion, finding) } else { finding })
+            }
             Requirement::Missing(what) => Some(Finding::open(NOT_MEASURED, what.clone())),
             Requirement::Elsewhere { node, .. } => Some(Finding {
                 verdict: Verdict::NotApplicable,

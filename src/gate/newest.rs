@@ -52,10 +52,14 @@ pub(super) fn last(
         (Verdict::Open, Some(Why::new("window_not_covered", text)))
     } else if attempt.contains(&Value::Failed) {
         finding.samples = finding.samples.saturating_add(1);
-        let why = Why::new("failed_attempts", "the newest attempt failed");
+        let why = |bound: Option<Bound>| {
+            let against = bound.map(|bound| format!(" against {}", against(bound, unit)));
+            let text = format!("the newest attempt failed{}", against.unwrap_or_default());
+            Some(Why::new("failed_attempts", text))
+        };
         match bound {
-            Some(_) => (Verdict::Fail, Some(why)),
-            None => (Verdict::Warn, Some(why)),
+            Some(_) => (Verdict::Fail, why(bound)),
+            None => (Verdict::Warn, why(criterion.warn)),
         }
     } else if finding.samples == 0 && attempt.contains(&Value::Inconclusive) {
         let text = "the newest attempt was inconclusive";

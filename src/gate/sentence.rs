@@ -58,8 +58,15 @@ pub fn criterion(criterion: &Criterion) -> String {
 
 fn condition(criterion: &Criterion, unit: Unit) -> String {
     let limit = criterion.fails().or(criterion.warn);
+    if criterion.function == Function::Absent && limit == Some(Bound::Below(0.0)) {
+        return format!("no sample of {} is seen", subject(criterion));
+    }
     let holds = limit.map_or_else(|| "has no threshold".to_owned(), |limit| bound(limit, unit));
-    let what = match &criterion.subject {
+    format!("{} {holds}", measured(criterion))
+}
+
+fn subject(criterion: &Criterion) -> String {
+    match &criterion.subject {
         Subject::Series(selection) => {
             selection.metric.series.unwrap_or(selection.metric.name).to_owned()
         }
@@ -69,29 +76,31 @@ fn condition(criterion: &Criterion, unit: Unit) -> String {
         Subject::Journey { journey, stage: None } => {
             format!("journey {journey} at the worst of its stages")
         }
-    };
+    }
+}
+
+/// What a criterion looks at, in words: "the largest icmp.rtt".
+pub(super) fn measured(criterion: &Criterion) -> String {
+    let what = subject(criterion);
     match criterion.function {
-        Function::Mean => format!("the mean of {what} {holds}"),
-        Function::Min => format!("the smallest {what} {holds}"),
-        Function::Max => format!("the largest {what} {holds}"),
-        Function::Quantile(q) => format!("p{} of {what} {holds}", trimmed(q * 100.0)),
+        Function::Mean => format!("the mean of {what}"),
+        Function::Min => format!("the smallest {what}"),
+        Function::Max => format!("the largest {what}"),
+        Function::Quantile(q) => format!("p{} of {what}", trimmed(q * 100.0)),
         Function::Ratio if what == "check.success" => {
-            format!("the share of attempts that succeed {holds}")
+            "the share of attempts that succeed".to_owned()
         }
-        Function::Ratio => format!("the mean share of {what} {holds}"),
-        Function::Increase => format!("the growth of {what} {holds}"),
-        Function::Last => format!("the newest {what} {holds}"),
-        Function::Absent if limit == Some(Bound::Below(0.0)) => {
-            format!("no sample of {what} is seen")
-        }
-        Function::Absent => format!("the count of samples of {what} {holds}"),
-        Function::Fresh => format!("the age of the newest sample of {what} {holds}"),
+        Function::Ratio => format!("the mean share of {what}"),
+        Function::Increase => format!("the growth of {what}"),
+        Function::Last => format!("the newest {what}"),
+        Function::Absent => format!("the count of samples of {what}"),
+        Function::Fresh => format!("the age of the newest sample of {what}"),
         Function::Loss => {
-            format!("the share of events lost, refused or dead-lettered on {what} {holds}")
+            format!("the share of events lost, refused or dead-lettered on {what}")
         }
-        Function::Duplicates => format!("the count of duplicates on {what} {holds}"),
+        Function::Duplicates => format!("the count of duplicates on {what}"),
         Function::Complete => {
-            format!("the share of events that arrive whole, in time and in order on {what} {holds}")
+            format!("the share of events that arrive whole, in time and in order on {what}")
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::gate::{
 use crate::journey::Stage;
 use crate::series::{LabelNames, NODE_CHECK};
 use crate::spec::units::{Period, Quantity, Share};
-use crate::spec::{Diagnostics, Fields, Key, Node, decode, did_you_mean, one_of};
+use crate::spec::{Diagnostics, Fields, Key, Node, Tree, decode, did_you_mean, one_of};
 
 /// What gates may name.
 pub(super) struct Known<'a> {
@@ -279,6 +279,27 @@ fn requirement(
     if let Some(needs) = needs(node, diagnostics) {
         return Some(Requirement::Missing(needs));
     }
+    match each_journey(node, known) {
+        None => one_criterion(node, known, diagnostics),
+        Some(each) if each.is_empty() => {
+            diagnostics
+                .error(node.span, "the criterion names no journey")
+                .expected("the id of one, or a list of ids");
+            None
+        }
+        Some(each) => {
+            let compiled: Vec<_> =
+                each.iter().map(|one| one_criterion(one, known, diagnostics)).collect();
+            compiled.into_iter().collect::<Option<Vec<_>>>().map(Requirement::All)
+        }
+    }
+}
+
+fn one_criterion(
+    node: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Requirement> {
     let criterion = criterion(node, known, diagnostics)?;
     Some(match known.elsewhere(&criterion) {
         Some(node) => Requirement::Elsewhere { criterion, node },
@@ -286,11 +307,44 @@ fn requirement(
     })
 }
 
+/// A criterion on several journeys (a list, or ids with commas between, as a variable holds them)
+/// is one criterion on each. None where it names one thing.
+fn each_journey(node: &Node, known: &Known<'_>) -> Option<Vec<Node>> {
+    let entries = node.as_map()?;
+    let (at, (_, value)) = entries
+        .iter()
+        .enumerate()
+        .find(|(_, (key, _))| function(&key.text).is_some_and(Function::is_of_journeys))?;
+    let ids: Vec<Node> = match (value.as_list(), value.as_str()) {
+        (Some(list), _) => list.to_vec(),
+        (None, Some(text)) if text.contains(',') && !known.journey_ids().any(|id| id == text) => {
+            let one = |id: &str| Node {
+                span: value.span,
+                value: Tree::Scalar { text: id.trim().to_owned(), plain: true },
+            };
+            text.split(',').map(one).collect()
+        }
+        _ => return None,
+    };
+    let on = |id: Node| {
+        let mut entries = entries.to_vec();
+        if let Some((_, value)) = entries.get_mut(at) {
+            *value = id;
+        }
+        Node { span: node.span, value: Tree::Map(entries) }
+    };
+    Some(ids.into_iter().map(on).collect())
+}
+
 /// A pack can't know the names of a platform's checks and journeys: they stand in variables that
 /// are empty at first. A criterion about nothing, with `needs:`, is a part that nothing measures.
 fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
     let needs = node.get("needs")?;
-    let empty = |node: Option<&Node>| node.and_then(Node::as_str) == Some("");
+    let empty = |node: Option<&Node>| {
+        node.is_some_and(|node| {
+            node.as_str() == Some("") || node.as_list().is_some_and(|l| l.is_empty())
+        })
+    };
     let named = node
         .as_map()?
         .iter()
@@ -300,7 +354,7 @@ fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
     if named || check { decode::<String>(needs, diagnostics) } else { None }
 }
 
-fn function(key: &str) -> Option<Function> {
+pub(super) fn function(key: &str) -> Option<Function> {
     Some(match key {
         "mean" => Function::Mean,
         "min" => Function::Min,
@@ -370,8 +424,7 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         diagnostics,
     );
 
-    let of_journey = matches!(function, Function::Loss | Function::Duplicates | Function::Complete);
-    let (subject, unit) = if of_journey {
+    let (subject, unit) = if function.is_of_journeys() {
         if let Some(node) = &where_node {
             diagnostics
                 .error(node.span, format!("`{}` takes no `where`", key.text))

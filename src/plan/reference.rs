@@ -47,7 +47,7 @@ against a threshold:
 | `last` | a series | the newest sample |
 | `absent` | a series | no sample in the window, though attempts looked |
 | `fresh` | a series | the age of the newest sample |
-| `loss` `duplicates` `complete` | a journey | the share that did not arrive, the count of further copies, the share whose fate is `ok`; at `stage:` or at the worst stage |
+| `loss` `duplicates` `complete` | a journey, or several, each of which must hold: `[a, b]`, or `\"a, b\"` as a variable has it | the share that did not arrive, the count of further copies, the share whose fate is `ok`; at `stage:` or at the worst stage |
 
 `below` and `above` are inclusive. `warn:` is a threshold that only warns; `clears:` is hysteresis:
 once failing, it fails until that holds. `stable_for:` asks that it has held so long without

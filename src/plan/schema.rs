@@ -5,7 +5,7 @@ use schemars::transform::{RecursiveTransform, Transform, transform_subschemas};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::gates::{FUNCTIONS, WhenSpec};
+use super::gates::{self, FUNCTIONS, WhenSpec};
 use super::peers;
 use crate::confirm::unseen::Proof;
 use crate::gate::Level;
@@ -285,7 +285,15 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
     let mut properties = common(generator);
     let mut choices = Vec::new();
     for function in FUNCTIONS {
-        properties.push((function, json!({ "type": "string" })));
+        let subject = match gates::function(function) {
+            Some(function) if function.is_of_journeys() => json!({
+                "type": ["string", "array"],
+                "items": { "type": "string" },
+                "description": "A journey, or several: a list, or ids with commas between. Each must hold.",
+            }),
+            _ => json!({ "type": "string" }),
+        };
+        properties.push((function, subject));
         choices.push(json!({ "required": [function] }));
     }
     let mut criterion = object(properties, &[]);

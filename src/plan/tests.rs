@@ -61,6 +61,51 @@ fn the_digest_is_of_what_is_done_and_not_of_who_does_it() {
 }
 
 #[test]
+fn a_criterion_on_several_journeys_is_one_on_each() {
+    let journey = |id: &str| {
+        format!(
+            "- {{ id: {id}, send: {{ http: {{ to: 'http://h/' }} }}, stages: [ parsed: {{ json_api: {{ url: 'http://h/', items: '.[]' }} }} ] }}\n"
+        )
+    };
+    let plan = |vars: &str, ids: &str| {
+        format!(
+            "vars: {{ {vars} }}\njourneys:\n{}{}gates:\n- id: g\n  require: {{ complete: {ids}, stage: parsed, over: 1m, above: 100%, needs: a journey }}\n",
+            journey("ssh"),
+            journey("audit")
+        )
+    };
+    let judged = |vars: &str, ids: &str| {
+        let plan = compile(&plan(vars, ids))?;
+        let criteria = plan.gates[0].require.criteria().into_iter();
+        Ok::<_, String>(
+            criteria
+                .map(|criterion| match &criterion.subject {
+                    Subject::Journey { journey, stage } => (journey.clone(), *stage),
+                    Subject::Series(_) => panic!("it is about a journey"),
+                })
+                .collect::<Vec<_>>(),
+        )
+    };
+    let parsed = Some(crate::journey::Stage::Parsed);
+    let (ssh, audit) = (("ssh".to_owned(), parsed), ("audit".to_owned(), parsed));
+    for (vars, ids) in
+        [("", "[ ssh, audit ]"), ("", "'ssh, audit'"), ("sources: 'ssh,audit'", "'${sources}'")]
+    {
+        assert_eq!(judged(vars, ids), Ok(vec![ssh.clone(), audit.clone()]), "{vars} {ids}");
+    }
+    assert_eq!(judged("sources: ssh", "'${sources}'"), Ok(vec![ssh]));
+    for (vars, ids) in [("sources: ''", "'${sources}'"), ("", "[]"), ("", "''")] {
+        assert_eq!(judged(vars, ids), Ok(vec![]), "a part that nothing measures: {vars} {ids}");
+    }
+    let mistake = judged("", "'ssh, audti'").unwrap_err();
+    assert!(mistake.contains("did you mean `audit`?"), "{mistake}");
+    let mistake = judged("", "'ssh,'").unwrap_err();
+    assert!(mistake.contains("there is no journey ``"), "{mistake}");
+    let mistake = compile(&plan("", "[]").replace(", needs: a journey", "")).map(|_| ());
+    assert!(mistake.as_ref().is_err_and(|text| text.contains("names no journey")), "{mistake:?}");
+}
+
+#[test]
 fn variables_come_from_the_plan_then_from_the_environment() {
     let text = "vars: { tick: 20s, twice: '${tick}' }\nchecks: [ { id: a, tcp: {}, targets: [ '127.0.0.1:1' ], every: '${twice}' } ]";
     assert_eq!(compile(text).unwrap().checks[0].every, Duration::from_secs(20));

@@ -158,6 +158,14 @@ impl Tracks {
         self.tracks.values()
     }
 
+    pub fn len(&self) -> usize {
+        self.tracks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tracks.is_empty()
+    }
+
     /// Points held.
     pub fn points(&self) -> usize {
         self.points

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::routes::Site;
 use super::{Backend, Web};
+use crate::lanes::Fill;
 use crate::time::Mono;
 
 /// Scrapers, a few people and the platform's notifications: one descriptor each.
@@ -57,7 +58,7 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let site = Arc::new(Site::new(backend, web.clone()));
-    let places = Places::default();
+    let places = web.places.clone();
     let draining = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
@@ -161,12 +162,14 @@ impl Connection {
 
 /// The places of all open connections.
 #[derive(Clone, Default)]
-struct Places(Arc<Mutex<Taken>>);
+pub(super) struct Places(Arc<Mutex<Taken>>);
 
 #[derive(Default)]
 struct Taken {
     next: u64,
     places: HashMap<u64, Holder>,
+    /// Connections that were refused because all were being answered.
+    refused: u64,
 }
 
 struct Holder {
@@ -197,7 +200,11 @@ impl Places {
         let mut taken = self.lock();
         if taken.places.len() >= CONNECTIONS_LIMIT {
             let waiting = taken.places.iter().filter(|(_, holder)| !holder.serving);
-            let longest = *waiting.min_by_key(|(_, holder)| (holder.served, holder.since))?.0;
+            let longest = waiting.min_by_key(|(_, holder)| (holder.served, holder.since));
+            let Some(longest) = longest.map(|(id, _)| *id) else {
+                taken.refused += 1;
+                return None;
+            };
             if let Some(holder) = taken.places.remove(&longest) {
                 holder.cut.cancel();
             }
@@ -208,6 +215,12 @@ impl Places {
         let holder = Holder { serving: false, served: false, since: now, cut: cut.clone() };
         taken.places.insert(id, holder);
         Some(Place { id, cut, places: self.clone() })
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        let taken = self.lock();
+        let (length, dropped) = (taken.places.len(), taken.refused);
+        Fill { queue: "connections", length, limit: CONNECTIONS_LIMIT, dropped }
     }
 
     /// Cuts the connections that have been waited for too long.
@@ -272,6 +285,8 @@ mod tests {
         assert!(held[1].cut.is_cancelled());
         last.serving();
         assert!(places.take(now).is_none(), "all are being answered");
+        let fill = places.fill();
+        assert_eq!((fill.length, fill.dropped), (CONNECTIONS_LIMIT, 1));
         held.clear();
         assert_eq!(places.lock().places.len(), 2);
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::routes::Refusal;
 use super::{Web, WebConfig};
-use crate::lanes::Lane;
+use crate::lanes::{Fill, Lane};
 
 /// Sign-ins that wait for their turn: one of bcrypt's usual cost takes 50 to 250 ms of a
 /// processor, so that these take all the time a request has.
@@ -34,10 +34,12 @@ struct SignIn {
     answer: oneshot::Sender<bool>,
 }
 
+/// The lane in which passwords are verified: bcrypt is made to take long. Made for the first one.
+#[derive(Clone, Default)]
+pub(super) struct SignIns(Arc<Mutex<Option<Arc<Lane<SignIn>>>>>);
+
 pub(super) struct Guard {
     web: Web,
-    /// Made when the first password is to be verified: bcrypt is made to take long.
-    lane: Mutex<Option<Arc<Lane<SignIn>>>>,
     /// The digest of each user's last right password, so that a scrape does not pay for bcrypt
     /// again. Never more than there are users.
     known: Mutex<HashMap<String, [u8; 32]>>,
@@ -55,7 +57,7 @@ pub(super) struct Caller {
 
 impl Guard {
     pub(super) fn new(web: Web) -> Self {
-        Self { web, lane: Mutex::new(None), known: Mutex::new(HashMap::new()) }
+        Self { web, known: Mutex::new(HashMap::new()) }
     }
 
     pub(super) fn config(&self) -> Arc<WebConfig> {
@@ -109,7 +111,7 @@ impl Guard {
         if known.is_some_and(|known| equal(&known, &digest)) {
             return Ok(true);
         }
-        let lane = self.lane()?;
+        let lane = self.web.sign_ins.lane()?;
         let right = lane
             .ask(SIGN_IN_WITHIN, |answer| SignIn {
                 password,
@@ -125,13 +127,21 @@ impl Guard {
         }
         Ok(right && hash.is_some())
     }
+}
+
+impl SignIns {
+    /// None where no password was ever verified.
+    pub(super) fn fill(&self) -> Option<Fill> {
+        let lane = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lane.as_ref().map(|lane| lane.fill())
+    }
 
     fn lane(&self) -> Result<Arc<Lane<SignIn>>, String> {
-        let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lane = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = &*lane {
             return Ok(Arc::clone(lane));
         }
-        let made = Lane::start("sign-in", SIGN_INS_LIMIT, (), |(), job: SignIn| {
+        let made = Lane::start("sign_ins", SIGN_INS_LIMIT, (), |(), job: SignIn| {
             let right = bcrypt::non_truncating_verify(&job.password, &job.hash).unwrap_or(false);
             // Whoever asked may have gone.
             let _ = job.answer.send(right);

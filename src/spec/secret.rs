@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,8 +29,8 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Secret {
     reference: Reference,
-    /// What the command printed when it was last run; shared by all copies.
-    cached: Arc<Mutex<Option<Revealed>>>,
+    /// What came of the command when it was last run; shared by all copies.
+    cached: Arc<Mutex<Option<Result<Revealed, Fault>>>>,
 }
 
 /// A secret is never written in the plan, only where it is.
@@ -42,8 +42,8 @@ enum Reference {
     Env(String),
     /// The path of a file; the newline at its end is no part of the secret.
     File(String),
-    /// A program with its arguments, run once when the agent starts; the newline at the end of
-    /// what it prints is no part of the secret.
+    /// A program with its arguments, run when the agent starts, and again and again until it has
+    /// given a secret once; the newline at the end of what it prints is no part of the secret.
     Command(Vec<String>),
 }
 
@@ -111,15 +111,21 @@ impl Secret {
         matches!(self.reference, Reference::Command(_))
     }
 
-    /// Makes sure that it can be revealed: runs the command, up to ten seconds. It blocks, so it
-    /// is called where that harms nobody: when a plan starts, from a lane.
+    /// Makes sure that it can be revealed: runs the command, up to ten seconds, where it has not
+    /// given a secret yet. It blocks, so it is called where that harms nobody: in a cell, or before
+    /// anything runs.
     pub fn load(&self) -> Result<(), Fault> {
-        let Reference::Command(words) = &self.reference else { return self.reveal().map(drop) };
-        let revealed = run(words)?;
-        if let Ok(mut cached) = self.cached.lock() {
-            *cached = Some(revealed);
+        if let Reference::Command(words) = &self.reference
+            && self.reveal().is_err()
+        {
+            let answer = run(words);
+            *self.cached() = Some(answer);
         }
-        Ok(())
+        self.reveal().map(drop)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Option<Result<Revealed, Fault>>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The secret itself. Variables and files are read anew, so that a rotated secret is found;
@@ -136,15 +142,10 @@ impl Secret {
                 }
             },
             Reference::File(path) => read(path),
-            Reference::Command(words) => {
-                let cached = self.cached.lock().ok().and_then(|cached| cached.clone());
-                cached.ok_or_else(|| {
-                    unreadable(format!(
-                        "the secret of command `{}`: it has given none",
-                        program(words)
-                    ))
-                })
-            }
+            Reference::Command(words) => self.cached().clone().unwrap_or_else(|| {
+                let name = program(words);
+                Err(unreadable(format!("the secret of command `{name}`: it has given none yet")))
+            }),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::journey::Run;
 use crate::time::Wall;
 
 /// Points that may wait while the disk is away: about ten minutes of a busy node in 10 MiB.
-const POINTS: usize = 100_000;
+pub(super) const POINTS: usize = 100_000;
 /// Other entries of each list that may wait.
 const ENTRIES: usize = 10_000;
 /// Reports are large, and only the newest matter.

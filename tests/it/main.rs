@@ -30,6 +30,7 @@ mod prometheus;
 mod promql;
 mod render;
 mod rules;
+mod running;
 mod safety;
 mod serve;
 mod store;

@@ -162,6 +162,7 @@ fn counters() -> Counters {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Parser {
     WrongValue,
+    WrongValueOfOneSource,
     ErrorsGrow,
     MalformedIsDropped,
     GoldenIsPutAside,
@@ -177,6 +178,11 @@ fn parsers_gate_turns_red_for_each_criterion_and_green_again() {
         match (event, *now.lock().expect("no panic inside")) {
             (Some(_), Some(Parser::WrongValue)) => Act::Misparse,
             (Some(_), Some(Parser::GoldenIsPutAside)) => Act::DeadLetter,
+            (Some(event), Some(Parser::WrongValueOfOneSource))
+                if event["event.module"] == "auditd" =>
+            {
+                Act::Misparse
+            }
             (None, Some(Parser::MalformedIsDropped)) => Act::Lose,
             (None, _) => Act::DeadLetter,
             (Some(_), _) => Act::Pass,
@@ -209,6 +215,19 @@ fn parsers_gate_turns_red_for_each_criterion_and_green_again() {
             topics.to
         ),
     );
+    // Another source with a golden sample of its own.
+    let audit = journey(
+        "golden-audit",
+        kafka,
+        &topics.from,
+        "count: 3, fields: { event.outcome: failure, event.module: auditd }",
+        "parsed",
+        &format!(
+            "topic: {}, dead_letter: {errors}, text: message }}, {TIMES}, \
+             expect: {{ fields: {{ greenlight.seq: sent, event.module: auditd, enriched.asset.owner: soc-test }} }} }}",
+            topics.to
+        ),
+    );
     let malformed = journey(
         "malformed",
         kafka,
@@ -219,12 +238,12 @@ fn parsers_gate_turns_red_for_each_criterion_and_green_again() {
     );
     let (_folder, agent) = agent(
         peers::free_port(),
-        "parser_journey: golden, parser_errors_check: parse-errors, malformed_journey: malformed",
+        "parser_journey: 'golden, golden-audit', parser_errors_check: parse-errors, malformed_journey: malformed",
         &format!(
             "  - {{ id: parse-errors, promql: {{ query: '{query}' }}, targets: [ '{}' ], every: 500ms }}\n",
             prometheus.url
         ),
-        &(golden + &malformed),
+        &(golden + &audit + &malformed),
     );
     let set = |what| {
         *broken.lock().expect("no panic inside") = what;
@@ -237,7 +256,14 @@ fn parsers_gate_turns_red_for_each_criterion_and_green_again() {
         set,
         &[
             (Parser::WrongValue, journey("golden", "parsed", "at stage parsed")),
-            (Parser::ErrorsGrow, Named { by: "parse-errors", stage: None, says: "limit" }),
+            (
+                Parser::WrongValueOfOneSource,
+                journey("golden-audit", "parsed", "on journey golden-audit at stage parsed: "),
+            ),
+            (
+                Parser::ErrorsGrow,
+                Named { by: "parse-errors", stage: None, says: "the largest promql.value on " },
+            ),
             (Parser::MalformedIsDropped, journey("malformed", "stored", "at stage stored")),
             (Parser::GoldenIsPutAside, journey("golden", "parsed", "at stage parsed")),
         ],

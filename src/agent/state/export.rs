@@ -97,12 +97,11 @@ impl State {
 
     pub(super) fn export_self(&mut self) {
         let store = self.store.status().borrow().clone();
+        self.export_bounded();
         let registry = &mut self.registry;
         registry.set(&metric::RUNNER_IN_FLIGHT, &[], self.running.len() as f64);
         let limit = super::super::scheduler::IN_FLIGHT_LIMIT as f64;
         registry.set(&metric::RUNNER_IN_FLIGHT_LIMIT, &[], limit);
-        registry.set(&metric::SERIES_POINTS, &[], self.tracks.points() as f64);
-        registry.set(&metric::SERIES_POINTS_LIMIT, &[], crate::series::POINTS_LIMIT as f64);
         registry.set(&metric::STORE_UP, &[], f64::from(u8::from(store.up)));
         registry.set(&metric::STORE_BYTES, &[], store.bytes as f64);
         registry.set(&metric::STORE_BYTES_LIMIT, &[], store.bytes_limit as f64);

@@ -1,0 +1,56 @@
+//! Everything with a limit, and how full it is.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::agent::sampler::Tick;
+use crate::catalogue::agent as metric;
+use crate::client::Clients;
+use crate::lanes::{Cells, Fill, Lane};
+use crate::serve;
+use crate::time::Mono;
+use crate::{metrics, plan, series};
+
+/// Bounded places that the state does not own.
+pub struct Bounded {
+    pub cells: Cells,
+    pub clients: Clients,
+    pub(in crate::agent) sampler: Arc<Lane<Tick>>,
+    /// None where nothing is served.
+    pub web: Option<serve::Web>,
+}
+
+impl Bounded {
+    fn fills(&self) -> Vec<Fill> {
+        let mut fills = vec![self.cells.fill(), self.sampler.fill()];
+        fills.extend(self.clients.fills());
+        fills.extend(self.web.iter().flat_map(serve::Web::fills));
+        fills
+    }
+}
+
+impl State {
+    pub fn show(&mut self, fill: Fill) {
+        let (labels, registry) = ([fill.queue], &mut self.registry);
+        registry.set(&metric::QUEUE_LENGTH, &labels, fill.length as f64);
+        registry.set(&metric::QUEUE_LIMIT, &labels, fill.limit as f64);
+        registry.set(&metric::QUEUE_DROPPED, &labels, fill.dropped as f64);
+    }
+
+    pub(super) fn export_bounded(&mut self) {
+        let fills = self.bounded.fills().into_iter().chain(self.store.fills());
+        fills.collect::<Vec<_>>().into_iter().for_each(|fill| self.show(fill));
+        let (tracks, registry) = (&self.tracks, &mut self.registry);
+        registry.set(&metric::CELLS_HUNG, &[], self.bounded.cells.hung(Mono::now()) as f64);
+        registry.set(&metric::SERIES_POINTS, &[], tracks.points() as f64);
+        registry.set(&metric::SERIES_POINTS_LIMIT, &[], series::POINTS_LIMIT as f64);
+        registry.set(&metric::SERIES_POINTS_CUT, &[], tracks.cut() as f64);
+        registry.set(&metric::SERIES_TRACKS, &[], tracks.len() as f64);
+        registry.set(&metric::SERIES_TRACKS_LIMIT, &[], series::TRACKS_LIMIT as f64);
+        registry.set(&metric::PEERS, &[], self.plan.peers.len() as f64);
+        registry.set(&metric::PEERS_LIMIT, &[], plan::PEERS_LIMIT as f64);
+        let most = registry.most_rows() as f64;
+        registry.set(&metric::METRIC_ROWS, &[], most);
+        registry.set(&metric::METRIC_ROWS_LIMIT, &[], metrics::ROWS_LIMIT as f64);
+    }
+}
