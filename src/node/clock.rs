@@ -86,7 +86,8 @@ fn fault(errno: Errno) -> Fault {
         Errno::ENOSYS => FaultCode::Unsupported,
         _ => FaultCode::Unreadable,
     };
-    let help = "allow the system call adjtimex, which with no modes only reads (SystemCallFilter, seccomp)";
+    let help =
+        "allow the system calls adjtimex and clock_adjtime, which only read without CAP_SYS_TIME";
     Fault::new(code, format!("the kernel does not tell the state of its clock: {errno}; {help}"))
 }
 

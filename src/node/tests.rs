@@ -461,17 +461,24 @@ fn a_tick_allocates_nothing_once_the_layout_stands() {
             sampler.sample(at(tick), &mut frame);
             std::thread::sleep(Duration::from_millis(20));
         }
-        let mut counts = Vec::new();
-        // Far enough for what is read every thirty seconds.
-        for tick in 34..66 {
-            let counted = allocation_counter::measure(|| sampler.sample(at(tick), &mut frame));
-            counts.push(counted.count_total);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // Others may mount or plug something on the real machine meanwhile, now and then.
-        let warm = counts.iter().filter(|count| **count == 0).count();
+        let mut tick = 34;
         let least = if paths == Paths::default() { 16 } else { 32 };
-        assert!(warm >= least, "{paths:?}: {counts:?}");
+        // A cell may need another thread while the machine is busy, and others may mount or plug
+        // something on the real one: what is allocated for good is so in each of three rounds.
+        let mut rounds = Vec::new();
+        let warm = |counts: &[u64]| counts.iter().filter(|count| **count == 0).count() >= least;
+        while rounds.len() < 3 && !rounds.last().is_some_and(|counts: &Vec<u64>| warm(counts)) {
+            let mut counts = Vec::new();
+            // Far enough for what is read every thirty seconds.
+            for _ in 0..32 {
+                let counted = allocation_counter::measure(|| sampler.sample(at(tick), &mut frame));
+                counts.push(counted.count_total);
+                tick += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            rounds.push(counts);
+        }
+        assert!(rounds.last().is_some_and(|counts| warm(counts)), "{paths:?}: {rounds:?}");
     }
 }
 

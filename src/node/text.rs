@@ -17,6 +17,10 @@ use crate::time::Mono;
 /// thousands of interrupt lines stays below 200 KiB.
 const FILE_LIMIT: usize = 1 << 20;
 
+/// A file that is missing comes, if at all, with a module: it is looked for again after so many
+/// readings.
+const MISSING_SKIPS: u8 = 15;
+
 /// What a buffer starts with; most files fit.
 const FILE_USUAL: usize = 16 << 10;
 
@@ -25,6 +29,9 @@ pub(super) struct KernelFile {
     path: PathBuf,
     handle: Option<File>,
     fault: Option<Arc<Fault>>,
+    /// Readings left in which a file that was not there is not looked for: looking costs more than
+    /// reading most files does.
+    skip: u8,
     /// The last fault made and what it was made of, so that a lasting one costs nothing.
     made: Option<(Trouble, Arc<Fault>)>,
 }
@@ -37,11 +44,15 @@ enum Trouble {
 
 impl KernelFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, handle: None, fault: None, made: None }
+        Self { path, handle: None, fault: None, skip: 0, made: None }
     }
 
     /// The whole text. None where it could not be read; [`KernelFile::fault`] says why.
     pub(super) fn read<'b>(&mut self, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
         match self.fill(buffer) {
             Ok(length) if length > FILE_LIMIT => {
                 self.garbled("is larger than any such file");
@@ -53,6 +64,9 @@ impl KernelFile {
             }
             Err(error) => {
                 self.handle = None;
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.skip = MISSING_SKIPS;
+                }
                 self.fail(Trouble::Io(error.raw_os_error()), |path| io_fault(path, &error));
                 None
             }

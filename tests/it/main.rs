@@ -37,3 +37,4 @@ mod store;
 mod stores;
 mod syslog;
 mod tidy;
+mod values;
