@@ -1,5 +1,6 @@
 //! What the agent costs, measured on the release binary as a whole and printed beside Debian's
-//! node_exporter, pair by pair: `cargo bench --bench footprint`.
+//! node_exporter, pair by pair: `cargo bench --bench footprint`. With `-- --clean` it is built from
+//! nothing too, which takes minutes.
 //!
 //! Figures are medians; the limits are those that the project has set itself. Nothing here is a
 //! test: machines are noisy.
@@ -30,6 +31,17 @@ fn main() -> Answer<()> {
     println!("{:<44} {:>12} {:>12}", "figure", "measured", "limit");
     let size = fs::metadata(&binary)?.len() as f64 / 1e6;
     row("stripped binary, MB", size, Some(25.0));
+
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    // Written again as it is, it counts as changed.
+    fs::write(&own, fs::read(&own)?)?;
+    row("release build, ours alone, minutes", build(None)?, Some(2.0));
+    if std::env::args().any(|argument| argument == "--clean") {
+        let target = folder.join("clean");
+        let _ = fs::remove_dir_all(&target);
+        row("release build from nothing, minutes", build(Some(&target))?, Some(10.0));
+        fs::remove_dir_all(&target)?;
+    }
 
     let mut starts = Vec::new();
     for _ in 0..STARTS {
@@ -66,6 +78,23 @@ fn main() -> Answer<()> {
         Err(error) => println!("node_exporter was not measured: {error}"),
     }
     Ok(())
+}
+
+/// Minutes by the clock on the wall; of whatever else the machine does they are made too.
+fn build(target: Option<&Path>) -> Answer<f64> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--locked", "--quiet"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if let Some(target) = target {
+        cargo.env("CARGO_TARGET_DIR", target);
+    }
+    let began = Instant::now();
+    let status = cargo.status()?;
+    if status.success() {
+        Ok(began.elapsed().as_secs_f64() / 60.0)
+    } else {
+        Err(format!("the build ended with {status}").into())
+    }
 }
 
 fn row(what: &str, value: f64, limit: Option<f64>) {

@@ -2,11 +2,12 @@
 //! of peers that changes.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::command::{Daemon, code, err, folder_with, greenlight};
+use crate::command::{BINARY, Daemon, code, err, folder_with, greenlight};
 use crate::contract::{open_port, web};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -206,4 +207,45 @@ fn the_file_of_peers_is_followed_and_a_bad_one_keeps_the_last_good_members() {
     let (code, said) = daemon.end(Signal::SIGTERM);
     assert_eq!(code, Some(0));
     assert!(said.contains("labls") && said.contains("last good members"), "{said}");
+}
+
+/// A reboot, as far as a process can tell one: a boot clock that begins anew, in a time namespace,
+/// and another identity of the boot.
+#[test]
+fn after_a_reboot_the_windows_go_on_from_the_store() {
+    assert!(nix::unistd::geteuid().is_root(), "this test makes namespaces: run it as root");
+    // Ten attempts a window; a gap of up to three intervals is borne.
+    let (folder, plan) = folder_with(&format!(
+        "checks: [ {{ id: up, tcp: {{}}, targets: [ '127.0.0.1:{}' ], every: 3s }} ]\n\
+         gates: [ {{ id: g, require: {{ ratio: check.success, over: 30s, at_least: 8, above: 99% }} }} ]\n",
+        open_port()
+    ));
+    let state = folder.path().join("state");
+    let before = Daemon::start(&plan, &state, &[]);
+    before.until_verdict("g", "pass", PATIENCE);
+    assert_eq!(before.end(Signal::SIGTERM).0, Some(0));
+
+    let uptime = fs::read_to_string("/proc/uptime").expect("it can be read");
+    let uptime: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).expect("seconds");
+    let boot = folder.path().join("boot_id");
+    fs::write(&boot, "11111111-2222-3333-4444-555555555555\n").expect("written");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--time", "--boottime", &format!("-{:.0}", uptime - 5.0)]).args([
+        "sh",
+        "-ec",
+        &format!(
+            "mount --bind {} /proc/sys/kernel/random/boot_id
+             read up rest </proc/uptime; [ ${{up%.*}} -lt 60 ]
+             exec {BINARY} run -c {plan} --state {} --web.listen-address 127.0.0.1:0",
+            boot.display(),
+            state.display()
+        ),
+    ]);
+    let began = Instant::now();
+    let after = Daemon::listening(command);
+    let row = after.until_verdict("g", "pass", Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(20), "sooner than a window of its own");
+    assert!(row["samples"].as_u64() >= Some(8), "{row:#}");
+    // `unshare` became the shell, and the shell the agent.
+    assert_eq!(after.end(Signal::SIGTERM).0, Some(0));
 }
