@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod event;
+pub mod fresh;
 pub mod reconcile;
 pub mod tally;
 mod template;

@@ -189,6 +189,8 @@ codes! {
         Throttled = "throttled",
         /// What must be refused was let in.
         NotRefused = "not_refused",
+        /// The data that an event was enriched with is too old, or its age is not shown.
+        StaleFeed = "stale_feed",
         /// What must stay hidden was seen.
         Exposed = "exposed",
     }

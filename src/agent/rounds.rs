@@ -21,7 +21,7 @@ use crate::journey::event::run_from;
 use crate::journey::tally::Tally;
 use crate::journey::walk::{StageSpec, Step, Walk, WalkSpec};
 use crate::journey::{Event, Fate, Look, Run, Stage};
-use crate::outcome::{Fault, FaultCode};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
 use crate::plan::{Equals, Journey, Plan, StagePlan};
 use crate::send::SendContext;
 use crate::spec::trace::Trace;
@@ -51,6 +51,9 @@ pub struct Progress {
     marks: BTreeMap<Stage, Mark>,
     /// When the round was begun: monotonic and wall, in nanoseconds.
     began: (i64, i64),
+    /// By stage and event, how old the feed was that enriched it; None where it does not show.
+    #[serde(default)]
+    feed_ages: BTreeMap<Stage, BTreeMap<u64, Option<f64>>>,
     /// When its first event was to be sent, on the wall clock: events are rendered again from it.
     intended: i64,
 }
@@ -201,6 +204,7 @@ impl<'a> Round<'a> {
         let progress = Progress {
             walk,
             marks,
+            feed_ages: BTreeMap::new(),
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
         };
@@ -287,12 +291,7 @@ impl<'a> Round<'a> {
             }
         }
         self.tell(hands).await;
-        hands.store.end_round(
-            &self.run,
-            &self.journey.id,
-            clock::now(),
-            json(&self.progress.walk.tally()),
-        );
+        hands.store.end_round(&self.run, &self.journey.id, clock::now(), json(&self.tally()));
     }
 
     async fn send(&mut self, seqs: &[u64], hands: &Hands, trace: &Trace) {
@@ -364,7 +363,8 @@ impl<'a> Round<'a> {
         })
     }
 
-    async fn seen(&mut self, seen: Seen, hands: &Hands) {
+    async fn seen(&mut self, mut seen: Seen, hands: &Hands) {
+        self.judge_feeds(seen.stage, &mut seen.look);
         if let Some(mark) = seen.mark {
             if let Some(saw) = mark.get(crate::confirm::reading::SAW).and_then(Value::as_str) {
                 self.progress.walk.saw(seen.stage, saw);
@@ -384,6 +384,40 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Where the stage promises a fresh feed: how old it was for each event, by its first copy.
+    fn judge_feeds(&mut self, stage: Stage, look: &mut Look) {
+        let Some(fresh) = self.journey.stage(stage).and_then(|plan| plan.expect.fresh.as_ref())
+        else {
+            return;
+        };
+        let now = clock::now();
+        let (first, count) = (self.progress.walk.first_seq(), self.progress.walk.count());
+        let ages = self.progress.feed_ages.entry(stage).or_default();
+        for arrival in look.arrivals.iter_mut().filter(|arrival| !arrival.dead_letter) {
+            let Some(seq) = arrival.seq else { continue };
+            let age = fresh.age(arrival.fields.as_ref(), now.wall_of(arrival.seen));
+            let wrong = match &age {
+                Ok(age) => fresh.stale(*age),
+                Err(text) => Some(text.clone()),
+            };
+            if let Some(text) = wrong {
+                arrival.wrong.get_or_insert_with(|| Reason::new(ReasonCode::StaleFeed, text));
+            }
+            if seq.checked_sub(first).is_some_and(|place| place < count) {
+                ages.entry(seq).or_insert(age.ok());
+            }
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = self.progress.walk.tally();
+        for stage in &mut tally.stages {
+            let ages = self.progress.feed_ages.get(&stage.stage);
+            stage.feed_ages = ages.into_iter().flat_map(BTreeMap::values).copied().collect();
+        }
+        tally
+    }
+
     /// Puts the round's state where a restart finds it.
     fn keep(&self, hands: &Hands) {
         hands.store.round_progress(&self.run, json(&self.progress));
@@ -394,7 +428,7 @@ impl<'a> Round<'a> {
             journey: self.journey.id.clone(),
             run: self.run.clone(),
             at: clock::now(),
-            tally: self.progress.walk.tally(),
+            tally: self.tally(),
         };
         let _ = hands.records.send(Record::Round(news)).await;
     }
@@ -437,7 +471,7 @@ impl<'a> Round<'a> {
                     &self.run,
                     &self.journey.id,
                     clock::now(),
-                    json(&self.progress.walk.tally()),
+                    json(&self.tally()),
                 );
             }
         }
@@ -460,7 +494,7 @@ pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
         () = round.walk_to_end(&hands, trace) => {}
         () = listen => {}
     }
-    Ok(round.progress.walk.tally())
+    Ok(round.tally())
 }
 
 /// What an earlier run left under way, by journey. A round of a journey that the plan no longer

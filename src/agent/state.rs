@@ -162,6 +162,9 @@ impl State {
             for stage in &stages {
                 let key = journeys::latency_key(&journey.id, *stage);
                 self.tracks.open(&key, cadence);
+                if journey.stage(*stage).is_some_and(|plan| plan.expect.fresh.is_some()) {
+                    self.tracks.open(&journeys::feed_age_key(&journey.id, *stage), cadence);
+                }
             }
             // Over a reload a journey with the same stages goes on counting.
             match before

@@ -2,6 +2,11 @@
 
 use super::{PIPELINE, metrics};
 
+/// Boundaries for the age of a feed: those that are updated by the minute, the hour, the day, the
+/// week, the month.
+const AGE: &[f64] =
+    &[60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 172_800.0, 604_800.0, 2_592_000.0];
+
 metrics! {
     /// Events whose fate is decided, by stage and fate.
     EVENTS = Counter "greenlight_journey_events_total" [journey, stage, fate] Count;
@@ -9,6 +14,8 @@ metrics! {
     DUPLICATES = Counter "greenlight_journey_duplicates_total" [journey, stage] Count;
     /// From the intended send to the arrival at each stage.
     STAGE_LATENCY = Histogram(PIPELINE) "greenlight_journey_stage_latency_seconds" [journey, stage] Seconds as "journey.latency";
+    /// Time since the feed was updated that enriched an event, by the field that `fresh` names.
+    FEED_AGE = Histogram(AGE) "greenlight_journey_feed_age_seconds" [journey, stage] Seconds as "journey.feed_age";
     /// When the last round began.
     LAST_ROUND = Gauge "greenlight_journey_last_round_timestamp_seconds" [journey] Seconds;
     /// Events that arrived after they had been given up; the tally and the report are mended, counters never taken back.

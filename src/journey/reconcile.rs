@@ -3,18 +3,56 @@
 
 use std::collections::BTreeMap;
 
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::fresh::Fresh;
 use super::{Arrival, Event, Fate};
 
 /// What a stage promises to show of every event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Expectation {
-    /// Dotted field path and the value it must have: `exists` for any value, `sent` for the value
-    /// of the event's own field of that name.
+    /// Dotted field path and the value it must have: `exists` for any value, `absent` for none,
+    /// `sent` for the value of the event's own field of that name, `{matches: PATTERN}` for a text
+    /// that a regular expression finds something in.
     pub fields: Map<String, Value>,
+    /// How recently the feed that enriched the event must have been updated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<Fresh>,
+}
+
+/// A pattern compiles to at most this (the crate's own default is 10 MiB).
+const PATTERN_LIMIT: usize = 1024 * 1024;
+
+impl Expectation {
+    /// What the types can't say.
+    pub fn validate(&self) -> Result<(), String> {
+        for (path, expected) in &self.fields {
+            if let Some(text) = pattern(expected) {
+                compiled(text).map_err(|why| format!("`{path}`: {why}"))?;
+            }
+        }
+        match &self.fresh {
+            Some(fresh) if fresh.field.is_empty() || fresh.within.0.is_zero() => {
+                Err("`fresh` needs a `field` and a `within` above 0s".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn pattern(expected: &Value) -> Option<&str> {
+    let map = expected.as_object().filter(|map| map.len() == 1)?;
+    map.get("matches")?.as_str()
+}
+
+fn compiled(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text)
+        .size_limit(PATTERN_LIMIT)
+        .build()
+        .map_err(|error| format!("{text:?} is no regular expression: {error}"))
 }
 
 /// What is wrong with one copy, and the words for it.
@@ -115,7 +153,9 @@ fn is_front(text: &str, whole: &[u8]) -> bool {
 }
 
 fn checksum(arrival: &Arrival, event: &Event) -> Option<Flaw> {
-    let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, "greenlight.crc"))?;
+    let fields = arrival.fields.as_ref()?;
+    // Stores whose names can't hold a dot have a line there.
+    let shown = lookup(fields, "greenlight.crc").or_else(|| fields.get("greenlight_crc"))?;
     (!same(shown, &Value::from(event.crc))).then(|| Flaw {
         fate: Fate::Corrupted,
         text: format!(
@@ -138,9 +178,28 @@ pub fn broken_promise(
         let Some(fields) = &arrival.fields else {
             return Some(format!("it shows no fields at all, so no {path}: it was not parsed"));
         };
-        let Some(shown) = lookup(fields, path).filter(|shown| !shown.is_null()) else {
+        let shown = lookup(fields, path).filter(|shown| !shown.is_null());
+        if expected.as_str() == Some("absent") {
+            match shown {
+                Some(shown) => {
+                    let shown = excerpt(&plain(shown));
+                    return Some(format!("{path} is '{shown}', and must not be there"));
+                }
+                None => continue,
+            }
+        }
+        let Some(shown) = shown else {
             return Some(format!("it has no field {path}"));
         };
+        if let Some(text) = pattern(expected) {
+            let found =
+                |one: &Value| compiled(text).is_ok_and(|pattern| pattern.is_match(&plain(one)));
+            if !found(shown) && !shown.as_array().is_some_and(|all| all.iter().any(found)) {
+                let shown = excerpt(&plain(shown));
+                return Some(format!("{path} is '{shown}', which `{text}` does not match"));
+            }
+            continue;
+        }
         let expected = match expected.as_str() {
             Some("exists") => continue,
             Some("sent") => event.fields.get(path).unwrap_or(expected),

@@ -30,6 +30,10 @@ pub struct StageTally {
     /// Seconds from the intended send to the arrival, of all that arrived, the late ones too; the
     /// newest [`LATENCIES_LIMIT`].
     pub latencies: Vec<f64>,
+    /// Seconds since the feed that enriched each event was updated, where the stage promises one;
+    /// None where an event does not show it. Of one round: sums of rounds have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feed_ages: Vec<Option<f64>>,
     /// What was wrong with the first that failed.
     pub reason: Option<String>,
 }
@@ -91,6 +95,7 @@ impl StageTally {
             duplicate: 0,
             resurrected: 0,
             latencies: Vec::new(),
+            feed_ages: Vec::new(),
             reason: None,
         }
     }

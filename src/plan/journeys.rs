@@ -313,6 +313,9 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
         .take::<Period>("poll", diagnostics)
         .map_or((within / 20).clamp(POLL.0, POLL.1), |period| period.0);
     let expect = fields.take::<Expectation>("expect", diagnostics).unwrap_or_default();
+    if let Err(text) = expect.validate() {
+        diagnostics.error(body.span, text);
+    }
     let exactly = fields.take::<u64>("exactly", diagnostics);
     let equals = fields.take_node("equals");
     let hidden = fields.take_node("must_not_see");

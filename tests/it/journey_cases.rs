@@ -217,7 +217,7 @@ fn stage_spec(stage: Stage, spec: &StageCase) -> StageSpec {
         within: Duration::from_secs_f64(spec.within),
         give_up: Duration::from_secs_f64(spec.give_up),
         poll: Duration::from_secs_f64(spec.poll),
-        expect: Expectation { fields: spec.fields.clone() },
+        expect: Expectation { fields: spec.fields.clone(), ..Expectation::default() },
         exactly: spec.exactly,
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }

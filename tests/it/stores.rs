@@ -12,7 +12,9 @@ use crate::http::kinds::events;
 use crate::http::server::{Act, Server};
 
 mod answers;
+mod feeds;
 mod hostile;
+mod pages;
 mod search;
 mod sql;
 mod tenants;

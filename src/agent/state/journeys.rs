@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{State, Total};
-use crate::catalogue::journey as metric;
+use crate::catalogue::{Metric, journey as metric};
 use crate::gate::journey_window;
 use crate::journey::tally::{StageTally, Tally};
 use crate::journey::{Fate, Run, Stage};
@@ -15,12 +15,15 @@ use crate::time::{Mono, Now};
 const RECENT: usize = 16;
 
 pub(super) fn latency_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
-    TrackKey {
-        metric: &metric::STAGE_LATENCY,
-        check: journey.clone(),
-        target: stage.word().into(),
-        labels: Vec::new(),
-    }
+    key(&metric::STAGE_LATENCY, journey, stage)
+}
+
+pub(super) fn feed_age_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
+    key(&metric::FEED_AGE, journey, stage)
+}
+
+fn key(metric: &'static Metric, journey: &Arc<str>, stage: Stage) -> TrackKey {
+    TrackKey { metric, check: journey.clone(), target: stage.word().into(), labels: Vec::new() }
 }
 
 impl State {
@@ -39,6 +42,9 @@ impl State {
         let Some(cadence) = self.journey_cadence(journey, at.mono) else { return };
         for stage in self.stages_of(journey) {
             self.push(&latency_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
+            if self.promises_fresh(journey, stage) {
+                self.push(&feed_age_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
+            }
         }
     }
 
@@ -107,6 +113,9 @@ impl State {
                     let labels = [&**journey, word, fate.word()];
                     self.registry.add(&metric::EVENTS, &labels, stage.count(fate) as f64);
                 }
+                for age in stage.feed_ages.iter().flatten() {
+                    self.registry.observe(&metric::FEED_AGE, &[journey, word], *age);
+                }
                 for latency in &stage.latencies {
                     self.registry.observe(&metric::STAGE_LATENCY, &[journey, word], *latency);
                 }
@@ -134,7 +143,34 @@ impl State {
             for _ in 0..sum(&[Fate::Unknown, Fate::Inconclusive]) {
                 self.push(&key, cadence, at, Value::Inconclusive, now);
             }
+            if self.promises_fresh(journey, stage.stage) {
+                self.feed_ages(journey, at, stage, cadence, now);
+            }
         }
+    }
+
+    /// The samples that `journey.feed_age` is judged by: an event that does not show its feed's age
+    /// is beyond any threshold, one that did not come says nothing of it.
+    fn feed_ages(
+        &mut self,
+        journey: &Arc<str>,
+        at: Mono,
+        stage: &StageTally,
+        cadence: Cadence,
+        now: Now,
+    ) {
+        let key = feed_age_key(journey, stage.stage);
+        for age in &stage.feed_ages {
+            self.push(&key, cadence, at, age.map_or(Value::Failed, Value::Number), now);
+        }
+        for _ in 0..stage.expected.saturating_sub(stage.feed_ages.len() as u64) {
+            self.push(&key, cadence, at, Value::Inconclusive, now);
+        }
+    }
+
+    fn promises_fresh(&self, journey: &str, stage: Stage) -> bool {
+        let plan = self.plan.journey(journey).and_then(|journey| journey.stage(stage));
+        plan.is_some_and(|plan| plan.expect.fresh.is_some())
     }
 
     /// Puts the round's tally into the journey's total, in place of what it was before.

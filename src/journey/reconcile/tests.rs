@@ -178,3 +178,23 @@ fn reordering_is_rfc_4737s() {
     // Positions count, not the order of being told; scopes are apart.
     assert_eq!(reordered([(0, 9, 2), (0, 5, 1), (1, 0, 3), (1, 1, 0)]), [0]);
 }
+
+#[test]
+fn fields_may_be_forbidden_or_match_a_pattern() {
+    let event = event(Format::Json);
+    let copy = |extra: Value| {
+        let mut fields: Map<String, Value> = serde_json::from_slice(&event.payload).unwrap();
+        fields.insert("geo".into(), extra);
+        arrival(None, Some(Value::Object(fields)))
+    };
+    let absent = expect(json!({"geo": "absent"}));
+    assert_eq!(fate(&copy(Value::Null), &event, &absent), None);
+    assert_eq!(fate(&copy(json!("DE")), &event, &absent), Some(Fate::Misparsed));
+    let pattern = expect(json!({"geo": {"matches": "^[A-Z]{2}$"}}));
+    assert_eq!(fate(&copy(json!("DE")), &event, &pattern), None);
+    assert_eq!(fate(&copy(json!(["x", "DE"])), &event, &pattern), None);
+    assert_eq!(fate(&copy(json!("Germany")), &event, &pattern), Some(Fate::Misparsed));
+    assert_eq!(fate(&copy(Value::Null), &event, &pattern), Some(Fate::Misparsed));
+    assert!(pattern.validate().is_ok());
+    assert!(expect(json!({"geo": {"matches": "("}})).validate().is_err());
+}
