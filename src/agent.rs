@@ -1,6 +1,7 @@
 //! The agent: sampler, scheduler and journeys feed one recorder, which owns all state and
 //! publishes snapshots; the exporter and the reports only read those.
 
+mod captures;
 pub mod clock;
 mod exporter;
 pub mod node;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::Clients;
 use crate::client::inbox::Notification;
+use crate::gate::LoadWindow;
 use crate::lanes::Cells;
 use crate::node::Paths;
 use crate::outcome::Fault;
@@ -165,6 +167,7 @@ impl Agent {
             web: bound.as_ref().map(|(server, _)| server.web()),
         };
         let mut state = state::State::new(plan.clone(), &recovered, store.clone(), bounded, now);
+        state.watch_processes(captures::Reader::new(&options.paths, &cells, records.clone()));
         let (publish, snapshots) = watch::channel(Arc::new(state.judge(now)));
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder::run(
@@ -237,6 +240,11 @@ impl Agent {
         self.shared.reload().await
     }
 
+    /// Declares that a load is on: what gates with `during: load` take their samples from.
+    pub async fn declare_load(&self, window: LoadWindow) -> Result<(), String> {
+        self.shared.declare_load(window).await
+    }
+
     /// Ends in the right order: no new ticks, what is in flight within the grace period, the
     /// store, and the exporter last.
     pub async fn stop(mut self) -> Arc<Snapshot> {
@@ -280,6 +288,17 @@ async fn ask_metrics(asks: &mpsc::Sender<Ask>, format: crate::metrics::Format) -
 }
 
 impl Shared {
+    /// On disk before anybody is told; judged by when it returns.
+    async fn declare_load(&self, window: LoadWindow) -> Result<(), String> {
+        let now = clock::now();
+        self.store.declare_load(window.clone(), now).await.map_err(|fault| fault.text)?;
+        let (reply, answer) = oneshot::channel();
+        let told = self.records.send(Record::Load(window)).await.is_ok()
+            && self.records.send(Record::Settle(reply)).await.is_ok()
+            && answer.await.is_ok();
+        if told { Ok(()) } else { Err("the recorder has ended; see the log".to_owned()) }
+    }
+
     async fn reload(&self) -> Result<String, String> {
         let outcome = match self.read_anew().await {
             Ok((plan, lacking, web)) => {

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod journey;
 pub mod node;
+pub mod peaks;
 pub mod probe;
 
 /// How a metric is exposed.
@@ -86,7 +87,9 @@ pub(crate) use metrics;
 
 /// All rows, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
-    [agent::ALL, node::ALL, probe::ALL, journey::ALL].into_iter().flatten().copied()
+    let peaks = peaks::all().map(|peak| &peak.metric);
+    let of = |part: &'static [&'static Metric]| part.iter().copied();
+    of(agent::ALL).chain(of(node::ALL)).chain(peaks).chain(of(probe::ALL)).chain(of(journey::ALL))
 }
 
 /// The metric that gates judge under this name.

@@ -6,6 +6,7 @@ mod node;
 mod once;
 mod output;
 mod plan;
+mod privileges;
 mod reference;
 mod report;
 mod run;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::gate::load::{self, LoadWindow};
 use crate::journey::Stage;
 use crate::plan::load::Inputs;
 use crate::plan::{Facts, Invalid, Plan};
@@ -138,6 +140,10 @@ enum Command {
         /// Where state is kept [default: in memory]
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
+        /// When a load is on, for gates with `during: load`: RFC 3339, `now`, `+10m` (an end so
+        /// long after the start); may be repeated
+        #[arg(long, value_name = "START/END", value_parser = load_window, allow_hyphen_values = true)]
+        load: Vec<LoadWindow>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -230,6 +236,13 @@ fn stage(text: &str) -> Result<Stage, String> {
     })
 }
 
+fn load_window(text: &str) -> Result<LoadWindow, String> {
+    let (start, end) = text
+        .split_once('/')
+        .ok_or("write START/END, such as `now/+10m` or two instants of RFC 3339")?;
+    load::declare(start, end, "check --load", crate::agent::clock::now())
+}
+
 fn period(text: &str) -> Result<Period, String> {
     text.parse::<Period>().map_err(|error| error.to_string())
 }
@@ -256,8 +269,8 @@ pub fn main() -> ExitCode {
         Command::Run { plan, state, web, web_config } => {
             run::run(&global, &plan, &state, &web, web_config)
         }
-        Command::Check { plan, at_most, state, output } => {
-            check::run(&global, &plan, at_most, state.as_deref(), &output)
+        Command::Check { plan, at_most, state, load, output } => {
+            check::run(&global, &plan, at_most, state.as_deref(), load, &output)
         }
         Command::Once { id, plan, debug, any_time, output } => {
             once::run(&global, &id, &plan, once::How { debug, any_time }, &output.output)

@@ -11,6 +11,7 @@ use crate::series::{Demand, JourneyRecord, Tracks};
 
 mod events;
 mod judge;
+pub mod load;
 mod newest;
 pub mod promql;
 mod samples;
@@ -18,6 +19,7 @@ pub mod sentence;
 mod window;
 
 pub use judge::judge;
+pub use load::{During, LoadWindow, Span, spans};
 pub use sentence::sentence;
 
 #[derive(
@@ -155,6 +157,8 @@ pub struct Criterion {
     pub stable_for: Option<Duration>,
     /// All targets as one population, instead of the worst of them.
     pub pooled: bool,
+    /// Samples of these times only.
+    pub during: Option<During>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -255,6 +259,8 @@ pub struct Held {
 pub struct Evidence<'a> {
     pub tracks: &'a Tracks,
     pub journeys: &'a [JourneyRecord],
+    /// When a load was on, ascending.
+    pub load: &'a [Span],
 }
 
 /// A bounded code and the words for it.

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gate::{Finding, Gate, Level, Verdict, Why, sentence};
+use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
 use crate::journey::tally::{Percentiles, StageTally, Tally};
 use crate::journey::{Fate, Stage};
 use crate::outcome::Outcome;
-use crate::time::Wall;
+use crate::time::{Now, Wall};
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
@@ -115,6 +115,36 @@ pub struct Document {
     pub gates: Vec<GateRow>,
     pub journeys: Vec<JourneyRow>,
     pub checks: Vec<CheckRow>,
+    /// When a load was declared to be on; left out where it never was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_windows: Vec<LoadRow>,
+}
+
+/// One declared load window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LoadRow {
+    /// RFC 3339, UTC, as it was declared.
+    pub start: String,
+    /// RFC 3339, UTC, as it was declared.
+    pub end: String,
+    /// Who declared it.
+    pub source: String,
+    /// How far the wall clock has jumped since it was declared, where it has by a second or more.
+    /// Samples are taken from the time that was meant when it was declared.
+    pub clock_jump_seconds: Option<f64>,
+}
+
+impl LoadRow {
+    pub fn of(window: &LoadWindow, now: Now) -> Self {
+        let start = now.wall_of(window.start.mono);
+        let jump = start.seconds() - window.start.wall.seconds();
+        Self {
+            start: window.start.wall.rfc3339(),
+            end: window.end.wall.rfc3339(),
+            source: window.source.clone(),
+            clock_jump_seconds: (jump.abs() >= 1.0).then_some(jump),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -267,6 +297,7 @@ pub struct Parts<'a> {
     /// By the journey's id: its counts since the plan began.
     pub journeys: Vec<(String, Tally)>,
     pub checks: Vec<CheckRow>,
+    pub load_windows: Vec<LoadRow>,
 }
 
 /// Makes the document.
@@ -289,6 +320,7 @@ pub fn assemble(parts: Parts<'_>) -> Document {
         gates,
         journeys: parts.journeys.iter().map(|(id, tally)| journey_row(id, tally)).collect(),
         checks: parts.checks,
+        load_windows: parts.load_windows,
     }
 }
 

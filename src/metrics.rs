@@ -23,7 +23,7 @@ pub const ROWS_LIMIT: usize = 2_000;
 pub const EXTRA_BOUNDARIES_LIMIT: usize = 8;
 
 /// One row of one metric. A handle of a row that was removed sets nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     family: usize,
     slot: usize,

@@ -9,6 +9,7 @@
 
 mod cgroups;
 mod clock;
+pub mod culprits;
 mod diskstats;
 mod facts;
 mod filesystems;
@@ -17,6 +18,8 @@ mod limits;
 mod links;
 mod loadavg;
 mod meminfo;
+pub mod privileges;
+pub mod processes;
 mod psi;
 mod schedstat;
 mod settings;

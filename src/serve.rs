@@ -3,6 +3,7 @@
 //! Knows nothing of how an answer comes about: it asks the [`Backend`]. Binding and serving are
 //! apart, so that an address is taken only after the plan is valid.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
 use crate::lanes::Fill;
-use crate::ledger::Document;
+use crate::ledger::{Document, LoadRow};
 use crate::metrics::Format;
+use crate::node::culprits::Capture;
 use crate::render::page::History;
 
 mod connections;
@@ -40,6 +42,8 @@ pub trait Backend: Send + Sync + 'static {
     fn plan(&self) -> Arc<serde_json::Value>;
     /// The recent values of each gate, for the page.
     fn history(&self) -> Arc<History>;
+    /// Who did it, each time that a threshold was crossed: the newest last.
+    fn captures(&self) -> Arc<VecDeque<Capture>>;
     /// What the page says above everything, of a platform that is not a real one.
     fn banner(&self) -> Option<String>;
     /// Why it is not ready yet, if it is not.
@@ -52,6 +56,11 @@ pub trait Backend: Send + Sync + 'static {
         kind: WebhookKind,
         body: Bytes,
     ) -> BoxFuture<'a, Result<(), WebhookError>>;
+    /// Somebody declares when a load is on.
+    fn declare_load(
+        &self,
+        declaration: Declaration,
+    ) -> BoxFuture<'_, Result<LoadRow, WebhookError>>;
     /// One answered request: a route of a closed set, and a status class (`2xx`).
     fn count(&self, route: &'static str, class: &'static str);
 }
@@ -78,7 +87,18 @@ impl WebhookKind {
     }
 }
 
-/// Why a notification was not taken.
+/// When a load is on, as it is posted.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    pub start: String,
+    pub end: String,
+    /// Who declares it.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
+/// Why a notification or a declaration was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebhookError {
     /// It is not what it should be: the sender need not try again.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use crate::gate::Standing;
+use crate::gate::{LoadWindow, Standing};
 use crate::journey::Run;
 use crate::lanes::{Fill, Lane};
 use crate::ledger::Document;
@@ -51,6 +51,9 @@ const RETRY: Duration = Duration::from_secs(3);
 const JOBS_LIMIT: usize = 256;
 /// A turn of the lane that takes longer means that the disk hangs.
 const HUNG: Duration = Duration::from_secs(30);
+
+/// Load windows that are kept, the newest: a load a day for most of a year.
+pub const LOAD_WINDOWS: usize = 256;
 
 /// What the store may use, and how often it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +133,8 @@ pub struct Recovered {
     pub standings: BTreeMap<String, Standing>,
     pub rounds: Vec<OpenRound>,
     pub ended: Vec<EndedRound>,
+    /// Declared load windows, the oldest declaration first.
+    pub load: Vec<LoadWindow>,
     /// Received since the oldest open round began, oldest first.
     pub notifications: Vec<Value>,
     /// The newest report, where there is one.
@@ -344,6 +349,14 @@ impl Store {
         self.at_once(|answer| Job::Notify(at.wall, notification, answer)).await
     }
 
+    /// On disk when it returns: a load that was declared is not forgotten by a restart.
+    pub async fn declare_load(&self, window: LoadWindow, now: Now) -> Result<(), Fault> {
+        if let Some(disk) = &self.disk {
+            disk.shared.saw(now);
+        }
+        self.at_once(|answer| Job::Load(Box::new(window), answer)).await
+    }
+
     pub fn point(&self, point: StoredPoint, now: Now) {
         self.later(Some(now), |pending| pending.point(now.wall_of(point.at), point));
     }
@@ -362,6 +375,11 @@ impl Store {
 
     pub fn verdict_change(&self, change: VerdictChange) {
         self.later(None, |pending| pending.change(change));
+    }
+
+    /// A better text for a change that was told before: who did it is known a second later.
+    pub fn mend_verdict(&self, gate: &str, at: Wall, text: &str) {
+        self.later(None, |pending| pending.mend(gate, at, text));
     }
 
     /// What the walk of an open round needs to go on; the newest is kept.

@@ -1,5 +1,6 @@
 //! What the HTTP server serves: the recorder's snapshots, and the few things that change something.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,10 +11,12 @@ use tokio::sync::{mpsc, watch};
 use super::recorder::{Ask, Record, Snapshot};
 use super::{Shared, ask_metrics, clock};
 use crate::client::inbox;
-use crate::ledger::Document;
+use crate::gate::load;
+use crate::ledger::{Document, LoadRow};
 use crate::metrics::Format;
+use crate::node::culprits::Capture;
 use crate::render::page::History;
-use crate::serve::{Backend, WebhookError, WebhookKind};
+use crate::serve::{Backend, Declaration, WebhookError, WebhookKind};
 use crate::time::Mono;
 
 /// The recorder judges once a second; older than this, it stands still.
@@ -54,6 +57,10 @@ impl Backend for Exporter {
         self.snapshots.borrow().history.clone()
     }
 
+    fn captures(&self) -> Arc<VecDeque<Capture>> {
+        self.snapshots.borrow().captures.clone()
+    }
+
     fn banner(&self) -> Option<String> {
         self.banner.clone()
     }
@@ -91,6 +98,22 @@ impl Backend for Exporter {
                 kept.map_err(|fault| WebhookError::Store(fault.text))?;
             }
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn declare_load(
+        &self,
+        declaration: Declaration,
+    ) -> BoxFuture<'_, Result<LoadRow, WebhookError>> {
+        async move {
+            let now = clock::now();
+            let source = declaration.source.as_deref().unwrap_or("api");
+            let window = load::declare(&declaration.start, &declaration.end, source, now)
+                .map_err(WebhookError::Bad)?;
+            let row = LoadRow::of(&window, now);
+            self.shared.declare_load(window).await.map_err(WebhookError::Store)?;
+            Ok(row)
         }
         .boxed()
     }

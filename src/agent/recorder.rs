@@ -1,5 +1,6 @@
 //! The one owner of all state: takes in what was measured, judges once a second, publishes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::state::State;
+use crate::gate::LoadWindow;
 use crate::journey::tally::Tally;
 use crate::journey::{Run, Stage};
 use crate::lanes::Fill;
 use crate::ledger::Document;
 use crate::metrics::Format;
 use crate::node::Frame;
+use crate::node::culprits::{Capture, Found};
 use crate::outcome::{CheckId, Fault, Observation, TargetName};
 use crate::plan::{Peers, Plan};
 use crate::render::page::History;
@@ -62,6 +65,8 @@ impl Records {
 pub enum Record {
     /// A second of the node.
     Frame(Box<Frame>),
+    /// Who took what in a second that crossed a threshold.
+    Culprits(Vec<Found>),
     Begun {
         check: CheckId,
         target: TargetName,
@@ -73,6 +78,8 @@ pub enum Record {
         count: u64,
     },
     Round(RoundNews),
+    /// Somebody declares when a load is on. On disk already.
+    Load(LoadWindow),
     /// A new plan is in force.
     Plan(Arc<Plan>),
     /// The file of peers has changed: the members now, or that they stay because it is bad.
@@ -132,6 +139,8 @@ pub struct Snapshot {
     pub running: Vec<String>,
     /// The recent values of each gate.
     pub history: Arc<History>,
+    /// Who did it, each time that a threshold was crossed: the newest last.
+    pub captures: Arc<VecDeque<Capture>>,
     /// Whether the state directory can be written, and why not.
     pub store: Result<(), String>,
 }

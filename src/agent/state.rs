@@ -1,9 +1,11 @@
 //! All that the agent knows: what was measured, what it was judged to be, and what is exported.
 
 mod bounded;
+mod culprits;
 mod export;
 mod journeys;
 mod node;
+mod peaks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 pub(super) use bounded::Bounded;
 
+use super::captures::Captures;
 use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
-use crate::gate::{self, Evidence, Finding, Standing, Verdict};
+use crate::gate::{self, Evidence, Finding, LoadWindow, Standing, Verdict};
 use crate::journey::Run;
 use crate::journey::tally::Tally;
 use crate::ledger::{Decision, Document};
@@ -47,6 +50,11 @@ pub struct State {
     frame: node::Rows,
     /// What this node does not offer, by series.
     node_faults: BTreeMap<&'static str, Fault>,
+    captures: Captures,
+    /// When a load was declared to be on, oldest declaration first.
+    load: Vec<LoadWindow>,
+    /// Verdicts that turned before anybody could be named.
+    unnamed: Vec<culprits::Unnamed>,
     /// When a report was left in the archive, and what it decided.
     archived: Option<(Mono, Decision)>,
 }
@@ -91,6 +99,9 @@ impl State {
             history: Arc::new(History::default()),
             frame: node::Rows::default(),
             node_faults: BTreeMap::new(),
+            captures: Captures::default(),
+            load: recovered.load.clone(),
+            unnamed: Vec::new(),
             archived: None,
             plan,
         };
@@ -183,12 +194,14 @@ impl State {
     pub fn apply(&mut self, record: Record, now: Now) {
         match record {
             Record::Frame(frame) => self.frame(&frame, now),
+            Record::Culprits(found) => self.culprits(found, now),
             Record::Begun { check, target } => drop(self.running.insert((check, target))),
             Record::Observation(seen) => self.observation(seen, now),
             Record::Missed { check, count } => {
                 self.registry.add(&metric::SCHEDULER_MISSED, &[&check], count as f64);
             }
             Record::Round(news) => self.round(news, now),
+            Record::Load(window) => self.declare(window),
             Record::Plan(plan) => self.take_in(plan, now),
             Record::Peers(peers) => self.take_in_peers(peers, now),
             Record::Reloaded { success } => {
@@ -203,6 +216,21 @@ impl State {
             // Answered by the recorder, which alone can publish.
             Record::Settle(_) => {}
         }
+    }
+
+    /// A load is on, was, or will be.
+    fn declare(&mut self, window: LoadWindow) {
+        tracing::info!(
+            start = window.start.wall.rfc3339(),
+            end = window.end.wall.rfc3339(),
+            source = window.source,
+            "a load is declared"
+        );
+        if !self.load.contains(&window) {
+            self.load.push(window);
+        }
+        let surplus = self.load.len().saturating_sub(crate::store::LOAD_WINDOWS);
+        self.load.drain(..surplus);
     }
 
     /// A new plan: series, standings and tallies carry over by what they are of.
@@ -387,11 +415,13 @@ impl State {
     pub fn judge(&mut self, now: Now) -> Snapshot {
         let plan = self.plan.clone();
         let mut findings = Vec::with_capacity(plan.gates.len());
+        let load = gate::spans(&self.load);
         for (index, gate) in plan.gates.iter().enumerate() {
-            let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys };
+            let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys, load: &load };
             let standing = self.standings.get(&gate.id).cloned().unwrap_or_default();
             let (mut finding, next) = gate::judge(gate, &evidence, &standing, now);
             self.explain(gate, &mut finding, now);
+            let named = self.attribute(gate, &mut finding, now);
             if next != standing {
                 self.store.standing(&gate.id, &next);
                 self.standings.insert(gate.id.clone(), next);
@@ -408,10 +438,15 @@ impl State {
                     at: now.wall,
                     text: text.to_owned(),
                 });
+                if !named {
+                    self.look_into(gate, &finding, now);
+                    self.name_later(&gate.id, now);
+                }
             }
             findings.push(finding);
         }
         self.findings = findings;
+        self.name_what_turned(now);
         let document = self.document(now);
         self.export_findings(&document);
         Arc::make_mut(&mut self.history).push(&document);
@@ -443,6 +478,7 @@ impl State {
                 .map(|(check, target)| format!("{check} {target}"))
                 .collect(),
             history: self.history.clone(),
+            captures: self.captured(),
             store: self.store.state(),
         }
     }

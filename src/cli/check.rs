@@ -10,10 +10,11 @@ use super::run::{Stop, runtime};
 use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
-use crate::gate::Verdict;
+use crate::gate::{LoadWindow, Verdict};
 use crate::ledger::Document;
 use crate::render;
 use crate::spec::units::Period;
+use crate::time::Mono;
 
 /// Judging comes once a second; the last second must be judged too.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
@@ -26,12 +27,16 @@ pub(super) fn run(
     plan: &PlanArgs,
     at_most: Option<Period>,
     state: Option<&Path>,
+    load: Vec<LoadWindow>,
     output: &OutputArgs,
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
-    let at_most = at_most.map_or_else(|| plan.covering_time() + SLACK, |period| period.0);
+    // What is to be judged under load is decided when the load has ended.
+    let ends = load.iter().map(|window| window.end.mono.since(Mono::now())).max();
+    let needed = plan.covering_time().max(ends.unwrap_or_default()) + SLACK;
+    let at_most = at_most.map_or(needed, |period| period.0);
     runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
         let options = Options {
@@ -42,6 +47,9 @@ pub(super) fn run(
             banner: None,
         };
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
+        for window in load {
+            agent.declare_load(window).await.map_err(Failure::ours)?;
+        }
         let ended = until_decided(&agent, at_most, &mut stop).await?;
         let last = agent.stop().await;
         write(&outputs, &last.document, output.verbose, None)?;

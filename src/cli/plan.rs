@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::output::{self, Format, Output};
+use super::privileges::Privileges;
 use super::{Failure, Global, PlanArgs, exit};
 use crate::plan::Plan;
 use crate::render;
@@ -17,10 +18,12 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
     let (_, plan) = plan.compile(global)?;
-    output::write(&outputs, |format, _| match format {
-        Format::Json => format!("{:#}", plan.json),
-        _ if privileges => needs(&plan),
-        _ => summary(&plan),
+    let privileges = privileges.then(|| Privileges::of(&plan, global));
+    output::write(&outputs, |format, _| match (format, &privileges) {
+        (Format::Json, None) => format!("{:#}", plan.json),
+        (Format::Json, Some(privileges)) => format!("{:#}", privileges.json(&plan)),
+        (_, Some(privileges)) => privileges.text(),
+        (_, None) => summary(&plan),
     })?;
     Ok(exit::SUCCESS)
 }
@@ -82,27 +85,6 @@ fn when_and_where(plan: &Plan, id: &str) -> String {
     }
     if !times.is_always() {
         let _ = write!(text, ", only {times}");
-    }
-    text
-}
-
-fn needs(plan: &Plan) -> String {
-    let mut text = String::from(
-        "What each check needs from this node beyond an ordinary user, and what is lost without it:\n",
-    );
-    let effects = plan.json.get("effects").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut any = false;
-    for effect in &effects {
-        let field = |name| effect.get(name).and_then(Value::as_str).unwrap_or_default();
-        if field("needs").is_empty() {
-            continue;
-        }
-        any = true;
-        let who = if field("check").is_empty() { field("journey") } else { field("check") };
-        let _ = writeln!(text, "  {who}: {}", field("needs"));
-    }
-    if !any {
-        text.push_str("  nothing\n");
     }
     text
 }

@@ -47,13 +47,13 @@ impl Sums {
 }
 
 /// The first stage, in their order, where a decided event is not `ok`.
-pub(super) fn first_failing_stage(record: &JourneyRecord, window: Window) -> Option<Stage> {
+pub(super) fn first_failing_stage(record: &JourneyRecord, window: Window<'_>) -> Option<Stage> {
     first_where(record, window, |count| count.flawed() > 0)
 }
 
 fn first_where(
     record: &JourneyRecord,
-    window: Window,
+    window: Window<'_>,
     fails: impl Fn(&StageCount) -> bool,
 ) -> Option<Stage> {
     record
@@ -111,7 +111,7 @@ fn judge_stage(
     record: &JourneyRecord,
     stage: Stage,
     bound: Option<Bound>,
-    window: Window,
+    window: Window<'_>,
     coverage: &Coverage,
 ) -> Finding {
     let unit = criterion.unit();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::load::time_in;
 use super::newest::{fresh, last};
 use super::samples::Samples;
 use super::sentence::{measured as measured_words, number, span};
 use super::window::{Coverage, Window};
 use super::{
-    Bound, Criterion, Evidence, Finding, Function, Gate, Held, Part, Requirement, Standing,
+    Bound, Criterion, During, Evidence, Finding, Function, Gate, Held, Part, Requirement, Standing,
     Subject, Verdict, When, Why, events,
 };
 use crate::series::{LabelNames, NODE_CHECK, Selection, Track};
@@ -50,6 +51,9 @@ pub fn judge(
 
 /// The code of a part that nothing measures yet.
 const NOT_MEASURED: &str = "not_measured";
+
+/// The code of what asks for a load that nobody declared: true of all targets alike.
+const NO_LOAD: &str = "no_load";
 
 /// A requirement of which a part is not measured yet is open and names that part, whatever the
 /// measured parts say: nothing is judged by half.
@@ -223,6 +227,32 @@ impl Judging<'_> {
             .unwrap_or_else(|| Finding::open("no_evidence", "no attempt was seen"))
     }
 
+    /// A criterion that asks for load is open where none was declared in its window.
+    fn no_load(&self, criterion: &Criterion) -> Option<Finding> {
+        let window = self.window(criterion);
+        let load = window.load?;
+        if !time_in(load, window.start, window.now).is_zero() {
+            return None;
+        }
+        let text = match load.iter().find(|span| span.start > self.now.mono) {
+            None => "no load window was declared in the window".to_owned(),
+            Some(next) => format!(
+                "no load window was declared in the window; the next begins in {}",
+                span(next.start.since(self.now.mono))
+            ),
+        };
+        Some(Finding {
+            window_seconds: Some(criterion.over.as_secs_f64()),
+            ..Finding::open(NO_LOAD, text)
+        })
+    }
+
+    /// The part of the past that the criterion looks at.
+    fn window(&self, criterion: &Criterion) -> Window<'_> {
+        let load = criterion.during.map(|During::Load| self.evidence.load);
+        Window::ending(self.now, criterion.window()).under(load)
+    }
+
     /// The first failing stage behind a latency that fails: of the journey's own counts where
     /// they tell, else the stage that was slow.
     fn failing_stage(
@@ -254,7 +284,10 @@ impl Judging<'_> {
     }
 
     fn track(&self, criterion: &Criterion, track: &Track, bound: Option<Bound>) -> Finding {
-        let window = Window::ending(self.now, criterion.window());
+        if let Some(open) = self.no_load(criterion) {
+            return open;
+        }
+        let window = self.window(criterion);
         let coverage = coverage(track, window);
         match criterion.function {
             Function::Last => last(criterion, track, bound, self.now),
@@ -270,7 +303,10 @@ impl Judging<'_> {
     }
 
     fn pooled(&self, criterion: &Criterion, tracks: &[&Track], bound: Option<Bound>) -> Finding {
-        let window = Window::ending(self.now, criterion.window());
+        if let Some(open) = self.no_load(criterion) {
+            return open;
+        }
+        let window = self.window(criterion);
         match criterion.function {
             Function::Last => {
                 let all = tracks.iter().map(|track| last(criterion, track, bound, self.now));
@@ -287,6 +323,7 @@ impl Judging<'_> {
                     full: each.iter().all(|coverage| coverage.full),
                     covered: each.iter().map(|coverage| coverage.covered).min().unwrap_or_default(),
                     missed: 0,
+                    under_way: each.iter().any(|coverage| coverage.under_way),
                 };
                 decide(self.gate, criterion, &samples, &coverage, bound)
             }
@@ -385,7 +422,7 @@ fn continued(before: Option<Held>, now: Now, joins: Duration) -> Held {
     Held { nanos, mono: now.mono.0, wall: now.wall.0 }
 }
 
-pub(super) fn coverage(track: &Track, window: Window) -> Coverage {
+pub(super) fn coverage(track: &Track, window: Window<'_>) -> Coverage {
     Coverage::of(window, &track.cadence, track.points.iter().map(|point| point.at))
 }
 
@@ -440,12 +477,24 @@ pub(super) fn decide(
     let (verdict, reason) = if let Some(bound) = certain {
         (Verdict::Fail, Some(beyond("beyond", bound)))
     } else if !coverage.full {
-        let text = format!(
-            "{} of {} are covered",
-            span(coverage.covered),
-            span(criterion.over.max(criterion.window()))
-        );
-        (Verdict::Open, Some(Why::new("window_not_covered", text)))
+        let covered = span(coverage.covered);
+        let (code, text) = match criterion.during {
+            Some(During::Load) if coverage.under_way => {
+                ("load_under_way", format!("the load goes on; {covered} of it are covered"))
+            }
+            Some(During::Load) => (
+                "window_not_covered",
+                format!("{covered} under load are covered, and not all that was declared"),
+            ),
+            None => (
+                "window_not_covered",
+                format!(
+                    "{covered} of {} are covered",
+                    span(criterion.over.max(criterion.window()))
+                ),
+            ),
+        };
+        (Verdict::Open, Some(Why::new(code, text)))
     } else if share > gate.max_inconclusive {
         let text = format!(
             "{} of the attempts due were inconclusive, more than {}",
@@ -539,7 +588,9 @@ fn worst_target(findings: Vec<Finding>) -> Option<Finding> {
     let verdicts: Vec<Verdict> = findings.iter().map(|finding| finding.verdict).collect();
     let mut worst = worst(findings)?;
     let more = verdicts.iter().filter(|verdict| **verdict == worst.verdict).count() - 1;
-    if let (Some(reason), true) = (worst.reason.as_mut(), more > 0) {
+    if let (Some(reason), true) = (worst.reason.as_mut(), more > 0)
+        && reason.code != NO_LOAD
+    {
         reason.text.push_str(&format!(" (and {more} more)"));
     }
     Some(worst)

@@ -87,6 +87,9 @@ pub fn criterion(criterion: &Criterion, extra: &Boundaries) -> Result<String, St
     if criterion.clears.is_some() {
         return Err("prometheus does not know whether it failed before and has not cleared".into());
     }
+    if criterion.during.is_some() {
+        return Err("during load: prometheus does not know when a load was on".into());
+    }
     let Some(bound) = criterion.fails().or(criterion.warn) else {
         return Err("the criterion has no threshold".into());
     };
@@ -447,6 +450,7 @@ mod tests {
     use crate::catalogue::journey::STAGE_LATENCY;
     use crate::catalogue::node::CPU_SECONDS;
     use crate::catalogue::probe::ICMP_RTT;
+    use crate::gate::During;
 
     fn of(function: Function, metric: &'static Metric, fail: Bound) -> Criterion {
         Criterion {
@@ -459,6 +463,7 @@ mod tests {
             clears: None,
             stable_for: None,
             pooled: false,
+            during: None,
         }
     }
 
@@ -473,6 +478,7 @@ mod tests {
             (Criterion { stable_for, ..p99.clone() }, "without interruption"),
             (Criterion { clears: Some(Below(0.004)), ..p99.clone() }, "cleared"),
             (Criterion { fail: None, ..p99.clone() }, "no threshold"),
+            (Criterion { during: Some(During::Load), ..p99.clone() }, "during load"),
             (of(Function::Quantile(0.99), &ICMP_RTT, Below(0.007)), "no boundary"),
             (of(Function::Quantile(0.01), &ICMP_RTT, Above(0.005)), "no boundary"),
             (of(Function::Absent, &ICMP_RTT, Below(0.0)), "no agent"),

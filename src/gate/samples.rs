@@ -29,7 +29,7 @@ pub(super) struct Samples {
 const UNSEEN_LIMIT: u64 = 1 << 40;
 
 impl Samples {
-    pub(super) fn of(track: &Track, window: Window, coverage: &Coverage) -> Self {
+    pub(super) fn of(track: &Track, window: Window<'_>, coverage: &Coverage) -> Self {
         let mut samples = Self::default();
         let mut most = 0_u64;
         let mut conclusive = 0.0;

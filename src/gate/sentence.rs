@@ -37,6 +37,9 @@ pub fn criterion(criterion: &Criterion) -> String {
     if !matches!(criterion.function, Function::Last | Function::Fresh) {
         text.push_str(&format!(", over {}", span(criterion.over)));
     }
+    if criterion.during.is_some() {
+        text.push_str(", while a load was declared to be on");
+    }
     if criterion.at_least > 1 {
         let what = match criterion.subject {
             Subject::Journey { .. } => "events",
@@ -232,6 +235,7 @@ mod tests {
             clears: None,
             stable_for: None,
             pooled: false,
+            during: None,
         }
     }
 
@@ -284,6 +288,14 @@ mod tests {
             (
                 of(Function::Fresh, Subject::Series(core.clone())),
                 "the age of the newest sample of icmp.rtt is at or below 15 m, on each target of core-latency",
+            ),
+            (
+                Criterion {
+                    fail: Some(Bound::Below(0.005)),
+                    during: Some(crate::gate::During::Load),
+                    ..of(Function::Mean, Subject::Series(core.clone()))
+                },
+                "the mean of icmp.rtt is at or below 5 ms, over 15 m, while a load was declared to be on, on each target of core-latency",
             ),
             (
                 of(Function::Absent, Subject::Series(core)),

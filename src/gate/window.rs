@@ -2,24 +2,38 @@
 
 use std::time::Duration;
 
+use super::load::{Span, holds, time_in};
 use crate::series::Cadence;
 use crate::time::{Mono, Now};
 
 /// The part of the past that a criterion looks at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
+pub(super) struct Window<'a> {
     pub start: Mono,
     pub now: Mono,
     pub over: Duration,
+    /// Only the times of load in it, where the criterion says so.
+    pub load: Option<&'a [Span]>,
 }
 
-impl Window {
+impl<'a> Window<'a> {
     pub(super) fn ending(now: Now, over: Duration) -> Self {
-        Self { start: now.mono.minus(over), now: now.mono, over }
+        Self { start: now.mono.minus(over), now: now.mono, over, load: None }
+    }
+
+    pub(super) fn under(self, load: Option<&'a [Span]>) -> Self {
+        Self { load, ..self }
     }
 
     pub(super) fn holds(&self, at: Mono) -> bool {
-        at >= self.start && at <= self.now
+        at >= self.start && at <= self.now && self.load.is_none_or(|load| holds(load, at))
+    }
+
+    /// Whether the load goes on: what it will show is not known yet, unless it has been on for
+    /// the whole of the window.
+    fn under_way(&self, load: &[Span]) -> bool {
+        let goes_on = load.iter().any(|span| span.start <= self.now && span.end > self.now);
+        goes_on && time_in(load, self.start, self.now) < self.over
     }
 }
 
@@ -32,15 +46,20 @@ pub(super) struct Coverage {
     pub covered: Duration,
     /// Attempts that were due in the window's shorter gaps and were not made.
     pub missed: u64,
+    /// The load that is to be judged goes on.
+    pub under_way: bool,
 }
 
 impl Coverage {
     /// `attempts` are the distinct instants of attempts, ascending, those before the window too.
     pub(super) fn of(
-        window: Window,
+        window: Window<'_>,
         cadence: &Cadence,
         attempts: impl Iterator<Item = Mono>,
     ) -> Self {
+        if let Some(load) = window.load {
+            return Self::under_load(window, load, cadence, attempts);
+        }
         let longest = cadence.longest_gap();
         // What is decided late is evidence of an earlier time: a window that begins when the
         // attempts did would show the quick fates and miss the slow ones, which are the bad ones.
@@ -70,6 +89,47 @@ impl Coverage {
             full: from <= window.start,
             covered: window.now.since(from).min(window.over),
             missed,
+            under_way: false,
+        }
+    }
+
+    /// Within the times of load only: what nobody saw besides them does not matter.
+    fn under_load(
+        window: Window<'_>,
+        load: &[Span],
+        cadence: &Cadence,
+        attempts: impl Iterator<Item = Mono>,
+    ) -> Self {
+        let longest = cadence.longest_gap();
+        let load_in = |from: Mono, to: Mono| time_in(load, from.max(window.start), to);
+        // Before attempts were due, nobody looked.
+        let mut unseen = load_in(window.start, cadence.since.min(window.now));
+        let mut missed = 0;
+        let mut last = cadence.since;
+        let mut first = true;
+        for at in attempts.take_while(|at| *at <= window.now) {
+            let gap = at.since(last);
+            if gap > longest {
+                unseen += load_in(last, at);
+            } else {
+                missed += missed_in(window, cadence, last, gap, first, false);
+            }
+            last = at.max(last);
+            first = false;
+        }
+        let gap = window.now.since(last);
+        if gap > longest {
+            unseen += load_in(last, window.now);
+        } else {
+            missed += missed_in(window, cadence, last, gap, first, true);
+        }
+        let under_way = window.under_way(load);
+        let all = load_in(window.start, window.now);
+        Self {
+            full: unseen.is_zero() && !under_way && !all.is_zero(),
+            covered: all.saturating_sub(unseen).min(window.over),
+            missed,
+            under_way,
         }
     }
 }
@@ -77,7 +137,7 @@ impl Coverage {
 /// The attempts that were due strictly between two instants of observation and inside the window.
 /// At most a few: the gap is no longer than the longest allowed.
 fn missed_in(
-    window: Window,
+    window: Window<'_>,
     cadence: &Cadence,
     last: Mono,
     gap: Duration,
@@ -99,7 +159,8 @@ fn missed_in(
     (1..=due.min(4))
         .filter(|step| {
             let ahead = u64::try_from(interval.saturating_mul(*step)).unwrap_or(u64::MAX);
-            last.plus(Duration::from_nanos(ahead)) >= window.start
+            let due = last.plus(Duration::from_nanos(ahead));
+            due >= window.start && window.load.is_none_or(|load| holds(load, due))
         })
         .count() as u64
 }

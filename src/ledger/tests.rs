@@ -78,6 +78,7 @@ fn document() -> Document {
             },
         ],
         journeys: vec![("ssh".to_owned(), tally)],
+        load_windows: Vec::new(),
         checks: vec![CheckRow {
             id: "core".to_owned(),
             kind: "icmp".to_owned(),

@@ -9,7 +9,8 @@ use super::load::Loaded;
 use super::{Check, Facts, Journey};
 use crate::catalogue::{self, Metric};
 use crate::gate::{
-    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, sentence,
+    Bound, Criterion, During, Function, Gate, Level, Requirement, Selection, Subject, When,
+    sentence,
 };
 use crate::journey::Stage;
 use crate::series::{LabelNames, NODE_CHECK};
@@ -404,6 +405,7 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     let warn = fields.take_node("warn");
     let clears = fields.take_node("clears");
     let stage_node = fields.take_node("stage");
+    let during_node = fields.take_node("during");
     // Only said while the criterion is about nothing.
     fields.take_node("needs");
     let stable_for = fields.take::<Period>("stable_for", diagnostics).map(|period| period.0);
@@ -420,9 +422,15 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             "stable_for",
             "pooled",
             "stage",
+            "during",
         ],
         diagnostics,
     );
+
+    let during = match &during_node {
+        Some(at) => Some(decode::<During>(at, diagnostics)?),
+        None => None,
+    };
 
     let (subject, unit) = if function.is_of_journeys() {
         if let Some(node) = &where_node {
@@ -452,6 +460,21 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         };
         (Subject::Series(selection), unit)
     };
+
+    // Rounds are counted when they are decided, which may be long after their load.
+    let of_rounds = match &subject {
+        Subject::Journey { .. } => true,
+        Subject::Series(selection) => LabelNames::of(selection.metric).check == Some("journey"),
+    };
+    if let Some(at) = &during_node
+        && (of_rounds || matches!(function, Function::Last | Function::Fresh))
+    {
+        let what = if of_rounds { "a journey's rounds" } else { key.text.as_str() };
+        diagnostics
+            .error(at.span, format!("`during` selects samples, and not those of {what}"))
+            .expected("mean, min, max, p50 and other quantiles, ratio, increase or absent of a series of the node or of a check");
+        return None;
+    }
 
     let bound = |node: &Node, up: bool, diagnostics: &mut Diagnostics| -> Option<Bound> {
         let quantity = decode::<Quantity>(node, diagnostics)?;
@@ -515,7 +538,18 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             return None;
         }
     };
-    Some(Criterion { function, subject, over, at_least, fail, warn, clears, stable_for, pooled })
+    Some(Criterion {
+        function,
+        subject,
+        over,
+        at_least,
+        fail,
+        warn,
+        clears,
+        stable_for,
+        pooled,
+        during,
+    })
 }
 
 /// A warning beyond the failing threshold would never be seen; a failure would clear at once.

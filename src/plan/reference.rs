@@ -52,6 +52,9 @@ against a threshold:
 `below` and `above` are inclusive. `warn:` is a threshold that only warns; `clears:` is hysteresis:
 once failing, it fails until that holds. `stable_for:` asks that it has held so long without
 interruption. `where:` chooses by check, target, journey, stage, or another label of the series.
+`during: load` takes only samples of declared load windows (`check --load START/END`, or
+`POST /api/v1/load`): coverage and `at_least` count within them, and where none was declared in the
+window the gate is open. It selects samples of the node and of checks, by a function of a window.
 
 ```yaml
 checks:

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::gates::{self, FUNCTIONS, WhenSpec};
 use super::peers;
 use crate::confirm::unseen::Proof;
-use crate::gate::Level;
+use crate::gate::{During, Level};
 use crate::journey::Stage;
 use crate::journey::event::EventSpec;
 use crate::journey::reconcile::Expectation;
@@ -279,6 +279,13 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
             ("clears", typed::<Quantity>(generator)),
             ("stable_for", typed::<Period>(generator)),
             ("pooled", json!({ "type": "boolean" })),
+            (
+                "during",
+                described(
+                    "Samples of these times only: declared load.",
+                    typed::<During>(generator),
+                ),
+            ),
             ("needs", json!({ "type": "string" })),
         ]
     };

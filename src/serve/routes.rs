@@ -11,6 +11,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
@@ -18,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
 use super::guard::{Caller, Guard};
-use super::{Backend, Web, WebhookError, WebhookKind, negotiate};
+use super::{Backend, Declaration, Web, WebhookError, WebhookKind, negotiate};
 use crate::render::page;
 
 /// A notification of a platform's alerts: what Alertmanager groups in one message stays far
@@ -98,7 +99,7 @@ impl Site {
 
 /// The route of a path, as a label: a closed set.
 fn route(path: &str) -> &'static str {
-    const EXACT: [&str; 10] = [
+    const EXACT: [&str; 12] = [
         "/",
         "/metrics",
         "/-/healthy",
@@ -109,6 +110,8 @@ fn route(path: &str) -> &'static str {
         "/api/v1/gates",
         "/api/v1/ledger",
         "/api/v1/journeys",
+        "/api/v1/captures",
+        "/api/v1/load",
     ];
     match EXACT.into_iter().find(|exact| *exact == path) {
         Some(exact) => exact,
@@ -139,6 +142,9 @@ fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/api/v1/gates", get(async |State(b): Shared| json(&b.ledger().gates)))
         .route("/api/v1/checks", get(async |State(b): Shared| json(&b.ledger().checks)))
         .route("/api/v1/journeys", get(async |State(b): Shared| json(&b.ledger().journeys)))
+        .route("/api/v1/captures", get(async |State(b): Shared| json(&*b.captures())))
+        .route("/api/v1/load", get(async |State(b): Shared| json(&b.ledger().load_windows)))
+        .route("/api/v1/load", post(load))
         .route("/api/v1/webhook/{kind}", post(webhook))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -211,25 +217,50 @@ async fn webhook(
         let text = "the body is compressed: send it as it is";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", text));
     }
-    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = body_of(request).await?;
+    backend.webhook(kind, body).await.map_err(not_taken)?;
+    Ok(json(&serde_json::json!({ "status": "taken" })))
+}
+
+/// Declares a load window.
+async fn load(
+    State(backend): Shared,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refusal> {
+    caller.may_change(&headers)?;
+    let body = body_of(request).await?;
+    let declaration: Declaration = serde_json::from_slice(&body).map_err(|error| {
+        let text = format!(
+            "a load window is {{\"start\": TIME, \"end\": TIME, \"source\": NAME}}: {error}"
+        );
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text)
+    })?;
+    let row = backend.declare_load(declaration).await.map_err(not_taken)?;
+    Ok(json(&row))
+}
+
+async fn body_of(request: Request) -> Result<Bytes, Refusal> {
+    match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let text = format!("the body has more than {BODY_LIMIT} bytes");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text));
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text))
         }
         Err(error) => {
             let text = format!("the body could not be read: {error}");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text));
-        }
-    };
-    match backend.webhook(kind, body).await {
-        Ok(()) => Ok(json(&serde_json::json!({ "status": "taken" }))),
-        Err(WebhookError::Bad(text)) => {
             Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text))
         }
+    }
+}
+
+fn not_taken(error: WebhookError) -> Refusal {
+    match error {
+        WebhookError::Bad(text) => Refusal::new(StatusCode::BAD_REQUEST, "bad_request", text),
         // The senders of the world try again after a 503.
-        Err(WebhookError::Store(text)) => {
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_stored", text))
+        WebhookError::Store(text) => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_stored", text)
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Pending {
     pub(super) points: VecDeque<(Wall, StoredPoint)>,
     pub(super) standings: BTreeMap<String, Standing>,
     pub(super) changes: VecDeque<VerdictChange>,
+    /// Texts for changes that are on disk already.
+    pub(super) mended: VecDeque<(String, Wall, String)>,
     pub(super) progress: BTreeMap<Run, Value>,
     pub(super) ended: BTreeMap<Run, EndedRound>,
     pub(super) reports: VecDeque<(Wall, String, String)>,
@@ -43,6 +45,16 @@ impl Pending {
     pub(super) fn change(&mut self, change: VerdictChange) {
         self.changes.push_back(change);
         self.dropped += trim(&mut self.changes, ENTRIES);
+    }
+
+    pub(super) fn mend(&mut self, gate: &str, at: Wall, text: &str) {
+        let waiting = |change: &&mut VerdictChange| change.gate == gate && change.at == at;
+        match self.changes.iter_mut().find(waiting) {
+            Some(change) => text.clone_into(&mut change.text),
+            None => self.mended.push_back((gate.to_owned(), at, text.to_owned())),
+        }
+        // The change itself is there: what is lost is a name.
+        trim(&mut self.mended, ENTRIES);
     }
 
     pub(super) fn progress(&mut self, run: &Run, progress: Value) {
@@ -74,6 +86,7 @@ impl Pending {
         self.points.is_empty()
             && self.standings.is_empty()
             && self.changes.is_empty()
+            && self.mended.is_empty()
             && self.progress.is_empty()
             && self.ended.is_empty()
             && self.reports.is_empty()
@@ -88,6 +101,8 @@ impl Pending {
         self.standings.extend(newer.standings);
         self.changes.extend(newer.changes);
         self.dropped += trim(&mut self.changes, ENTRIES);
+        self.mended.extend(newer.mended);
+        trim(&mut self.mended, ENTRIES);
         for (run, progress) in newer.progress {
             self.progress(&run, progress);
         }

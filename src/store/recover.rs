@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{EndedRound, OpenRound, Recovered, StoredPoint};
 use crate::catalogue;
+use crate::gate::LoadWindow;
 use crate::series;
 use crate::time::{Mono, Now, Wall};
 
@@ -62,6 +63,7 @@ pub(super) fn read(db: &Connection, age: Duration, now: Now) -> rusqlite::Result
         .filter_map(|(gate, standing)| Some((gate.ok()?, standing)))
         .collect(),
         ended: ended_rounds(db, &clock, since)?,
+        load: load(db, &clock)?,
         notifications: match rounds.iter().map(|round| round.began.wall.0).min() {
             None => Vec::new(),
             Some(oldest) => notifications(db, oldest)?,
@@ -193,6 +195,23 @@ fn ended_rounds(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<
     })?;
     ended.reverse();
     Ok(ended)
+}
+
+/// Of a state directory that only an older version wrote and nobody may change, there are none.
+fn load(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<LoadWindow>> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'load'";
+    if db.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(Vec::new());
+    }
+    let sql =
+        "SELECT start_wall, start_mono, end_wall, end_mono, boot, source FROM load ORDER BY id";
+    rows(db, sql, [], |row| {
+        Ok(LoadWindow {
+            start: clock.at(row.get(0)?, row.get(1)?, row.get(4)?),
+            end: clock.at(row.get(2)?, row.get(3)?, row.get(4)?),
+            source: row.get(5)?,
+        })
+    })
 }
 
 fn notifications(db: &Connection, since: i64) -> rusqlite::Result<Vec<Value>> {

@@ -25,7 +25,8 @@ const ASIDE_KEPT: usize = 2;
 
 /// Each step makes one version of the tables into the next; `user_version` counts them. A step
 /// that has been released is never changed.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE boot (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE track (
         id INTEGER PRIMARY KEY,
@@ -58,7 +59,17 @@ pub(super) const STEPS: &[&str] = &["
         wall INTEGER NOT NULL, digest TEXT NOT NULL, json TEXT NOT NULL
     );
     CREATE TABLE mark (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE load (
+        id INTEGER PRIMARY KEY,
+        start_wall INTEGER NOT NULL, start_mono INTEGER NOT NULL,
+        end_wall INTEGER NOT NULL, end_mono INTEGER NOT NULL,
+        boot INTEGER NOT NULL, source TEXT NOT NULL,
+        UNIQUE (start_wall, end_wall, source)
+    );
+",
+];
 
 /// Why a database could not be opened.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction, params};
 
 use super::pending::Pending;
-use super::{RoundRecord, StoredPoint, recover};
+use super::{LOAD_WINDOWS, RoundRecord, StoredPoint, recover};
+use crate::gate::LoadWindow;
 use crate::time::Wall;
 
 /// Points deleted at once: a few milliseconds' work.
@@ -45,6 +46,32 @@ pub(super) fn begin(
         .map(drop)
 }
 
+/// A declared load window, once; the newest are kept.
+pub(super) fn load(
+    boot: i64,
+    transaction: &Transaction<'_>,
+    window: &LoadWindow,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT OR IGNORE INTO load \
+                (start_wall, start_mono, end_wall, end_mono, boot, source) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            window.start.wall.0,
+            window.start.mono.0,
+            window.end.wall.0,
+            window.end.mono.0,
+            boot,
+            window.source,
+        ])?;
+    let kept = i64::try_from(LOAD_WINDOWS).unwrap_or(i64::MAX);
+    transaction
+        .execute("DELETE FROM load WHERE id <= (SELECT max(id) FROM load) - ?1", [kept])
+        .map(drop)
+}
+
 /// Everything but the points.
 pub(super) fn rest(
     boot: i64,
@@ -63,6 +90,11 @@ pub(super) fn rest(
                 "INSERT INTO verdict (gate, was, became, wall, text) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![change.gate, change.from, change.to, change.at.0, change.text])?;
+    }
+    for (gate, at, text) in &batch.mended {
+        transaction
+            .prepare_cached("UPDATE verdict SET text = ?3 WHERE gate = ?1 AND wall = ?2")?
+            .execute(params![gate, at.0, text])?;
     }
     for (run, progress) in &batch.progress {
         transaction

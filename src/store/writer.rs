@@ -16,6 +16,7 @@ use super::recover;
 use super::schema::{self, FILE};
 use super::tables;
 use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError};
+use crate::gate::LoadWindow;
 use crate::outcome::{Fault, FaultCode};
 use crate::time::{Mono, Now, Wall};
 
@@ -37,6 +38,7 @@ pub(super) enum Job {
     Flush(Answer),
     Begin(Box<RoundRecord>, Answer),
     Notify(Wall, Value, Answer),
+    Load(Box<LoadWindow>, Answer),
 }
 
 /// Why something was not written.
@@ -185,6 +187,12 @@ impl Writer {
             Job::Flush(answer) => {
                 // Who no longer waits needs no answer; so below.
                 let _ = answer.send(self.flush().map_err(fault));
+            }
+            Job::Load(window, answer) => {
+                let result = self.write_at_once(true, |open, transaction| {
+                    tables::load(open.boot, transaction, &window)
+                });
+                let _ = answer.send(result.map_err(fault));
             }
             Job::Begin(round, answer) => {
                 let result = self.write_at_once(true, |open, transaction| {

@@ -32,6 +32,9 @@ struct Case {
     tracks: Vec<TrackCase>,
     #[serde(default)]
     journeys: Vec<JourneyCase>,
+    /// Declared load, as `FROM-TO` in seconds.
+    #[serde(default)]
+    load: Vec<String>,
     expect: Vec<Expected>,
 }
 
@@ -137,6 +140,15 @@ impl Case {
         (tracks, journeys)
     }
 
+    fn load(&self) -> Vec<gate::Span> {
+        let seconds = |text: &str| Mono::from_secs(text.parse().unwrap());
+        let span = |text: &String| {
+            let (from, to) = text.split_once('-').unwrap();
+            gate::Span { start: seconds(from), end: seconds(to) }
+        };
+        self.load.iter().map(span).collect()
+    }
+
     fn run(&self) -> Result<(), String> {
         let gate = self.gate();
         let mut standing = Standing::default();
@@ -145,7 +157,7 @@ impl Case {
             let wall = expected.wall.unwrap_or(1_700_000_000 + expected.at);
             let now = Now { mono, wall: Wall::from_secs(wall) };
             let (tracks, journeys) = self.evidence(&gate, mono);
-            let evidence = Evidence { tracks: &tracks, journeys: &journeys };
+            let evidence = Evidence { tracks: &tracks, journeys: &journeys, load: &self.load() };
             // As the store keeps it.
             let stored = serde_json::to_string(&standing).unwrap();
             let (finding, after) =

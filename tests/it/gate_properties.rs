@@ -123,6 +123,7 @@ fn input() -> impl Strategy<Value = Input> {
                 clears,
                 stable_for: stable.map(Duration::from_secs),
                 pooled,
+                during: None,
             };
             Input { criterion, max_inconclusive, targets, now }
         },
@@ -166,7 +167,7 @@ impl Input {
                 }
             }
         }
-        let evidence = Evidence { tracks: &tracks, journeys: &[] };
+        let evidence = Evidence { tracks: &tracks, journeys: &[], load: &[] };
         let now = Now { mono: Mono::from_secs(self.now), wall: Wall::from_secs(self.now) };
         gate::judge(&gate, &evidence, standing, now)
     }
@@ -326,6 +327,7 @@ fn more_points_or_series_than_are_kept_are_open_and_never_a_pass() {
         clears: None,
         stable_for: None,
         pooled: false,
+        during: None,
     };
     let gate = Input { criterion, max_inconclusive: 0.05, targets: Vec::new(), now: 0 }.gate();
     let cadence = Cadence::every(Duration::from_secs(1), Mono(0));
@@ -343,7 +345,7 @@ fn more_points_or_series_than_are_kept_are_open_and_never_a_pass() {
                 tracks.push(&key, cadence, at, Value::Number(0.5), at);
             }
         }
-        let evidence = Evidence { tracks: &tracks, journeys: &[] };
+        let evidence = Evidence { tracks: &tracks, journeys: &[], load: &[] };
         let now = Now { mono: Mono::from_secs(200), wall: Wall::from_secs(200) };
         let (finding, _) = gate::judge(&gate, &evidence, &Standing::default(), now);
         (finding.verdict, finding.reason.map(|why| why.code).unwrap_or_default())
@@ -389,6 +391,7 @@ fn counts_of_journeys_are_judged_as_strictly() {
                 clears: None,
                 stable_for: None,
                 pooled: false,
+                during: None,
             };
             let input = Input { criterion, max_inconclusive: 0.05, targets: Vec::new(), now };
             let gate = input.gate();
@@ -416,7 +419,7 @@ fn counts_of_journeys_are_judged_as_strictly() {
                 }
                 let tracks = Tracks::default();
                 let journeys = [record];
-                let evidence = Evidence { tracks: &tracks, journeys: &journeys };
+                let evidence = Evidence { tracks: &tracks, journeys: &journeys, load: &[] };
                 let now = Now { mono: Mono::from_secs(now), wall: Wall::from_secs(now) };
                 gate::judge(&gate, &evidence, &Standing::default(), now).0
             };

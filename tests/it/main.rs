@@ -9,6 +9,7 @@
     clippy::type_complexity
 )]
 
+mod bursts;
 mod command;
 mod contract;
 mod demo;
@@ -20,11 +21,13 @@ mod http;
 mod journey_cases;
 mod journeys;
 mod kafka;
+mod load;
 mod netns;
 mod network;
 mod node;
 mod partner;
 mod peers;
+mod privileges;
 mod processor;
 mod prometheus;
 mod promql;

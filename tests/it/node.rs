@@ -99,7 +99,7 @@ impl Watched {
         let mut findings = BTreeMap::new();
         for gate in &self.plan.gates {
             let standing = self.standings.entry(gate.id.clone()).or_default();
-            let evidence = Evidence { tracks: &self.tracks, journeys: &[] };
+            let evidence = Evidence { tracks: &self.tracks, journeys: &[], load: &[] };
             let (finding, after) = gate::judge(gate, &evidence, standing, self.now);
             *standing = after;
             findings.insert(gate.id.clone(), finding);

@@ -249,6 +249,7 @@ pub(crate) fn sample() -> Document {
         decision: decide(gates.iter().map(|gate| (gate.level, gate.verdict))),
         counts,
         gates,
+        load_windows: Vec::new(),
         journeys: vec![
             JourneyRow {
                 id: String::from("ssh-bruteforce"),

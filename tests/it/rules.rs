@@ -25,6 +25,7 @@ fn gate(id: &str, level: Level) -> Gate {
         clears: None,
         stable_for: None,
         pooled: false,
+        during: None,
     };
     Gate {
         id: id.to_owned(),

@@ -53,6 +53,21 @@ impl Backend for Answers {
     fn history(&self) -> Arc<History> {
         Arc::default()
     }
+    fn captures(&self) -> Arc<std::collections::VecDeque<greenlight::node::culprits::Capture>> {
+        Arc::default()
+    }
+    fn declare_load(
+        &self,
+        declaration: greenlight::serve::Declaration,
+    ) -> BoxFuture<'_, Result<greenlight::ledger::LoadRow, WebhookError>> {
+        self.note(format!("load {} {}", declaration.start, declaration.end));
+        let now = greenlight::agent::clock::now();
+        let source = declaration.source.unwrap_or_default();
+        let window =
+            greenlight::gate::load::declare(&declaration.start, &declaration.end, &source, now);
+        let row = window.map(|window| greenlight::ledger::LoadRow::of(&window, now));
+        Box::pin(async move { row.map_err(WebhookError::Bad) })
+    }
     fn banner(&self) -> Option<String> {
         Some(String::from("embedded reference platform"))
     }
@@ -295,6 +310,34 @@ fn serve_reloads_for_this_node_and_for_no_page_in_its_browser() {
     );
     assert_eq!(Answer::read(&rebound).status, 403);
     assert_eq!(server.answers.noted("reload"), 1, "nothing was reloaded");
+}
+
+#[test]
+fn serve_takes_load_windows_for_this_node_only_and_says_what_is_wrong_with_one() {
+    let server = Running::start();
+    let good = r#"{"start": "now", "end": "+10m", "source": "lab"}"#;
+    let answer = server.ask("POST", "/api/v1/load", "", good);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["source"], "lab");
+    assert_eq!(server.answers.noted("load now +10m"), 1);
+    for bad in [
+        "",
+        "{}",
+        r#"{"start": "now"}"#,
+        r#"{"start": "now", "end": "now"}"#,
+        r#"{"start": "now", "end": "+1m", "sauce": "x"}"#,
+    ] {
+        let answer = server.ask("POST", "/api/v1/load", "", bad);
+        assert_eq!((answer.status, answer.error().as_str()), (400, "bad_request"), "{bad}");
+    }
+    // Not for a page of another site in this node's browser, nor through a proxy.
+    let page = server.ask("POST", "/api/v1/load", "Origin: http://evil.example\r\n", good);
+    assert_eq!(page.status, 403, "{page:?}");
+    let proxied = server.ask("POST", "/api/v1/load", "X-Forwarded-For: 10.0.0.1\r\n", good);
+    assert_eq!(proxied.status, 403, "{proxied:?}");
+    assert_eq!(server.get("/api/v1/load").json(), serde_json::json!([]));
+    assert_eq!(server.get("/api/v1/captures").json(), serde_json::json!([]));
+    assert_eq!(server.ask("PUT", "/api/v1/load", "", good).status, 405);
 }
 
 #[test]

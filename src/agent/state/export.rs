@@ -140,6 +140,7 @@ impl State {
             gates,
             journeys: self.journey_tallies(),
             checks: self.check_rows(),
+            load_windows: self.load.iter().map(|w| ledger::LoadRow::of(w, now)).collect(),
         })
     }
 

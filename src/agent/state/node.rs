@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::State;
+use super::culprits::Watch;
+use super::peaks::{self, Rolling, Turn};
 use crate::catalogue::agent::NODE_INFO;
+use crate::catalogue::peaks as peak;
 use crate::metrics::Row;
+use crate::node::culprits::Cause;
 use crate::node::{Frame, Signal, TICK};
 use crate::series::{Cadence, NODE_CHECK, TrackKey, Value};
 use crate::time::Now;
@@ -15,6 +19,7 @@ pub(super) struct Rows {
     /// The generation of the layout that the slots are of.
     pub(super) generation: Option<u64>,
     slots: Vec<Slot>,
+    turn: Turn,
 }
 
 struct Slot {
@@ -22,6 +27,9 @@ struct Slot {
     sampled: bool,
     /// Where some gate looks at the slot.
     key: Option<TrackKey>,
+    peak: Option<Rolling>,
+    /// Where one second may cross a gate's threshold.
+    watch: Option<Watch>,
 }
 
 impl State {
@@ -30,9 +38,23 @@ impl State {
             self.lay_out(frame);
             self.frame.generation = Some(frame.layout.generation);
         }
-        let slots = std::mem::take(&mut self.frame.slots);
+        let mut slots = std::mem::take(&mut self.frame.slots);
+        let rolling = slots.iter_mut().filter_map(|slot| slot.peak.as_mut());
+        let span = self.frame.turn.to(frame.at.mono, rolling);
         let cadence = Cadence::every(TICK, now.mono);
-        for (slot, (_, signal)) in slots.iter().zip(frame.iter()) {
+        for (slot, (def, signal)) in slots.iter_mut().zip(frame.iter()) {
+            if let Some(rolling) = &mut slot.peak {
+                peaks::take(rolling, span, signal, &mut self.registry);
+            }
+            if let Some(watch) = &mut slot.watch
+                && let Some((resource, value, threshold)) = watch.crossed(signal)
+                && self.captures.wants(resource, frame.at.mono)
+                && let Some(series) = def.metric.series
+            {
+                let instance = def.instance().map(|instance| instance.to_string());
+                let value = Some(value);
+                self.captures.wish(resource, Cause { series, instance, value, threshold });
+            }
             if let Some(row) = slot.row {
                 match signal {
                     Signal::Number(value) if slot.sampled => {
@@ -58,6 +80,7 @@ impl State {
             }
         }
         self.frame.slots = slots;
+        self.captures.turn(frame.at.mono);
         self.faults_of_the_node(frame);
     }
 
@@ -65,12 +88,15 @@ impl State {
         let node: Arc<str> = self.plan.node.name.as_str().into();
         let layout = frame.layout.clone();
         // Instances that went away take their rows with them.
+        let peaks: Vec<_> = peak::all().collect();
         self.registry.retain(|metric, labels| {
+            let own = peaks.iter().find(|peak| peak.metric == *metric).map(|peak| peak.of);
+            let of = own.unwrap_or(metric);
             !metric.name.starts_with("greenlight_node_")
                 || *metric == NODE_INFO
                 || layout.slots.iter().any(|def| {
                     let pairs = || metric.labels.iter().zip(&def.labels);
-                    def.metric == metric
+                    def.metric == of
                         && pairs().all(|(name, value)| labels.get(name) == Some(&**value))
                 })
         });
@@ -83,6 +109,8 @@ impl State {
                         && def.labels.iter().skip(1).eq(&key.labels)
                 })
         });
+        let before = std::mem::take(&mut self.frame.slots);
+        let kept = peaks::kept(before.iter().filter_map(|slot| slot.peak.as_ref()));
         let mut slots = Vec::with_capacity(layout.slots.len());
         for def in &layout.slots {
             let labels: Vec<&str> = def.labels.iter().map(|label| &**label).collect();
@@ -93,11 +121,13 @@ impl State {
                 target: def.instance().cloned().unwrap_or_else(|| node.clone()),
                 labels: def.labels.iter().skip(1).cloned().collect(),
             });
-            slots.push(Slot {
-                row,
-                sampled: def.sampled(),
-                key: key.filter(|key| self.tracks.window(key).is_some()),
+            let key = key.filter(|key| self.tracks.window(key).is_some());
+            let peak = peak::of(def.metric).and_then(|peak| {
+                let row = self.registry.row(&peak.metric, &labels)?;
+                Some(peaks::resume(row, peak, &kept))
             });
+            let watch = key.as_ref().and_then(|key| Watch::new(&self.plan.gates, def, key));
+            slots.push(Slot { row, sampled: def.sampled(), key, peak, watch });
         }
         self.frame.slots = slots;
     }

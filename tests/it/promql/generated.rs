@@ -344,7 +344,7 @@ impl Generated {
                 journeys.push(record);
             }
         }
-        let evidence = Evidence { tracks: &tracks, journeys: &journeys };
+        let evidence = Evidence { tracks: &tracks, journeys: &journeys, load: &[] };
         gate::judge(&self.gate, &evidence, &Standing::default(), now).0
     }
 
@@ -430,6 +430,7 @@ pub(super) fn generate(index: usize, random: &mut Random) -> Generated {
         clears: None,
         stable_for: None,
         pooled: !journey && function != Function::Fresh && random.chance(0.1),
+        during: None,
     };
     let gate = Gate {
         id: check.clone(),
