@@ -146,6 +146,8 @@ pub type Run = std::sync::Arc<str>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub seq: u64,
+    /// When it is meant to be sent: the time that its text and its envelope name.
+    pub time: crate::time::Wall,
     /// Compact, lower-case letters and digits, starts with a letter, at most 32 characters.
     pub token: String,
     /// The human text, token included; `crc` is over these bytes.

@@ -28,6 +28,11 @@ pub trait Sender: Sized + Send + Sync + 'static {
     /// Whether the way in answers for each event: only then has the journey a stage `accepted`.
     const ACKNOWLEDGES: bool;
 
+    /// The same, where one kind has several transports and some of them answer.
+    fn acknowledges(&self) -> bool {
+        Self::ACKNOWLEDGES
+    }
+
     fn new(spec: Self::Spec) -> Result<Self, String>;
     /// What sending `count` events does to the world.
     fn effects(&self, count: u64) -> Vec<Effect>;
@@ -55,7 +60,7 @@ impl<S: Sender> AnySender for S {
         S::KIND
     }
     fn acknowledges(&self) -> bool {
-        S::ACKNOWLEDGES
+        Sender::acknowledges(self)
     }
     fn effects(&self, count: u64) -> Vec<Effect> {
         Sender::effects(self, count)
@@ -93,11 +98,30 @@ macro_rules! kinds {
 }
 
 kinds! {
+    amqp::Amqp,
+    bulk::Bulk,
+    file::File,
+    gelf::Gelf,
     http::Http,
+    journald::Journald,
     kafka::Kafka,
+    loki::Loki,
+    otlp::Otlp,
+    relp::Relp,
+    splunk_hec::SplunkHec,
     syslog::Syslog,
 }
 
+pub mod amqp;
+pub mod bulk;
+pub mod file;
+pub mod gelf;
 pub mod http;
+pub mod journald;
 pub mod kafka;
+pub mod loki;
+pub mod otlp;
+mod post;
+pub mod relp;
+pub mod splunk_hec;
 pub mod syslog;

@@ -7,19 +7,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::client::TlsStream;
 
-use super::{Clients, tcp, tls};
-use crate::outcome::{FaultCode, Reason, ReasonCode, Trouble};
+use super::stream::Stream;
+use super::{Clients, tls};
+use crate::outcome::{Reason, ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 use crate::time::Mono;
 
@@ -49,7 +47,11 @@ impl Address {
         let tls = match scheme {
             "tcp" => false,
             "tls" => true,
-            "udp" => return Err(String::from("syslog over UDP is not there yet; use tcp://")),
+            "udp" => {
+                return Err(String::from(
+                    "over UDP nothing answers, so nothing can be told of a receiver; use tcp://",
+                ));
+            }
             _ => return Err(expected()),
         };
         let (host, port) = rest.rsplit_once(':').ok_or_else(expected)?;
@@ -91,6 +93,8 @@ pub enum Framing {
     Octet,
     /// A line feed after each message (RFC 6587, 3.4.2).
     Lf,
+    /// A zero byte after each message, as GELF and local sockets have it.
+    Nul,
 }
 
 /// A message as it goes into the stream; an error where this framing can't carry it.
@@ -111,6 +115,15 @@ pub fn frame(framing: Framing, message: &[u8]) -> Result<Bytes, &'static str> {
             framed.put_slice(message);
             framed.put_u8(b'\n');
         }
+        Framing::Nul => {
+            if message.contains(&0) {
+                return Err(
+                    "the message holds a zero byte, which would cut it in two; use another framing",
+                );
+            }
+            framed.put_slice(message);
+            framed.put_u8(0);
+        }
     }
     Ok(framed.freeze())
 }
@@ -129,14 +142,9 @@ pub enum Handed {
 /// An open connection to a receiver.
 pub struct Connection {
     stream: Stream,
-    to: Address,
+    to: String,
     /// From the first packet to the end of the last handshake.
     pub took: Duration,
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Secured(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection {
@@ -148,55 +156,24 @@ impl Connection {
         within: Duration,
         trace: &Trace,
     ) -> Result<Self, Trouble> {
-        let deadline = Instant::now() + within;
-        let resolved = timeout_at(deadline, clients.resolver().lookup(&to.host)).await;
-        let addresses = resolved.unwrap_or_else(|_| {
-            Err(Trouble::fault(
-                FaultCode::NameService,
-                format!("the name service did not say in time what {} is", to.host),
-            ))
-        })?;
-        let mut last = None;
-        let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-        for address in addresses {
-            // An address that swallows packets must leave time for the others.
-            let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
-            left = left.saturating_sub(1);
-            let peer = SocketAddr::new(address, to.port);
-            let began = Mono::now();
-            let stream = match tcp::connect(peer, None, share, trace).await {
-                Ok((stream, _)) => stream,
-                Err(not_open) => {
-                    last = Some(not_open.into());
-                    continue;
-                }
-            };
-            // The messages go out one by one, as they would from a device; a socket that refuses
-            // the option still works.
-            drop(stream.set_nodelay(true));
-            let stream = if to.tls {
-                let secured =
-                    timeout_at(deadline, clients.tls().handshake(stream, &to.host, options)).await;
-                match secured {
-                    Ok(Ok(secured)) => Stream::Secured(Box::new(secured.stream)),
-                    Ok(Err(not_secured)) => return Err(not_secured.trouble),
-                    Err(_) => {
-                        return Err(Trouble::reason(
-                            ReasonCode::Timeout,
-                            format!("{to} did not finish the TLS handshake in time"),
-                        ));
-                    }
-                }
-            } else {
-                Stream::Plain(stream)
-            };
-            let took = Mono::now().since(began);
-            trace.note(format_args!("connected to {to} ({peer}) in {took:.1?}"));
-            return Ok(Self { stream, to: to.clone(), took });
-        }
-        Err(last.unwrap_or_else(|| {
-            Trouble::reason(ReasonCode::NameNotFound, format!("{} has no address", to.host))
-        }))
+        let (began, shown) = (Mono::now(), to.to_string());
+        let secured = to.tls.then_some(options);
+        let at = (to.host.as_str(), to.port);
+        let stream = Stream::open(clients, at, secured, within, &shown, trace).await?;
+        Ok(Self::opened(stream, shown, began, trace))
+    }
+
+    /// Connects to a local stream socket.
+    pub async fn open_local(path: &Path, within: Duration, trace: &Trace) -> Result<Self, Trouble> {
+        let (began, shown) = (Mono::now(), format!("unix://{}", path.display()));
+        let stream = Stream::open_local(path, within, &shown).await?;
+        Ok(Self::opened(stream, shown, began, trace))
+    }
+
+    fn opened(stream: Stream, to: String, began: Mono, trace: &Trace) -> Self {
+        let took = Mono::now().since(began);
+        trace.note(format_args!("connected to {to} in {took:.1?}"));
+        Self { stream, to, took }
     }
 
     /// Writes the messages one after the other and ends the connection; what is known of each, in
@@ -212,7 +189,7 @@ impl Connection {
         let mut known = Vec::with_capacity(messages.len());
         let mut broken = None;
         for message in messages {
-            match self.stream.write(message, deadline).await {
+            match write(&mut self.stream, message, deadline).await {
                 Ok(()) => known.push(Handed::Over { at: Mono::now() }),
                 Err((written, code, text)) => {
                     let reason = Reason::new(code, format!("{}: {text}", self.to));
@@ -263,7 +240,7 @@ impl Connection {
         };
         // What its host has not acknowledged by then ends the connection with an error (tcp(7));
         // where the kernel refuses the option, only the watching is left.
-        drop(SockRef::from(self.stream.tcp()).set_tcp_user_timeout(Some(watch.mul_f64(0.75))));
+        drop(self.stream.socket().set_tcp_user_timeout(Some(watch.mul_f64(0.75))));
         let until = Instant::now() + watch;
         match timeout_at(until, self.stream.shutdown()).await {
             Ok(Ok(())) => {}
@@ -289,75 +266,46 @@ impl Connection {
                 Err(_) => break,
             }
         }
-        match self.stream.tcp().take_error() {
+        match self.stream.socket().take_error() {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(lost(&error)),
         }
     }
 }
 
-impl Stream {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Secured(stream) => stream.get_ref().0,
-        }
-    }
-
-    /// Writes all of a message; on failure, how many bytes went before and why no more did.
-    async fn write(
-        &mut self,
-        message: &[u8],
-        deadline: Instant,
-    ) -> Result<(), (usize, ReasonCode, String)> {
-        let mut written = 0;
-        while let Some(rest) = message.get(written..).filter(|rest| !rest.is_empty()) {
-            let step = async {
-                match self {
-                    Self::Plain(stream) => stream.write(rest).await,
-                    Self::Secured(stream) => {
-                        let step = stream.write(rest).await?;
-                        stream.flush().await?;
-                        Ok(step)
-                    }
-                }
-            };
-            match timeout_at(deadline, step).await {
-                Ok(Ok(0)) => return Err((written, ReasonCode::ConnectionLost, "closed".into())),
-                Ok(Ok(step)) => written += step,
-                Ok(Err(error)) => {
-                    let (code, text) = told(&error);
-                    // What TLS took it may have sent, whatever it says of the flush.
-                    let some = matches!(self, Self::Secured(_));
-                    return Err((written.max(usize::from(some)), code, text));
-                }
-                Err(_) => {
-                    let text = "it takes no more: what was sent before is not being read";
-                    let some = matches!(self, Self::Secured(_));
-                    return Err((written.max(usize::from(some)), ReasonCode::Timeout, text.into()));
-                }
+/// Writes all of a message; on failure, how many bytes went before and why no more did.
+async fn write(
+    stream: &mut Stream,
+    message: &[u8],
+    deadline: Instant,
+) -> Result<(), (usize, ReasonCode, String)> {
+    let mut written = 0;
+    // What TLS took it may have sent, whatever it says of the flush.
+    let least = usize::from(stream.is_secured());
+    while let Some(rest) = message.get(written..).filter(|rest| !rest.is_empty()) {
+        let step = async {
+            let step = stream.write(rest).await?;
+            stream.flush().await?;
+            Ok(step)
+        };
+        match timeout_at(deadline, step).await {
+            Ok(Ok(0)) => return Err((written, ReasonCode::ConnectionLost, "closed".into())),
+            Ok(Ok(step)) => written += step,
+            Ok(Err(error)) => {
+                let (code, text) = told(&error);
+                return Err((written.max(least), code, text));
+            }
+            Err(_) => {
+                let text = "it takes no more: what was sent before is not being read";
+                return Err((written.max(least), ReasonCode::Timeout, text.into()));
             }
         }
-        Ok(())
     }
-
-    async fn shutdown(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.shutdown().await,
-            Self::Secured(stream) => stream.shutdown().await,
-        }
-    }
-
-    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer).await,
-            Self::Secured(stream) => stream.read(buffer).await,
-        }
-    }
+    Ok(())
 }
 
 /// A connection that broke, in words.
-fn told(error: &io::Error) -> (ReasonCode, String) {
+pub(super) fn told(error: &io::Error) -> (ReasonCode, String) {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             (ReasonCode::ConnectionLost, format!("the receiver reset the connection: {error}"))

@@ -180,7 +180,7 @@ impl Events {
             Format::Rfc5424 => self.rfc5424(&time, &message, &fields),
             Format::Plain => message.clone(),
         };
-        Event { seq, token, message, crc, fields, payload: Bytes::from(payload) }
+        Event { seq, time: intended, token, message, crc, fields, payload: Bytes::from(payload) }
     }
 
     fn rfc5424(&self, time: &str, message: &str, fields: &Map<String, Value>) -> String {

@@ -193,7 +193,10 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
     let (sender, send) = sender?;
     let stages = complete(stages?, &*sender, timeout, node, diagnostics)?;
     // Syslog has a format of its own; everything else carries JSON best.
-    let format = if sender.kind() == "syslog" { Format::Rfc5424 } else { Format::Json };
+    let format = match sender.kind() {
+        "syslog" | "relp" => Format::Rfc5424,
+        _ => Format::Json,
+    };
     let event_spec = match &events_node {
         Some(node) => decode::<EventSpec>(node, diagnostics)?,
         None => EventSpec::default(),

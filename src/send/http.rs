@@ -3,29 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
-use url::Url;
 
+use super::post::{Endpoint, Line, Posted, accepted, expect_answer, gzip, is_json};
 use super::{SendContext, Sender};
-use crate::client::http::{Auth, Connection, Failed, How, Request, excerpt, parse_url};
+use crate::client::http::Auth;
 use crate::client::tls;
 use crate::journey::event::ID_HEADER;
 use crate::journey::{Event, Receipt};
-use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
+use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
-use crate::probe::http::headers;
-use crate::time::Mono;
-
-/// One request may always take this long, as long as the batch has the time: a share of the whole
-/// alone would leave each of many events only milliseconds.
-const REQUEST_FLOOR: Duration = Duration::from_secs(2);
-
-/// Receivers answer in a few words.
-const ANSWER_LIMIT: usize = 256 * 1024;
+use crate::spec::{Period, Secret};
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
@@ -39,8 +31,17 @@ pub struct Spec {
     pub headers: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Sign each request, as webhooks do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<Sign>,
+    /// Compress the requests (Content-Encoding: gzip).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gzip: bool,
     #[serde(default)]
     pub tls: tls::Options,
+    /// Give up after this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Period>,
 }
 
 #[derive(
@@ -57,12 +58,43 @@ pub enum Batch {
     Array,
 }
 
+/// HMAC-SHA256 (RFC 2104) over the bytes of the body as they go out, compressed where `gzip` is
+/// on, in a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    /// The key that both sides know.
+    pub secret: Secret,
+    /// The header that carries the signature.
+    #[serde(default = "signature_header")]
+    pub header: String,
+    /// What stands before the signature in the header, "sha256=" as GitHub has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+fn signature_header() -> String {
+    "X-Signature-256".into()
+}
+
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    #[default]
+    Hex,
+    Base64,
+}
+
 pub struct Http {
-    to: Url,
+    endpoint: Endpoint,
     batch: Batch,
-    headers: HeaderMap,
-    auth: Option<Auth>,
-    tls: tls::Options,
+    sign: Option<(HeaderName, Sign)>,
+    gzip: bool,
+    timeout: Option<Duration>,
 }
 
 impl Sender for Http {
@@ -71,17 +103,20 @@ impl Sender for Http {
     const ACKNOWLEDGES: bool = true;
 
     fn new(spec: Spec) -> Result<Self, String> {
-        spec.tls.validate()?;
-        if let Some(auth) = &spec.auth {
-            auth.validate()?;
-        }
-        Ok(Self {
-            to: parse_url(&spec.to)?,
-            batch: spec.batch,
-            headers: headers(&spec.headers)?,
-            auth: spec.auth,
-            tls: spec.tls,
-        })
+        let sign = match spec.sign {
+            None => None,
+            Some(sign) => {
+                let name = HeaderName::from_bytes(sign.header.as_bytes())
+                    .map_err(|_| format!("`sign`: {:?} is no header's name", sign.header))?;
+                HeaderValue::from_str(&sign.prefix)
+                    .map_err(|_| format!("`sign`: no header can carry {:?}", sign.prefix))?;
+                Some((name, sign))
+            }
+        };
+        // What is signed is what goes out, so this compresses before it signs.
+        let endpoint = Endpoint::new(&spec.to, &spec.headers, spec.auth, &spec.tls, false)?;
+        let timeout = spec.timeout.map(|timeout| timeout.0);
+        Ok(Self { endpoint, batch: spec.batch, sign, gzip: spec.gzip, timeout })
     }
 
     fn effects(&self, count: u64) -> Vec<Effect> {
@@ -90,73 +125,76 @@ impl Sender for Http {
             Batch::Ndjson | Batch::Array => "in one request".into(),
         };
         vec![Effect {
-            what: format!("posts {count} events {requests} to {}", self.to),
+            what: format!("posts {count} events {requests} to {}", self.endpoint.to),
             needs: None,
         }]
     }
 
     async fn send(&self, events: &[Event], on: SendContext<'_>) -> Vec<Receipt> {
-        let mut how = How::within(on.timeout, &self.tls);
-        how.max_body = ANSWER_LIMIT;
-        how.authorization = match self.auth.as_ref().map(Auth::header).transpose() {
-            Ok(authorization) => authorization,
-            Err(fault) => return vec![Receipt::Fault(fault); events.len()],
-        };
-        let mut line = Line { open: None, to: &self.to, on };
-        if self.batch == Batch::One {
-            return self.one_by_one(events, how, &mut line).await;
-        }
-        let body = match self.body(events) {
-            Ok(body) => body,
+        let mut line = match Line::new(&self.endpoint, on, self.timeout) {
+            Ok(line) => line,
             Err(fault) => return vec![Receipt::Fault(fault); events.len()],
         };
         let kind = match self.batch {
             Batch::Ndjson => "application/x-ndjson",
-            Batch::Array | Batch::One => "application/json",
+            Batch::Array => "application/json",
+            Batch::One => {
+                let mut receipts = Vec::with_capacity(events.len());
+                for (index, event) in events.iter().enumerate() {
+                    let waiting = events.len() - index;
+                    receipts.push(self.one(event, &mut line, waiting).await);
+                }
+                return receipts;
+            }
         };
-        let receipt = line.post(&self.request(body, kind), &how).await;
+        let receipt = match self.body(events) {
+            Ok(body) => self.post(body, kind, HeaderMap::new(), &mut line, 1).await,
+            Err(fault) => Receipt::Fault(fault),
+        };
         vec![receipt; events.len()]
     }
 }
 
 impl Http {
-    async fn one_by_one(
-        &self,
-        events: &[Event],
-        how: How<'_>,
-        line: &mut Line<'_>,
-    ) -> Vec<Receipt> {
-        let until = how.deadline;
-        let mut receipts = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                receipts.push(Receipt::NotSent(Reason::new(
-                    ReasonCode::Timeout,
-                    format!("the events before this one took {} all the time there was", self.to),
-                )));
-                continue;
-            }
-            let waiting = u32::try_from(events.len() - index).unwrap_or(u32::MAX).max(1);
-            let share = (left / waiting).max(REQUEST_FLOOR).min(left);
-            let how = How { deadline: Instant::now() + share, ..how.clone() };
-            let kind = if is_json(&event.payload) { "application/json" } else { "text/plain" };
-            let mut request = self.request(event.payload.clone(), kind);
-            if let Ok(token) = HeaderValue::from_str(&event.token) {
-                request.headers.insert(HeaderName::from_static(ID_HEADER), token);
-            }
-            receipts.push(line.post(&request, &how).await);
+    async fn one(&self, event: &Event, line: &mut Line<'_>, waiting: usize) -> Receipt {
+        let kind = if is_json(&event.payload) { "application/json" } else { "text/plain" };
+        let mut headers = HeaderMap::new();
+        if let Ok(token) = HeaderValue::from_str(&event.token) {
+            headers.insert(HeaderName::from_static(ID_HEADER), token);
         }
-        receipts
+        self.post(event.payload.to_vec(), kind, headers, line, waiting).await
     }
 
-    fn request(&self, body: Bytes, kind: &'static str) -> Request {
-        let mut headers = self.headers.clone();
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
-        Request { method: Method::POST, url: self.to.clone(), headers, body }
+    async fn post(
+        &self,
+        body: Vec<u8>,
+        kind: &'static str,
+        mut headers: HeaderMap,
+        line: &mut Line<'_>,
+        waiting: usize,
+    ) -> Receipt {
+        let body = if self.gzip {
+            let encoding = HeaderValue::from_static("gzip");
+            headers.insert(hyper::header::CONTENT_ENCODING, encoding);
+            gzip(&body)
+        } else {
+            body
+        };
+        if let Some((name, sign)) = &self.sign {
+            match signature(sign, &body) {
+                Ok(value) => drop(headers.insert(name.clone(), value)),
+                Err(fault) => return Receipt::Fault(fault),
+            }
+        }
+        let to = &self.endpoint.to;
+        match line.post(body, kind, headers, waiting).await {
+            // The head of the answer decides, even if its body never came whole.
+            Posted::Cut { status, .. } if (200..300).contains(&status) => accepted(),
+            posted => expect_answer(posted, to).map_or_else(|not| not, |_| accepted()),
+        }
     }
 
-    fn body(&self, events: &[Event]) -> Result<Bytes, Fault> {
+    fn body(&self, events: &[Event]) -> Result<Vec<u8>, Fault> {
         let mut body = Vec::new();
         if self.batch == Batch::Array {
             body.push(b'[');
@@ -186,72 +224,53 @@ impl Http {
         if self.batch == Batch::Array {
             body.push(b']');
         }
-        Ok(body.into())
+        Ok(body)
     }
 }
 
-fn is_json(payload: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_ok()
-}
-
-/// One connection at a time, opened when it is needed.
-struct Line<'a> {
-    open: Option<Connection>,
-    to: &'a Url,
-    on: SendContext<'a>,
-}
-
-impl Line<'_> {
-    /// Posts once. A kept connection that proves closed before a byte has left is replaced: then
-    /// nothing was handed over, so that is no second try.
-    async fn post(&mut self, request: &Request, how: &How<'_>) -> Receipt {
-        let (clients, trace) = (self.on.clients, self.on.trace);
-        if let Some(mut kept) = self.open.take().filter(Connection::is_open) {
-            match kept.exchange(request, how, trace).await {
-                Ok(response) => {
-                    self.open = Some(kept);
-                    return judge(response.status.as_u16(), &response.excerpt(), self.to);
-                }
-                Err(failed) if failed.written || Instant::now() >= how.deadline => {
-                    return receipt(failed, self.to);
-                }
-                Err(_) => trace.note(format_args!("the kept connection was closed")),
-            }
-        }
-        let mut fresh = match Connection::open(clients, self.to, how, trace).await {
-            Ok(fresh) => fresh,
-            Err(failed) => return receipt(failed, self.to),
-        };
-        match fresh.exchange(request, how, trace).await {
-            Ok(response) => {
-                self.open = Some(fresh);
-                judge(response.status.as_u16(), &response.excerpt(), self.to)
-            }
-            Err(failed) => receipt(failed, self.to),
-        }
-    }
-}
-
-/// What a status says of the events in the request.
-fn judge(status: u16, said: &str, to: &Url) -> Receipt {
-    let refused = |code, what: &str| {
-        Receipt::Refused(Reason::new(code, format!("{to} answered {status}{what}: {said}")))
+fn signature(sign: &Sign, body: &[u8]) -> Result<HeaderValue, Fault> {
+    let secret = sign.secret.reveal()?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
+    let tag = hmac::sign(&key, body);
+    let encoded = match sign.encoding {
+        Encoding::Hex => tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+        Encoding::Base64 => STANDARD.encode(tag.as_ref()),
     };
-    match status {
-        200..300 => Receipt::Accepted { at: Mono::now() },
-        429 => refused(ReasonCode::Throttled, ", slow down"),
-        _ => refused(ReasonCode::Rejected, ""),
-    }
+    HeaderValue::from_str(&format!("{}{encoded}", sign.prefix))
+        .map_err(|_| Fault::new(FaultCode::Unsupported, "the signature's header can't be carried"))
 }
 
-fn receipt(failed: Failed, to: &Url) -> Receipt {
-    // The head of the answer decides, even if its body never came whole.
-    if let Some(status) = failed.status {
-        return judge(status.as_u16(), &excerpt(failed.trouble.to_string().as_bytes()), to);
-    }
-    match failed.trouble {
-        Trouble::Fault(fault) => Receipt::Fault(fault),
-        Trouble::Reason(reason) if failed.written => Receipt::Unknown(reason),
-        Trouble::Reason(reason) => Receipt::NotSent(reason),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_those_of_the_standard_and_of_github() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        let sign = |secret: &str, body: &str, prefix: &str, encoding| {
+            std::fs::write(&key, secret).unwrap();
+            let sign = Sign {
+                secret: Secret::file(key.to_str().unwrap()),
+                header: signature_header(),
+                prefix: prefix.into(),
+                encoding,
+            };
+            signature(&sign, body.as_bytes()).unwrap().to_str().unwrap().to_owned()
+        };
+        // RFC 4231, 4.3 (test case 2).
+        assert_eq!(
+            sign("Jefe", "what do ya want for nothing?", "", Encoding::Hex),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        // The example in GitHub's guide "Validating webhook deliveries".
+        assert_eq!(
+            sign("It's a Secret to Everybody", "Hello, World!", "sha256=", Encoding::Hex),
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+        );
+        assert_eq!(
+            sign("Jefe", "what do ya want for nothing?", "", Encoding::Base64),
+            "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="
+        );
     }
 }

@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 mod kafka;
 mod search;
 mod sql;
+mod ways;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
 pub(crate) use search::{elasticsearch, opensearch};
 pub(crate) use sql::clickhouse;
+pub(crate) use ways::{rabbitmq, rsyslog_ways};
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.
 const READY: Duration = Duration::from_secs(120);

@@ -220,7 +220,10 @@ impl Authority {
     /// A certificate for these names, valid from 2000 to the end of that year, and its key, as PEM.
     pub(crate) fn issue(&self, names: &[&str], until_year: i32) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = CertificateParams::new(names.clone()).unwrap();
+        // OpenSSL takes a certificate with its issuer's own name for one that signed itself.
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, names.concat());
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(until_year, 12, 31);
         let key = KeyPair::generate().unwrap();

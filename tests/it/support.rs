@@ -1,0 +1,242 @@
+//! Which way in and which way to see has met what: `docs/support.md` is made of this and of the
+//! kinds that there are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, iter};
+
+/// What a kind was tried against.
+enum Met {
+    /// The server itself, and the tests that start it.
+    Real(&'static str, &'static [&'static str]),
+    /// Answers in a file of `tests/fixtures`, whose first line says where they come from.
+    Fixture(&'static str, &'static [&'static str]),
+    /// A stand-in of the test's own, written from this document.
+    Written(&'static str, &'static [&'static str]),
+}
+use Met::{Fixture, Real, Written};
+
+const WAYS_IN: &[(&str, &[Met])] = &[
+    (
+        "amqp",
+        &[Real(
+            "RabbitMQ 3.10",
+            &["senders_amqp_is_confirmed_by_rabbitmq_and_what_has_no_queue_comes_back"],
+        )],
+    ),
+    (
+        "bulk",
+        &[
+            Real(
+                "OpenSearch 2.19",
+                &["senders_bulk_has_an_answer_of_opensearch_for_each_document"],
+            ),
+            Fixture("send/bulk.txt", &["property_answers_of_bulk"]),
+        ],
+    ),
+    (
+        "file",
+        &[Real(
+            "the kernel's own files",
+            &["senders_file_appends_whole_lines_and_rotates_without_losing_one"],
+        )],
+    ),
+    (
+        "gelf",
+        &[Written(
+            "Graylog's documentation \"GELF Payload Specification\"",
+            &["senders_gelf_goes_in_datagrams_chunks_streams_and_posts"],
+        )],
+    ),
+    (
+        "http",
+        &[Written(
+            "RFC 9110, RFC 2104 and GitHub's guide \"Validating webhook deliveries\"",
+            &[
+                "http_sender_has_a_receipt_for_every_way_a_request_can_end",
+                "senders_http_signs_compresses_and_waits_as_long_as_it_is_asked_to",
+            ],
+        )],
+    ),
+    (
+        "journald",
+        &[Written(
+            "systemd's document \"Native Journal Protocol\"",
+            &["senders_journald_entries_are_those_of_the_native_protocol"],
+        )],
+    ),
+    (
+        "kafka",
+        &[Real(
+            "Apache Kafka 4 (PLAINTEXT; SASL_SSL with PLAIN and SCRAM)",
+            &[
+                "kafka_shows_exactly_what_was_sent_over_all_partitions",
+                "kafka_logs_in_over_tls_and_says_why_where_it_may_not",
+            ],
+        )],
+    ),
+    ("loki", &[Fixture("send/loki.txt", &["property_answers_of_loki"])]),
+    ("otlp", &[Fixture("send/otlp.txt", &["property_answers_of_otlp"])]),
+    (
+        "relp",
+        &[Real(
+            "rsyslog 8.2302, imrelp, plain and TLS with certificates on both sides",
+            &["senders_syslog_reaches_rsyslog_by_every_way_it_has"],
+        )],
+    ),
+    ("splunk_hec", &[Fixture("send/splunk_hec.txt", &["property_answers_of_splunk_hec"])]),
+    (
+        "syslog",
+        &[Real(
+            "rsyslog 8.2302: UDP, TCP with both framings, TLS with certificates on both sides, a local socket",
+            &[
+                "senders_syslog_reaches_rsyslog_by_every_way_it_has",
+                "syslog_reaches_rsyslog_whole_and_in_order_in_both_framings",
+            ],
+        )],
+    ),
+];
+
+const WAYS_TO_SEE: &[(&str, &[Met])] = &[
+    (
+        "alertmanager",
+        &[Real(
+            "Prometheus Alertmanager of Debian 12",
+            &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
+        )],
+    ),
+    (
+        "grafana",
+        &[Written("Grafana's HTTP API reference", &["grafana_compares_what_the_panel_shows"])],
+    ),
+    (
+        "json_api",
+        &[Written(
+            "OpenSearch's search API reference",
+            &["json_api_finds_the_rounds_events_in_hits"],
+        )],
+    ),
+    (
+        "kafka",
+        &[Real("Apache Kafka 4", &["kafka_shows_exactly_what_was_sent_over_all_partitions"])],
+    ),
+    (
+        "promql",
+        &[Real("Prometheus of Debian 12", &["a_real_prometheus_answers_probe_and_confirmer"])],
+    ),
+    (
+        "webhook",
+        &[Real(
+            "Prometheus Alertmanager of Debian 12, which sends to it",
+            &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
+        )],
+    ),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    entries
+        .map(|entry| entry.expect("it can be read").path())
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { iter::once(path).collect() })
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .collect()
+}
+
+/// The file of every test by the test's name.
+fn tests() -> BTreeMap<String, String> {
+    let mut tests = BTreeMap::new();
+    for path in ["src", "tests/it"].iter().flat_map(|folder| sources(&root().join(folder))) {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let file = path.strip_prefix(root()).expect("it is of this tree").display().to_string();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if matches!(line.trim(), "#[test]" | "#[tokio::test]") {
+                let name = lines.find_map(|l| l.trim().split("fn ").nth(1)?.split('(').next());
+                tests.insert(name.expect("a test has a name").to_owned(), file.clone());
+            }
+        }
+    }
+    tests
+}
+
+fn rows(
+    text: &mut String,
+    kinds: &[&str],
+    listed: &[(&str, &[Met])],
+    tests: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    text.push_str("\n| kind | tried against | how | tests |\n| --- | --- | --- | --- |\n");
+    for kind in kinds {
+        let Some((_, met)) = listed.iter().find(|(name, _)| name == kind) else {
+            wrong.push(format!("{kind}: nothing says what it was tried against"));
+            continue;
+        };
+        for one in *met {
+            let (how, what, names) = match one {
+                Real(server, names) => ("real server", (*server).to_owned(), names),
+                Fixture(file, names) => {
+                    let path = root().join("tests/fixtures").join(file);
+                    let text = fs::read_to_string(&path).unwrap_or_default();
+                    let first = text.lines().next().unwrap_or_default().to_owned();
+                    let how = if first.starts_with("recorded from ") {
+                        "recorded fixture, mutated"
+                    } else if first.starts_with("written from ") {
+                        "never met the real server: fixture, mutated"
+                    } else {
+                        wrong.push(format!("{kind}: {file} does not say where it comes from"));
+                        continue;
+                    };
+                    (how, first, names)
+                }
+                Written(document, names) => (
+                    "never met the real server: stand-in",
+                    format!("written from {document}"),
+                    names,
+                ),
+            };
+            let mut cells = Vec::new();
+            for name in *names {
+                match tests.get(*name) {
+                    Some(file) => cells.push(format!("`{name}` ({file})")),
+                    None => wrong.push(format!("{kind}: there is no test {name}")),
+                }
+            }
+            let _ = writeln!(text, "| `{kind}` | {what} | {how} | {} |", cells.join("<br>"));
+        }
+    }
+    let gone = listed.iter().filter(|(name, _)| !kinds.contains(name));
+    wrong.extend(gone.map(|(name, _)| format!("{name}: there is no such kind")));
+    wrong
+}
+
+#[test]
+fn the_table_of_support_is_what_the_kinds_and_the_tests_say() {
+    let tests = tests();
+    let mut text = String::from(
+        "# What has met which server\n\n\
+         Made by a test from the kinds that there are and from `tests/it/support.rs`; the test \
+         fails where they disagree.\n\n\
+         - **real server**: the test starts it from a package.\n\
+         - **recorded fixture**: answers that the real server gave once, as they were and mutated.\n\
+         - **never met the real server**: answers or a stand-in written from a document; where it \
+         is a fixture, also mutated.\n\n\
+         ## Ways in\n",
+    );
+    let ways: Vec<&str> = greenlight::send::kinds().iter().map(|kind| kind.kind).collect();
+    let mut wrong = rows(&mut text, &ways, WAYS_IN, &tests);
+    text.push_str("\n## Ways to see\n");
+    let looks: Vec<&str> = greenlight::confirm::kinds().iter().map(|kind| kind.kind).collect();
+    wrong.extend(rows(&mut text, &looks, WAYS_TO_SEE, &tests));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let path = root().join("docs/support.md");
+    if fs::read_to_string(&path).unwrap_or_default() != text {
+        fs::write(&path, text).expect("the folder can be written");
+        panic!("docs/support.md was stale and has been written anew: commit it");
+    }
+}
