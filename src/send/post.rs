@@ -83,7 +83,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub(super) enum Posted {
     /// A whole answer.
-    Answered(Response),
+    Answered(Box<Response>),
     /// The head of an answer, and a body that never came whole.
     Cut { status: u16, why: String },
     /// No answer at all; this holds for every event in it.
@@ -183,7 +183,7 @@ impl<'a> Line<'a> {
             match kept.exchange(request, how, trace).await {
                 Ok(response) => {
                     self.open = Some(kept);
-                    return Posted::Answered(response);
+                    return Posted::Answered(Box::new(response));
                 }
                 Err(failed) if failed.written || Instant::now() >= how.deadline => {
                     return unanswered(failed);
@@ -198,7 +198,7 @@ impl<'a> Line<'a> {
         match fresh.exchange(request, how, trace).await {
             Ok(response) => {
                 self.open = Some(fresh);
-                Posted::Answered(response)
+                Posted::Answered(Box::new(response))
             }
             Err(failed) => unanswered(failed),
         }
@@ -284,7 +284,7 @@ pub(super) fn refused(status: u16, said: &str, to: &Url) -> Receipt {
 }
 
 /// An answer of 2xx that must say what became of each event, whole; else what holds for all.
-pub(super) fn expect_answer(posted: Posted, to: &Url) -> Result<Response, Receipt> {
+pub(super) fn expect_answer(posted: Posted, to: &Url) -> Result<Box<Response>, Receipt> {
     match posted {
         Posted::Answered(response) if response.status.is_success() => Ok(response),
         Posted::Answered(response) => {

@@ -107,6 +107,24 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
         )],
     ),
     (
+        "clickhouse",
+        &[Real("ClickHouse of Debian 12", &["clickhouse_finds_exactly_the_rounds_rows"])],
+    ),
+    (
+        "elasticsearch",
+        &[Real("Elasticsearch 7.10", &["elasticsearch_finds_exactly_the_rounds_documents"])],
+    ),
+    (
+        "file",
+        &[Real(
+            "the kernel's own files",
+            &[
+                "a_copied_and_cut_file_is_read_on_in_its_copy",
+                "a_renamed_file_is_read_to_its_end_and_the_new_one_from_its_beginning",
+            ],
+        )],
+    ),
+    (
         "grafana",
         &[Written("Grafana's HTTP API reference", &["grafana_compares_what_the_panel_shows"])],
     ),
@@ -121,9 +139,19 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
         "kafka",
         &[Real("Apache Kafka 4", &["kafka_shows_exactly_what_was_sent_over_all_partitions"])],
     ),
+    ("loki", &[Fixture("stores/loki.json", &["loki_reads_page_by_page"])]),
+    ("opensearch", &[Real("OpenSearch 2.19", &["opensearch_finds_exactly_the_rounds_documents"])]),
     (
         "promql",
         &[Real("Prometheus of Debian 12", &["a_real_prometheus_answers_probe_and_confirmer"])],
+    ),
+    (
+        "splunk",
+        &[Fixture("stores/splunk-results.json", &["splunk_awaits_its_job_and_heeds_its_messages"])],
+    ),
+    (
+        "victorialogs",
+        &[Fixture("stores/victorialogs.jsonl", &["victorialogs_reads_lines_to_their_end"])],
     ),
     (
         "webhook",

@@ -24,7 +24,7 @@ pub(in crate::send) fn events(count: u64) -> Vec<Event> {
 }
 
 pub(in crate::send) fn answer(status: u16, body: impl Into<bytes::Bytes>) -> Posted {
-    Posted::Answered(Response {
+    Posted::Answered(Box::new(Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers: HeaderMap::new(),
         body: body.into(),
@@ -32,7 +32,7 @@ pub(in crate::send) fn answer(status: u16, body: impl Into<bytes::Bytes>) -> Pos
         redirects: 0,
         phases: Phases::default(),
         expires_in: None,
-    })
+    }))
 }
 
 pub(in crate::send) fn word(receipt: &Receipt) -> String {

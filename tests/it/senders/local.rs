@@ -26,7 +26,7 @@ async fn senders_file_appends_whole_lines_and_rotates_without_losing_one() {
         let mut payloads = Vec::new();
         let mut inodes = Vec::new();
         for _ in 0..3 {
-            let events = events(Format::Json, 25, "{token} {seq}");
+            let events = events(Format::Json, 40, "{token} {seq}");
             all(&sent::<File>(spec.clone(), &events, TIMEOUT).await, "sent");
             inodes.push(fs::metadata(&file).expect("it is there").ino());
             payloads.extend(events.into_iter().map(|event| event.payload));

@@ -145,7 +145,7 @@ async fn senders_relp_knows_what_was_answered_and_what_was_not() {
             read.extend_from_slice(&buffer[..count]);
         }
         let offers = "200 OK\nrelp_version=0\nrelp_software=test\ncommands=syslog";
-        write!(stream, "1 rsp {} {offers}\n", offers.len()).expect("it reads");
+        writeln!(stream, "1 rsp {} {offers}", offers.len()).expect("it reads");
         let mut read = 0;
         while read < 5 {
             let count = stream.read(&mut buffer).expect("it sends");
@@ -154,7 +154,7 @@ async fn senders_relp_knows_what_was_answered_and_what_was_not() {
         // The answers need not come in order; two never come.
         write!(stream, "4 rsp 18 500 no more space!\n2 rsp 6 200 OK\n3 rsp 4 fine\n")
             .expect("it reads");
-        write!(stream, "0 serverclose 0\n").expect("it reads");
+        writeln!(stream, "0 serverclose 0").expect("it reads");
     });
     let to = json!({"to": format!("tcp://127.0.0.1:{port}")});
     let receipts = sent::<Relp>(to, &events, TIMEOUT).await;
