@@ -11,6 +11,7 @@ pub mod amqp;
 pub mod assertion;
 pub mod clickhouse;
 pub mod datagram;
+pub mod disk;
 pub mod error_queue;
 pub mod grafana;
 pub mod http;
@@ -31,6 +32,7 @@ pub mod syslog;
 pub mod tail;
 pub mod tcp;
 pub mod tls;
+pub mod uring;
 pub mod victorialogs;
 
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a
@@ -47,6 +49,7 @@ struct Parts {
     inbox: inbox::Inbox,
     kafka: kafka::Kafka,
     cells: Cells,
+    speeds: disk::Speeds,
 }
 
 impl Clients {
@@ -69,6 +72,11 @@ impl Clients {
         fills.extend(self.parts.kafka.fills());
         fills.push(Fill { queue: "client_cells", ..self.parts.cells.fill() });
         fills
+    }
+
+    /// How fast the disks are that were measured.
+    pub fn speeds(&self) -> &disk::Speeds {
+        &self.parts.speeds
     }
 
     /// Clusters of Kafka; none is talked to before it is used.

@@ -10,13 +10,16 @@
 mod cgroups;
 mod clock;
 pub mod culprits;
+mod disk_health;
 mod diskstats;
 mod facts;
 mod filesystems;
+mod growth;
 mod hardware;
 mod limits;
 mod links;
 mod loadavg;
+mod mdstat;
 mod meminfo;
 pub mod privileges;
 pub mod processes;
@@ -304,6 +307,8 @@ impl Sampler {
             Box::new(filesystems::Source::new(paths, cells)),
             // After the filesystems: what is mounted decides which devices are shown.
             Box::new(diskstats::Source::new(paths)),
+            Box::new(disk_health::Source::new(paths, cells)),
+            Box::new(mdstat::Source::new(paths)),
             Box::new(links::Source::new(paths, cells)),
             Box::new(hardware::Source::new(paths)),
             Box::new(settings::Source::new(paths)),

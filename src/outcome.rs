@@ -193,6 +193,10 @@ codes! {
         StaleFeed = "stale_feed",
         /// What must stay hidden was seen.
         Exposed = "exposed",
+        /// A read, a write or a sync of a disk failed.
+        IoError = "io_error",
+        /// A read, a write or a sync of a disk took longer than any may.
+        SlowIo = "slow_io",
     }
 }
 
@@ -223,6 +227,8 @@ codes! {
         Hung = "hung",
         /// The answer of a source on this node makes no sense.
         Garbled = "garbled",
+        /// The measurement was given up because others suffered from it, or might have.
+        GaveWay = "gave_way",
         /// The state directory could not be written.
         Store = "store",
     }

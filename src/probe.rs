@@ -126,24 +126,30 @@ macro_rules! kinds {
 
 kinds! {
     alertmanager::Alertmanager,
+    disk_io::DiskIo,
+    disk_sync::DiskSync,
     http::Http,
     icmp::Icmp,
     kafka::Kafka,
     path_mtu::PathMtu,
     promql::Promql,
     refused::Refused,
+    sizing::Sizing,
     syslog::Syslog,
     tcp::Tcp,
     webhook::Webhook,
 }
 
 pub mod alertmanager;
+pub mod disk_io;
+pub mod disk_sync;
 pub mod http;
 pub mod icmp;
 pub mod kafka;
 pub mod path_mtu;
 pub mod promql;
 pub mod refused;
+pub mod sizing;
 pub mod syslog;
 pub mod tcp;
 pub mod webhook;

@@ -13,6 +13,10 @@ const CLOCK: &[f64] = &[0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 16.0];
 /// Boundaries for what is never (0), on request (1) or always (2) so.
 const NEVER_ALWAYS: &[f64] = &[0.0, 1.0, 2.0];
 
+/// Boundaries for the time until something is full: hours to days.
+const FILLING: &[f64] =
+    &[3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 432_000.0, 1_296_000.0, 2_592_000.0];
+
 metrics! {
     /// Instances (processors, devices, mount points, interfaces) that are left out because a source has more than its limit.
     OVER_LIMIT = Gauge "greenlight_node_instances_over_limit" [source] Count;
@@ -143,6 +147,29 @@ metrics! {
     /// Mean time of the writes that completed in each second; seconds without any leave no sample.
     DISK_WRITE_AWAIT = Histogram(LATENCY) "greenlight_node_disk_write_await_seconds" [device] Seconds as "node.disk.write_await";
 
+    /// Mean time of the flushes of the write cache that completed in each second. Where none completed it is 0, or, with requests under way, the time since one did. Linux 5.5 and newer.
+    DISK_FLUSH_AWAIT = Histogram(LATENCY) "greenlight_node_disk_flush_await_seconds" [device] Seconds as "node.disk.flush_await";
+    /// Requests that a SCSI or ATA disk has answered with an error.
+    DISK_ERRORS = Counter "greenlight_node_disk_errors_total" [device] Count as "node.disk.errors";
+
+    /// Disks that a software array lacks of those that it should have, once a second; an array that does not run lacks all.
+    MD_MISSING = Histogram(DEPTH) "greenlight_node_md_missing_disks" [device] Count as "node.md.missing";
+    /// Disks of a software array that are marked as failed, once a second.
+    MD_FAILED = Histogram(DEPTH) "greenlight_node_md_failed_disks" [device] Count as "node.md.failed";
+    /// What a software array does besides serving: 1 for the action under way.
+    MD_ACTION = Gauge "greenlight_node_md_action" [device, action] Count;
+
+    /// Whether an NVMe controller is in another state than live (1) or not (0), once a second.
+    NVME_NOT_LIVE = Histogram(YES_NO) "greenlight_node_nvme_not_live" [device] Count as "node.nvme.not_live";
+    /// Whether an NVMe controller reports a critical warning of its health (1) or not (0), once a second.
+    NVME_WARNING = Histogram(YES_NO) "greenlight_node_nvme_critical_warning" [device] Count as "node.nvme.warning";
+    /// Share of the endurance that an NVMe device has used up, by its vendor's estimate; above 1 it has outlived it.
+    NVME_USED = Histogram(RATIO) "greenlight_node_nvme_used_ratio" [device] Ratio as "node.nvme.used";
+    /// Share of its spare blocks that an NVMe device has left.
+    NVME_SPARE = Histogram(FREE) "greenlight_node_nvme_spare_ratio" [device] Ratio as "node.nvme.spare";
+    /// Errors of an NVMe device's media that lost data.
+    NVME_MEDIA_ERRORS = Counter "greenlight_node_nvme_media_errors_total" [device] Count as "node.nvme.media_errors";
+
     /// Size of a filesystem.
     FS_SIZE = Gauge "greenlight_node_filesystem_size_bytes" [mountpoint, device, fstype] Bytes;
     /// Bytes of a filesystem that users other than root may still take.
@@ -157,6 +184,14 @@ metrics! {
     FS_INODES_AVAILABLE = Histogram(FREE) "greenlight_node_filesystem_inodes_available_ratio" [mountpoint] Ratio as "node.fs.inodes_available";
     /// Whether a filesystem that should be writable has turned read-only or dead (1) or not (0), once a second. Mounts that were made read-only don't count.
     FS_READONLY = Histogram(YES_NO) "greenlight_node_filesystem_readonly" [mountpoint] Count as "node.fs.readonly";
+    /// Whether a filesystem's statvfs has not answered for too long (1) or has (0), once a second.
+    FS_HUNG = Histogram(YES_NO) "greenlight_node_filesystem_hung" [mountpoint] Count as "node.fs.hung";
+    /// Time until a filesystem with less than 40 % available is full, if it goes on as in the last six hours; 30 days for longer, for never, and where more is available.
+    FS_FULL_IN = Histogram(FILLING) "greenlight_node_filesystem_full_in_seconds" [mountpoint] Seconds as "node.fs.full_in";
+    /// The same for filesystems with less than 20 % available.
+    FS_SCARCE_FULL_IN = Histogram(FILLING) "greenlight_node_filesystem_scarce_full_in_seconds" [mountpoint] Seconds as "node.fs.scarce_full_in";
+    /// Errors that an ext4 filesystem has found in itself, as its superblock counts them.
+    FS_ERRORS = Counter "greenlight_node_filesystem_errors_total" [device] Count as "node.fs.errors";
 
     /// Bytes that an interface has received and transmitted.
     NETWORK_BYTES = Counter "greenlight_node_network_bytes_total" [interface, direction] Bytes;

@@ -40,4 +40,38 @@ metrics! {
     KAFKA_ROUNDTRIP = Histogram(LATENCY) "greenlight_kafka_roundtrip_seconds" [check, target] Seconds as "kafka.roundtrip";
     /// Time to open a TCP connection to a syslog receiver, its TLS handshake included.
     SYSLOG_CONNECT = Histogram(LATENCY) "greenlight_syslog_connect_seconds" [check, target] Seconds as "syslog.connect";
+    /// Time of each fdatasync after a small write.
+    DISK_SYNC = Histogram(LATENCY) "greenlight_disk_sync_seconds" [check, target] Seconds as "disk_sync.latency";
+    /// Percentiles of the syncs of the newest attempt (quantile 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
+    DISK_SYNC_QUANTILE = Gauge "greenlight_disk_sync_quantile_seconds" [check, target, quantile, bound] Seconds as "disk_sync.quantile";
+    /// Syncs of the newest attempt.
+    DISK_SYNC_SAMPLES = Gauge "greenlight_disk_sync_samples" [check, target] Count;
+    /// Syncs in a second that the disk took at full speed; only of an attempt that has it for itself.
+    DISK_SYNC_RATE = Gauge "greenlight_disk_syncs_per_second" [check, target] Count as "disk_sync.rate";
+    /// Percentiles of the requests of the newest attempt (quantile 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
+    DISK_IO_LATENCY = Gauge "greenlight_disk_io_quantile_seconds" [check, target, profile, quantile, bound] Seconds as "disk_io.latency";
+    /// Requests of the newest attempt.
+    DISK_IO_SAMPLES = Gauge "greenlight_disk_io_samples" [check, target, profile] Count;
+    /// Requests in a second that the disk takes at the profile's depth.
+    DISK_IO_IOPS = Gauge "greenlight_disk_io_requests_per_second" [check, target, profile] Count as "disk_io.iops";
+    /// Bytes in a second that the disk takes at the profile's depth and block.
+    DISK_IO_BANDWIDTH = Gauge "greenlight_disk_io_bytes_per_second" [check, target, profile] Bytes as "disk_io.bandwidth";
+    /// How the requests of the newest attempt were made: 1 for the engine that ran.
+    DISK_IO_ENGINE = Gauge "greenlight_disk_io_engine" [check, target, engine] Count;
+    /// Share of the time in which all tasks at once waited for a disk, in the second before a disk probe and during it.
+    DISK_PROBE_PRESSURE = Gauge "greenlight_disk_probe_pressure_ratio" [check, target, phase] Ratio;
+    /// Requests in a second at the device of a disk probe, in the second before it and during it, its own among them.
+    DISK_PROBE_REQUESTS = Gauge "greenlight_disk_probe_requests_per_second" [check, target, phase] Count;
+    /// Bytes that the agreed volume needs on this node for its retention.
+    SIZING_BYTES = Gauge "greenlight_sizing_storage_needed_bytes" [check, target] Bytes as "sizing.storage_needed";
+    /// Bytes in a second that the agreed volume brings to this node's disk at its peak.
+    SIZING_BANDWIDTH = Gauge "greenlight_sizing_bandwidth_needed_bytes" [check, target] Bytes as "sizing.bandwidth_needed";
+    /// Writes in a second that the agreed volume brings to this node's disk at its peak.
+    SIZING_IOPS = Gauge "greenlight_sizing_requests_needed_per_second" [check, target] Count as "sizing.iops_needed";
+    /// Share of the filesystem that is left beyond what the agreed volume needs; negative where it does not fit.
+    SIZING_STORAGE_HEADROOM = Gauge "greenlight_sizing_storage_headroom_ratio" [check, target] Ratio as "sizing.storage_headroom";
+    /// Share of the measured sequential write bandwidth that is left beyond what the agreed volume needs; absent until a disk_io check has measured the device.
+    SIZING_BANDWIDTH_HEADROOM = Gauge "greenlight_sizing_bandwidth_headroom_ratio" [check, target] Ratio as "sizing.bandwidth_headroom";
+    /// Share of the measured random writes a second that is left beyond what the agreed volume needs; absent until a disk_io check has measured the device.
+    SIZING_IOPS_HEADROOM = Gauge "greenlight_sizing_requests_headroom_ratio" [check, target] Ratio as "sizing.iops_headroom";
 }

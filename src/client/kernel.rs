@@ -1,6 +1,9 @@
 //! What the kernel tells by system calls that no crate wraps safely.
 #![allow(unsafe_code)]
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
 use nix::errno::Errno;
 use nix::libc;
 
@@ -40,6 +43,99 @@ pub fn clock_state() -> Result<ClockState, Errno> {
     })
 }
 
+/// Bytes of NVMe's page of health (NVM Express Base Specification 1.4, figure 194).
+pub const NVME_HEALTH: usize = 512;
+
+/// struct nvme_admin_cmd of linux/nvme_ioctl.h.
+#[repr(C)]
+#[derive(Default)]
+struct NvmeAdmin {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    cdw2: u32,
+    cdw3: u32,
+    metadata: u64,
+    address: u64,
+    metadata_length: u32,
+    data_length: u32,
+    cdw10: u32,
+    cdw11: u32,
+    cdw12: u32,
+    cdw13: u32,
+    cdw14: u32,
+    cdw15: u32,
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// _IOWR('N', 0x41, struct nvme_admin_cmd)
+const NVME_ADMIN: u64 = 0xc048_4e41;
+
+/// How long the controller may take; the kernel's own default is a minute.
+const NVME_PATIENCE_MS: u32 = 5_000;
+
+/// Reads the page of health of an NVMe controller, opened as /dev/nvmeN. Needs CAP_SYS_ADMIN and
+/// changes nothing. EIO where the controller refuses.
+pub fn nvme_health(controller: &File) -> Result<[u8; NVME_HEALTH], Errno> {
+    let mut page = [0u8; NVME_HEALTH];
+    let mut command = NvmeAdmin {
+        // Get Log Page, of the whole controller; page 2, so many words less one.
+        opcode: 0x02,
+        namespace: u32::MAX,
+        address: page.as_mut_ptr() as u64,
+        data_length: NVME_HEALTH as u32,
+        cdw10: 0x02 | ((NVME_HEALTH as u32 / 4 - 1) << 16),
+        timeout_ms: NVME_PATIENCE_MS,
+        ..NvmeAdmin::default()
+    };
+    // SAFETY: the descriptor is open; `command` is laid out as the kernel has it, and what it
+    // points to is writable, of the length that it says, and outlives the call.
+    let answer =
+        unsafe { libc::ioctl(controller.as_raw_fd(), NVME_ADMIN as libc::Ioctl, &raw mut command) };
+    match answer {
+        0 => Ok(page),
+        // A status of the controller and not of the kernel.
+        1.. => Err(Errno::EIO),
+        _ => Err(Errno::last()),
+    }
+}
+
+/// What O_DIRECT asks of addresses, offsets and lengths on this file (statx with STATX_DIOALIGN,
+/// Linux 6.1). None where the kernel or the filesystem does not say. By number, as the C library
+/// has had statx only since glibc 2.28.
+pub fn direct_align(file: &File) -> Option<u32> {
+    const STATX_DIOALIGN: libc::c_uint = 0x2000;
+    // SAFETY: zeros are a valid value of a struct of integers.
+    let mut answer: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, the path is an empty string with its end, and the answer is
+    // writable and of the kernel's layout.
+    let said = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            STATX_DIOALIGN,
+            &raw mut answer,
+        )
+    };
+    let told = said == 0 && answer.stx_mask & STATX_DIOALIGN != 0;
+    let align = answer.stx_dio_mem_align.max(answer.stx_dio_offset_align);
+    Some(align).filter(|align| told && align.is_power_of_two())
+}
+
+/// Lets this thread's I/O go behind everybody else's (ioprio_set(2), honoured by bfq and, since
+/// Linux 5.14, by mq-deadline), or takes that back. Where it is refused, nothing is lost.
+pub fn yield_to_others(yielding: bool) {
+    const WHO_PROCESS: libc::c_int = 1;
+    const CLASS_IDLE: libc::c_int = 3 << 13;
+    let priority = if yielding { CLASS_IDLE } else { 0 };
+    // SAFETY: three integers; 0 is the calling thread.
+    let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, priority) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +148,19 @@ mod tests {
         assert!((0.0..=16.001).contains(&state.max_error), "{state:?}");
         assert!(state.synchronised || state.max_error > 0.0, "{state:?}");
         assert!(state.offset.abs() <= 0.5 && state.frequency.abs() <= 500e-6, "{state:?}");
+    }
+
+    #[test]
+    fn alignment_is_that_of_a_device_or_unknown() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(direct_align(&file).is_none_or(|align| (1..=65536).contains(&align)));
+        assert_eq!(direct_align(&File::open("/proc/stat").unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_no_controller_is_refused() {
+        assert_eq!(std::mem::size_of::<NvmeAdmin>(), 72, "as the ioctl's number says");
+        let null = File::open("/dev/null").unwrap();
+        assert_eq!(nvme_health(&null), Err(Errno::ENOTTY));
     }
 }

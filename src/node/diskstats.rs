@@ -132,6 +132,18 @@ fn derive(step: Step, before: Option<&Counters>, now: &Counters, stalled: f64) -
     [busy, queue, both, reads, writes]
 }
 
+/// Mean time of the flushes that completed between two readings. Where none did, nothing had to
+/// wait, unless the device hangs.
+fn flush_await(step: Step, before: Option<&Counters>, now: &Counters, stalled: f64) -> Slot {
+    let (Some(_), Some(before)) = (step.seconds, before) else { return Slot::Nothing };
+    let pair = |c: &Counters| Some([c.flushes?, c.flush_ms?]);
+    let (Some(before), Some(now)) = (pair(before), pair(now)) else { return Slot::MISSING };
+    match mean(before, now) {
+        Slot::Nothing => Slot::Number(stalled),
+        slot => slot,
+    }
+}
+
 /// A line of the file, remembered from tick to tick.
 struct Device {
     name: Arc<str>,
@@ -157,6 +169,11 @@ impl Device {
         };
         self.before = Some(before);
     }
+}
+
+/// Whether this kernel tells how long flushes take (Linux 5.5); None where no line is there.
+pub(super) fn tells_flushes(text: &[u8]) -> Option<bool> {
+    lines(text).find_map(parse).map(|line| line.counters.flushes.is_some())
 }
 
 pub(super) struct Source {
@@ -280,6 +297,11 @@ impl super::Source for Source {
             sink.put(&metric::DISK_AWAIT, &[name], both);
             sink.put(&metric::DISK_READ_AWAIT, &[name], reads);
             sink.put(&metric::DISK_WRITE_AWAIT, &[name], writes);
+            // A kernel before 5.5 has no such figure, and no such slot.
+            if now.flushes.is_some() {
+                let flushes = flush_await(self.step, device.before.as_ref(), now, device.stalled);
+                sink.put(&metric::DISK_FLUSH_AWAIT, &[name], flushes);
+            }
             for (operation, requests, milliseconds) in [
                 (read, Some(now.reads), Some(now.read_ms)),
                 (write, Some(now.writes), Some(now.write_ms)),

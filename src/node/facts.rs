@@ -90,6 +90,16 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     fact("disks_rotational", same(disks.into_iter().map(|disk| disk.rotational)));
     fact("cgroups", cgroups::version(sysfs).map(str::to_owned));
     fact("cgroup_quota", there(cpus(), || cgroups::limits_cpu(sysfs)));
+    // What a node has none of is not judged.
+    for (name, there) in super::disk_health::facts(paths).into_iter().flatten() {
+        fact(name, Some(there.to_string()));
+    }
+    let blocks = paths.sysfs.join("block").is_dir();
+    let arrays = proc("mdstat").is_some_and(|text| text.lines().any(|l| l.starts_with("md")));
+    fact("md", blocks.then(|| arrays.to_string()));
+    let flushes = proc("diskstats")
+        .and_then(|text| super::diskstats::tells_flushes(format!("{text}\n").as_bytes()));
+    fact("disk_flushes", flushes.map(|tells| tells.to_string()));
     fact("virtualisation", virtualisation(paths, info.as_deref()));
     facts
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::growth::History;
 use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
@@ -33,6 +34,10 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 /// How often mountinfo is read though the kernel announces no change: a filesystem that turns
 /// itself read-only is not announced.
 const MOUNTINFO_EVERY: Duration = Duration::from_secs(3);
+
+/// node-mixin's NodeFilesystemSpaceFillingUp looks at filesystems with less available than these:
+/// below the first it warns of a day, below the second four hours are critical.
+const FILLING: [f64; 2] = [0.40, 0.20];
 
 /// How long a tick waits for new filesystems, so that their first frame has values.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -279,12 +284,30 @@ struct Filesystem {
     error: Option<(Errno, Arc<Fault>)>,
     hung: Arc<Fault>,
     readonly: Slot,
+    history: History,
 }
 
 impl Filesystem {
     /// Made read-only by whoever mounted it, so that neither space nor writing is expected.
     fn sealed(&self) -> bool {
         self.mount.super_readonly && self.mount.mount_readonly && !self.was_writable
+    }
+
+    /// Whether statvfs has not answered for too long; while nobody has asked, nothing is known.
+    fn hangs(&self) -> Slot {
+        match &self.space {
+            Ok(None) => Slot::Nothing,
+            Err(fault) if Arc::ptr_eq(fault, &self.hung) => Slot::Number(1.0),
+            Ok(Some(_)) | Err(_) => Slot::Number(0.0),
+        }
+    }
+
+    /// Time until it is full, where less than this is available.
+    fn full_in(&self, space: Space, below: f64) -> Slot {
+        if space.available >= below * space.size {
+            return Slot::Number(super::growth::FAR);
+        }
+        self.history.full_in(space.available).map_or(Slot::Nothing, Slot::Number)
     }
 
     /// Takes the newest answer; true where it changes what there is to judge.
@@ -306,6 +329,7 @@ impl Filesystem {
             }
             Some((_, Ok(space))) => {
                 self.space = Ok(Some(space));
+                self.history.take(at, space.available);
                 self.has_size = space.size > 0.0;
                 self.has_inodes = space.inodes > 0.0;
                 false
@@ -504,6 +528,7 @@ impl Source {
             error: None,
             hung: Arc::new(Fault::new(FaultCode::Hung, hung)),
             readonly: Slot::Nothing,
+            history: History::new(),
         }
     }
 
@@ -589,6 +614,7 @@ impl super::Source for Source {
             let labels = [point, device, kind];
             sink.under(self.file().fault());
             sink.put(&metric::FS_READONLY, &place, filesystem.readonly);
+            sink.put(&metric::FS_HUNG, &place, filesystem.hangs());
             if self.file().fault().is_none() {
                 sink.under(filesystem.space.as_ref().err());
             }
@@ -598,6 +624,10 @@ impl super::Source for Source {
             };
             if filesystem.has_size && !filesystem.sealed() {
                 sink.put(&metric::FS_AVAILABLE, &place, slot(|s| s.available / s.size));
+                let [filling, scarce] = FILLING
+                    .map(|below| space.map_or(Slot::Nothing, |s| filesystem.full_in(s, below)));
+                sink.put(&metric::FS_FULL_IN, &place, filling);
+                sink.put(&metric::FS_SCARCE_FULL_IN, &place, scarce);
             }
             if filesystem.has_inodes && !filesystem.sealed() {
                 let ratio = slot(|s| s.inodes_free / s.inodes);

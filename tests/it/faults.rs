@@ -24,12 +24,13 @@ use crate::command::{Daemon, folder_with};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Every window of `linux-node` and `partner-platform`, and the fewest samples, made small.
-const SCALED: [&str; 14] = [
+const SCALED: [&str; 15] = [
     "node_window=6s",
     "node_oom_window=6s",
     "node_iowait_window=6s",
     "node_blocked_window=6s",
     "node_disk_queue_window=6s",
+    "node_errors_window=6s",
     "node_link_window=6s",
     "node_core_window=6s",
     "node_hung_window=6s",

@@ -37,6 +37,7 @@ mod running;
 mod safety;
 mod senders;
 mod serve;
+mod storage;
 mod store;
 mod stores;
 mod support;

@@ -181,3 +181,24 @@ fn a_gap_is_no_second() {
     let two = derive(step(Some(Mono::from_secs(5)), 7), Some(&before), &now, 0.0);
     assert_eq!(two[0], Slot::Number(0.25));
 }
+
+#[test]
+fn flushes_that_completed_tell_how_long_they_took() {
+    let counters = |flushes: u64, flush_ms: u64| Counters {
+        flushes: Some(flushes),
+        flush_ms: Some(flush_ms),
+        ..Counters::default()
+    };
+    let second = Step { seconds: Some(1.0) };
+    let before = counters(10, 100);
+    let of = |now: &Counters, stalled| flush_await(second, Some(&before), now, stalled);
+    assert_eq!(of(&counters(14, 300), 0.0), Slot::Number(0.05));
+    assert_eq!(of(&counters(10, 100), 0.0), Slot::Number(0.0), "nobody had to wait");
+    assert_eq!(of(&counters(10, 100), 7.0), Slot::Number(7.0), "the device hangs");
+    assert_eq!(of(&counters(3, 300), 0.0), Slot::RESET);
+    assert_eq!(of(&Counters::default(), 0.0), Slot::MISSING);
+    assert_eq!(flush_await(second, None, &before, 0.0), Slot::Nothing);
+    assert_eq!(tells_flushes(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n"), Some(false));
+    assert_eq!(tells_flushes(&fixture("idle/proc/diskstats")), Some(true));
+    assert_eq!(tells_flushes(b"\n"), None);
+}

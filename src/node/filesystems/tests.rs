@@ -17,6 +17,7 @@ struct Node {
     sampler: Sampler,
     frame: Frame,
     at: i64,
+    cells: Cells,
 }
 
 impl Node {
@@ -31,7 +32,7 @@ impl Node {
         let copy = Copy::of("idle");
         let source = Source::asking(&copy.paths(), &cells, Arc::new(ask));
         let sampler = Sampler::with(vec![Box::new(source)]);
-        Self { copy, sampler, frame: Frame::default(), at: 0 }
+        Self { copy, sampler, frame: Frame::default(), at: 0, cells }
     }
 
     /// Samples at the real time, which the cells go by.
@@ -173,10 +174,12 @@ fn a_hanging_statvfs_costs_its_own_values_only() {
             Some(Signal::Absent(fault)) => assert_eq!(fault.code, FaultCode::Hung),
             other => panic!("{point} is {other:?}"),
         }
+        assert_eq!(node.signal("node.fs.hung", point), Some(Signal::Number(1.0)), "{point}");
     }
     // "/run" comes after "/old" in the same cell, and is alive all the same.
     for point in ["/", "/data one", "/run"] {
         assert_eq!(node.signal("node.fs.available", point), Some(Signal::Number(0.5)), "{point}");
+        assert_eq!(node.signal("node.fs.hung", point), Some(Signal::Number(0.0)), "{point}");
     }
     assert_eq!(cells.hung(Mono::now()), 2);
     assert_eq!(CALLS.load(Relaxed), 2, "no second while the first hangs");
@@ -256,7 +259,46 @@ fn where_process_1_is_hidden_our_own_view_must_do() {
         sampler: Sampler::with(vec![Box::new(source)]),
         frame: Frame::default(),
         at: 0,
+        cells: Cells::new(),
     };
     node.sample();
     assert_eq!(node.points(), ["/"]);
+}
+
+#[test]
+fn what_is_left_decides_whether_filling_is_judged() {
+    static LEFT: AtomicU32 = AtomicU32::new(500);
+    let mut node = Node::new(|_: &Path| {
+        Ok(Space { available: f64::from(LEFT.load(Relaxed)), ..half_full(Path::new("/"))? })
+    });
+    let mut minute = |left: u32| {
+        LEFT.store(left, Relaxed);
+        let began = Mono::now();
+        node.at += 60;
+        // The answers are as new as the question: the clock of this test runs ahead of theirs.
+        let mono = Mono::from_secs(node.at - 10_000_000);
+        for _ in 0..2 {
+            node.sampler.sample(Now { mono, ..Now::default() }, &mut node.frame);
+            while node.cells.in_use() > 0 && Mono::now().since(began) < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        ["node.fs.full_in", "node.fs.scarce_full_in"].map(|series| {
+            node.frame.find(series, Some("/")).map(|signal| match signal {
+                Signal::Number(value) => Some(value),
+                _ => None,
+            })
+        })
+    };
+    let far = Some(Some(super::super::growth::FAR));
+    assert_eq!(minute(500), [far, far], "more than 40 % is left");
+    assert_eq!(minute(399), [Some(None), far], "nothing is known of its past");
+    for left in (380..399).rev() {
+        minute(left);
+    }
+    let [filling, scarce] = minute(379);
+    assert_eq!(scarce, far);
+    let filling = filling.flatten().unwrap();
+    assert!((379.0 * 60.0 - filling).abs() < 400.0, "a byte a minute: {filling}");
+    assert_eq!(minute(150)[1].flatten().map(|full| full < 379.0 * 60.0), Some(true));
 }

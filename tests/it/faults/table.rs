@@ -31,6 +31,7 @@ const FILLED: Proof = Real("memory_filled_turns_its_gates_red_and_green_again");
 const DISKS: Proof = Real("disks_filesystems_and_processors_turn_their_gates_red_and_green_again");
 const SLOW: Proof = Real("a_slow_disk_turns_its_gates_red");
 const FILESYSTEMS: Proof = Real("a_full_and_a_read_only_filesystem_are_red_until_they_are_mended");
+const NVME: Proof = Recorded("a_controller_that_is_not_live_is_red");
 const DEMO: Proof = Real("the_demo_is_go_and_each_broken_stage_is_named");
 const DEMO_NODE: Proof = Real("the_demos_node_gates_turn_red_and_green_again");
 const NETWORK: Proof = Real("network_gates_turn_red_on_real_faults_and_green_again");
@@ -100,6 +101,17 @@ const PROOFS: &[(&str, &[Proof])] = &[
     ("node.fs.space", &[DISKS, FILESYSTEMS]),
     ("node.fs.inodes", &[DISKS, FILESYSTEMS]),
     ("node.fs.writable", &[DISKS, FILESYSTEMS, RECORDED]),
+    ("node.disk.flush", &[RECORDED, Because("no device of the tests delays its flushes alone")]),
+    ("node.disk.errors", &[RECORDED, Because("only SCSI and ATA disks count them")]),
+    ("node.md.degraded", &[RECORDED, Because("an array needs a kernel with md")]),
+    ("node.nvme.live", &[NVME, Because("an NVMe controller is needed")]),
+    (
+        "node.nvme.health",
+        &[Because("the page of a real device is needed; its parser is held by the specification")],
+    ),
+    ("node.fs.filling", &[Real("a_filesystem_that_fills_is_red_before_it_is_full")]),
+    ("node.fs.answers", &[Real("a_hung_mount_is_red_and_costs_one_thread")]),
+    ("node.fs.errors", &[Real("a_failing_device_turns_the_filesystems_gate_red"), RECORDED]),
     ("node.link.errors", &[NETWORK, Real("damaged_packets_turn_their_gate_red"), RECORDED]),
     (
         "node.link.drops",

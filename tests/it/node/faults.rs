@@ -8,16 +8,16 @@ use std::time::Instant;
 use super::*;
 use crate::netns::{Netns, wire};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
-fn root() {
+pub(super) fn root() {
     assert!(
         nix::unistd::geteuid().is_root(),
         "this test mounts filesystems and makes cgroups: run it as root"
     );
 }
 
-fn sh(script: &str) -> String {
+pub(super) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {text}");
@@ -25,7 +25,7 @@ fn sh(script: &str) -> String {
 }
 
 /// Undoes something when the test ends, also by a panic.
-struct Undo<F: FnMut()>(F);
+pub(super) struct Undo<F: FnMut()>(pub(super) F);
 
 impl<F: FnMut()> Drop for Undo<F> {
     fn drop(&mut self) {
@@ -34,7 +34,7 @@ impl<F: FnMut()> Drop for Undo<F> {
 }
 
 /// Tries for a while, and gives up quietly.
-fn patiently(command: &mut Command) {
+pub(super) fn patiently(command: &mut Command) {
     let until = Instant::now() + Duration::from_secs(20);
     while !command.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
         if Instant::now() > until {
@@ -46,7 +46,7 @@ fn patiently(command: &mut Command) {
 
 impl Watched {
     /// Samples every second until the gate has the verdict.
-    fn until(&mut self, gate: &str, verdict: Verdict) -> Finding {
+    pub(super) fn until(&mut self, gate: &str, verdict: Verdict) -> Finding {
         self.until_all(&[(gate, verdict)]);
         self.judge().remove(gate).unwrap()
     }
