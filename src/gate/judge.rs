@@ -296,7 +296,7 @@ impl Judging<'_> {
                 Finding::open("no_criterion", "this function is for journeys")
             }
             _ => {
-                let samples = Samples::of(track, window, &coverage);
+                let samples = Samples::of(track, window, &coverage, criterion.function);
                 decide(self.gate, criterion, &samples, &coverage, bound)
             }
         }
@@ -316,9 +316,10 @@ impl Judging<'_> {
             _ => {
                 let each: Vec<Coverage> =
                     tracks.iter().map(|track| coverage(track, window)).collect();
-                let samples = Samples::pool(
-                    tracks.iter().zip(&each).map(|(track, seen)| Samples::of(track, window, seen)),
-                );
+                let of = |(track, seen): (&&Track, &Coverage)| {
+                    Samples::of(track, window, seen, criterion.function)
+                };
+                let samples = Samples::pool(tracks.iter().zip(&each).map(of), criterion.function);
                 let coverage = Coverage {
                     full: each.iter().all(|coverage| coverage.full),
                     covered: each.iter().map(|coverage| coverage.covered).min().unwrap_or_default(),

@@ -8,7 +8,7 @@ use crate::series::{Track, Value};
 /// What the window of one track shows, or of several together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Samples {
-    /// Ascending.
+    /// Ascending, where the function asks for their ranks.
     pub numbers: Vec<f64>,
     pub failed: u64,
     /// Attempts that looked: whatever they found, it is known.
@@ -29,18 +29,33 @@ pub(super) struct Samples {
 const UNSEEN_LIMIT: u64 = 1 << 40;
 
 impl Samples {
-    pub(super) fn of(track: &Track, window: Window<'_>, coverage: &Coverage) -> Self {
+    pub(super) fn of(
+        track: &Track,
+        window: Window<'_>,
+        coverage: &Coverage,
+        function: Function,
+    ) -> Self {
         let mut samples = Self::default();
         let mut most = 0_u64;
         let mut conclusive = 0.0;
         let mut base: Option<f64> = None;
-        let points: Vec<_> = track.points.iter().filter(|point| point.at <= window.now).collect();
-        for attempt in points.chunk_by(|one, other| one.at == other.at) {
-            let Some(at) = attempt.first().map(|point| point.at) else { continue };
+        // Ascending by time: of what is older than the window only the newest number matters.
+        let end = track.points.partition_point(|point| point.at <= window.now);
+        let start = track.points.partition_point(|point| point.at < window.start);
+        for point in track.points.iter().take(start).rev() {
+            if let Value::Number(number) = point.value {
+                base = Some(number);
+                break;
+            }
+        }
+        let mut next = start;
+        while let Some(at) = track.points.get(next).filter(|_| next < end).map(|point| point.at) {
+            let attempt = next;
             let within = window.holds(at);
             let mut yielded = 0_u64;
             let mut blind = 0_u64;
-            for point in attempt {
+            while let Some(point) = track.points.get(next).filter(|point| point.at == at) {
+                next += 1;
                 match point.value {
                     Value::Number(number) => {
                         if within {
@@ -56,7 +71,7 @@ impl Samples {
                 }
             }
             if within {
-                let share = blind as f64 / attempt.len() as f64;
+                let share = blind as f64 / (next - attempt) as f64;
                 samples.due += 1.0;
                 samples.inconclusive += share;
                 conclusive += 1.0 - share;
@@ -64,7 +79,7 @@ impl Samples {
                 most = most.max(yielded);
             }
         }
-        samples.numbers.sort_by(f64::total_cmp);
+        samples.rank(function);
         samples.due += coverage.missed as f64;
         samples.inconclusive += coverage.missed as f64;
         let attempts = if coverage.full {
@@ -84,7 +99,7 @@ impl Samples {
     }
 
     /// One population of several.
-    pub(super) fn pool(all: impl IntoIterator<Item = Self>) -> Self {
+    pub(super) fn pool(all: impl IntoIterator<Item = Self>, function: Function) -> Self {
         let mut pool = Self { unseen: Some(0), ..Self::default() };
         for one in all {
             pool.numbers.extend(one.numbers);
@@ -98,8 +113,15 @@ impl Samples {
                 _ => None,
             };
         }
-        pool.numbers.sort_by(f64::total_cmp);
+        pool.rank(function);
         pool
+    }
+
+    /// Sorting is what judging costs most, and few functions ask for it.
+    fn rank(&mut self, function: Function) {
+        if matches!(function, Function::Min | Function::Max | Function::Quantile(_)) {
+            self.numbers.sort_unstable_by(f64::total_cmp);
+        }
     }
 
     /// How many there are: each failed attempt is one.

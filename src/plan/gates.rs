@@ -1,5 +1,7 @@
 //! Gates as written, compiled into the words that `gate` judges.
 
+mod during;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +11,7 @@ use super::load::Loaded;
 use super::{Check, Facts, Journey};
 use crate::catalogue::{self, Metric};
 use crate::gate::{
-    Bound, Criterion, During, Function, Gate, Level, Requirement, Selection, Subject, When,
-    sentence,
+    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, sentence,
 };
 use crate::journey::Stage;
 use crate::series::{LabelNames, NODE_CHECK};
@@ -427,11 +428,6 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         diagnostics,
     );
 
-    let during = match &during_node {
-        Some(at) => Some(decode::<During>(at, diagnostics)?),
-        None => None,
-    };
-
     let (subject, unit) = if function.is_of_journeys() {
         if let Some(node) = &where_node {
             diagnostics
@@ -461,21 +457,10 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         (Subject::Series(selection), unit)
     };
 
-    // Rounds are counted when they are decided, which may be long after their load.
-    let of_rounds = match &subject {
-        Subject::Journey { .. } => true,
-        Subject::Series(selection) => LabelNames::of(selection.metric).check == Some("journey"),
+    let during = match &during_node {
+        Some(at) => Some(during::during(at, function, &key.text, &subject, diagnostics)?),
+        None => None,
     };
-    if let Some(at) = &during_node
-        && (of_rounds || matches!(function, Function::Last | Function::Fresh))
-    {
-        let what = if of_rounds { "a journey's rounds" } else { key.text.as_str() };
-        diagnostics
-            .error(at.span, format!("`during` selects samples, and not those of {what}"))
-            .expected("mean, min, max, p50 and other quantiles, ratio, increase or absent of a series of the node or of a check");
-        return None;
-    }
-
     let bound = |node: &Node, up: bool, diagnostics: &mut Diagnostics| -> Option<Bound> {
         let quantity = decode::<Quantity>(node, diagnostics)?;
         match quantity.value_in(unit) {
