@@ -1,12 +1,16 @@
 //! Synthetic events followed through stages, counted exactly.
 //!
-//! This file holds the words; `event` renders and recognises events, `walk` is the sans-I/O state
-//! machine of one round, `reconcile` the counts.
+//! This file holds the words; `event` renders events (`template` the words in their texts, `format`
+//! how they are written down), `walk` is the sans-I/O state machine of one round, `reconcile` the
+//! counts.
 
 use serde::{Deserialize, Serialize};
 
+mod cases;
 pub mod event;
 pub mod fresh;
+mod format;
+mod layout;
 pub mod reconcile;
 pub mod tally;
 mod template;
@@ -146,13 +150,19 @@ pub type Run = std::sync::Arc<str>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub seq: u64,
-    /// When it is meant to be sent: the time that its text and its envelope name.
+    /// The time that its text and its envelope name: when it is meant to be sent, or, of a date
+    /// probe, a day that shows more.
     pub time: crate::time::Wall,
     /// Compact, lower-case letters and digits, starts with a letter, at most 32 characters.
     pub token: String,
     /// The human text, token included; `crc` is over these bytes.
     pub message: String,
     pub crc: u32,
+    /// The text as it stands inside the payload, where its format escapes some of it.
+    pub written: Option<String>,
+    /// Set where the time was chosen so that a day and a month, or a lost offset, show: the
+    /// offset in seconds east of UTC.
+    pub date_probe: Option<i32>,
     /// Structured fields for formats that have them, `greenlight.run` and its kin included.
     pub fields: serde_json::Map<String, serde_json::Value>,
     /// The bytes as they go out, in the journey's format and without the transport's framing.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::Clients;
+use crate::journey::event::{Format, WayIn};
 use crate::journey::{Event, Receipt};
 use crate::probe::{Effect, Entry};
 use crate::spec::trace::Trace;
@@ -27,6 +28,8 @@ pub trait Sender: Sized + Send + Sync + 'static {
     type Spec: DeserializeOwned + Serialize + schemars::JsonSchema + Send;
     /// Whether the way in answers for each event: only then has the journey a stage `accepted`.
     const ACKNOWLEDGES: bool;
+    /// How events are written down where the plan does not say.
+    const FORMAT: Format = Format::Json;
 
     /// The same, where one kind has several transports and some of them answer.
     fn acknowledges(&self) -> bool {
@@ -34,6 +37,10 @@ pub trait Sender: Sized + Send + Sync + 'static {
     }
 
     fn new(spec: Self::Spec) -> Result<Self, String>;
+    /// Whether a line feed ends an event, so that none can be inside one.
+    fn line_delimited(&self) -> bool {
+        false
+    }
     /// What sending `count` events does to the world.
     fn effects(&self, count: u64) -> Vec<Effect>;
     /// Hands over the events in order. Exactly one receipt an event, in the same order.
@@ -47,6 +54,7 @@ pub trait Sender: Sized + Send + Sync + 'static {
 pub trait AnySender: Send + Sync {
     fn kind(&self) -> &'static str;
     fn acknowledges(&self) -> bool;
+    fn way_in(&self) -> WayIn;
     fn effects(&self, count: u64) -> Vec<Effect>;
     fn send<'a>(
         &'a self,
@@ -61,6 +69,9 @@ impl<S: Sender> AnySender for S {
     }
     fn acknowledges(&self) -> bool {
         Sender::acknowledges(self)
+    }
+    fn way_in(&self) -> WayIn {
+        WayIn { format: S::FORMAT, line_delimited: self.line_delimited() }
     }
     fn effects(&self, count: u64) -> Vec<Effect> {
         Sender::effects(self, count)

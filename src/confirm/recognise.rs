@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Sought;
 use crate::journey::event::{Token, contains_run, is_run};
-use crate::journey::reconcile::lookup;
+use crate::journey::reconcile::mark;
 use crate::time::Wall;
 
 /// The round's events that a text and its fields speak of: by token; or, where a pipeline has lost
@@ -23,8 +23,8 @@ pub(super) fn events(
     if found.is_empty()
         && let Some(fields) = fields
     {
-        if own(fields, "greenlight.run").and_then(Value::as_str) == Some(&*sought.run) {
-            found.extend(own(fields, "greenlight.seq").and_then(number));
+        if mark(fields, "run").and_then(Value::as_str) == Some(&*sought.run) {
+            found.extend(mark(fields, "seq").and_then(number));
         }
         if found.is_empty() {
             found.extend(in_fields(fields, sought));
@@ -35,11 +35,6 @@ pub(super) fn events(
         found.extend(cut);
     }
     found
-}
-
-/// A field of Greenlight's own. Stores whose names can't hold a dot have a line there.
-pub(super) fn own<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    lookup(fields, name).or_else(|| fields.get(&name.replace('.', "_")))
 }
 
 /// Tokens in any field, at any depth: a parser may have put the text anywhere.
@@ -120,6 +115,13 @@ mod tests {
         let fields = fields.as_object().unwrap();
         assert_eq!(events("gone", Some(fields), &sought), BTreeSet::from([5]));
         assert_eq!(events(&token(ours, 7), Some(fields), &sought), BTreeSet::from([7]));
+        // As GELF, and CEF and LEEF, have it.
+        for (run, seq) in
+            [("_greenlight_run", "_greenlight_seq"), ("greenlightRun", "greenlightSeq")]
+        {
+            let fields = json!({run: ours, seq: 4});
+            assert_eq!(events("gone", fields.as_object(), &sought), BTreeSet::from([4]));
+        }
         let fields = json!({"greenlight.run": other, "greenlight.seq": 5});
         assert!(events("gone", fields.as_object(), &sought).is_empty());
     }

@@ -7,7 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::template::Template;
+use super::cases::{Case, PROBE_ZONE, probe_date};
+use super::format::{FieldValue, Ingredients, OWN};
+pub use super::format::{Format, Header};
+use super::layout::{Escape, Layout};
+use super::template::{Template, Values, Word};
+use super::token;
 pub use super::token::{
     RUN_LEN, SEQ_MAX, TOKEN_LEN, Token, contains_run, is_run, run_from, stream_code,
 };
@@ -18,10 +23,6 @@ use crate::time::Wall;
 pub const ID_HEADER: &str = "greenlight-id";
 /// The structured data of RFC 5424; 32473 is the enterprise number kept for examples (RFC 5612).
 pub const SD_ID: &str = "greenlight@32473";
-/// The structured data of the fields that the plan adds.
-const EXTRA_SD_ID: &str = "event@32473";
-/// local0.info: of no real subsystem.
-const PRIORITY: u8 = 16 * 8 + 6;
 /// A round is held in memory, stored each second and searched in one look; volume is another
 /// matter than correctness.
 pub const COUNT_LIMIT: u64 = 10_000;
@@ -29,21 +30,6 @@ pub const COUNT_LIMIT: u64 = 10_000;
 const MESSAGE_LIMIT: usize = 8_192;
 /// More fields than this trip the field limits of stores.
 const FIELDS_LIMIT: usize = 100;
-
-/// How an event is written down.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// One JSON object.
-    #[default]
-    Json,
-    /// A syslog message of RFC 5424 with structured data.
-    Rfc5424,
-    /// The message alone.
-    Plain,
-}
 
 /// The events of a journey's round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -53,8 +39,14 @@ pub struct EventSpec {
     pub count: u64,
     /// How they are written down; the way in decides where this is not given.
     pub format: Option<Format>,
-    /// The text, with {seq}, {token}, {run}, {time}, and {user}, {address} and {port}, which vary
-    /// from event to event. The token is added at the end of a text that does not name it.
+    /// A syslog header before a format that has none; rfc3164 for CEF and LEEF over syslog, where
+    /// this is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<Header>,
+    /// The text, with {seq}, {token}, {run}, {stream}; {time}, and {time-5m}, {time:rfc3164},
+    /// {time:%d/%b/%Y} for other times and ways to write them; and what varies from event to
+    /// event: {user}, {host}, {address}, {port}, {pick:a|b|c}, {int:1..100}, {hex:8} and {pad:64},
+    /// so many letters. The token is added at the end of a text that does not name it.
     pub message: String,
     /// Further fields; text values may hold the same words in braces.
     pub fields: Map<String, Value>,
@@ -62,6 +54,20 @@ pub struct EventSpec {
     pub host: String,
     /// The program that the events name as theirs.
     pub app: String,
+    /// Bytes that the payloads are filled up to, one after the other: what a stage cuts is told
+    /// with the largest that passed whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u64>,
+    /// Each event of a round is another edge case: the sizes at which receivers cut (480 to 8192
+    /// bytes, and those around one Ethernet frame), characters that formats escape, other scripts,
+    /// the byte order mark, line feeds inside, and next to nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sweep: bool,
+    /// Events are of a day that could be a month, within the last three weeks, and told at an
+    /// offset of +05:30: a stage that takes the day for the month, or loses the offset, is found
+    /// by the time that it shows. Looks must not be narrowed to the time of the round.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub date_probe: bool,
 }
 
 impl Default for EventSpec {
@@ -69,14 +75,27 @@ impl Default for EventSpec {
         Self {
             count: 10,
             format: None,
+            header: None,
             message: String::from(
                 "synthetic login of {user} from {address} port {port}, event {seq} of {run} {token}",
             ),
             fields: Map::new(),
             host: String::from("greenlight"),
             app: String::from("greenlight"),
+            sizes: Vec::new(),
+            sweep: false,
+            date_probe: false,
         }
     }
+}
+
+/// What the way in has to say of its events.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WayIn {
+    /// The format where the plan does not say.
+    pub format: Format,
+    /// A line feed ends an event.
+    pub line_delimited: bool,
 }
 
 /// An [`EventSpec`] that was found right, ready to render.
@@ -88,18 +107,21 @@ pub struct Events {
     fields: Vec<(String, FieldValue)>,
     host: String,
     app: String,
-}
-
-#[derive(Clone, Debug)]
-enum FieldValue {
-    Text(Template),
-    Fixed(Value),
+    layout: Layout,
+    /// In turn; none where every event is a usual one.
+    cases: Vec<Case>,
+    date_probe: bool,
 }
 
 impl Events {
     /// Checks what the types can't say. `default` is the format of the way in.
     pub fn new(spec: &EventSpec, default: Format) -> Result<Self, String> {
-        let format = spec.format.unwrap_or(default);
+        Self::over(spec, WayIn { format: default, line_delimited: false })
+    }
+
+    /// Checks what the types can't say.
+    pub fn over(spec: &EventSpec, way_in: WayIn) -> Result<Self, String> {
+        let format = spec.format.unwrap_or(way_in.format);
         if !(1..=COUNT_LIMIT).contains(&spec.count) {
             return Err(format!("count is {}; a round has 1 to {COUNT_LIMIT} events", spec.count));
         }
@@ -117,9 +139,9 @@ impl Events {
                 ));
             }
         }
+        format.check_fields(&spec.fields)?;
         let mut fields = Vec::with_capacity(spec.fields.len());
         for (name, value) in &spec.fields {
-            check_name(name, format)?;
             let value = match value {
                 Value::String(text) => FieldValue::Text(
                     Template::parse(text).map_err(|e| format!("field '{name}': {e}"))?,
@@ -129,17 +151,61 @@ impl Events {
             fields.push((name.clone(), value));
         }
         let message = Template::parse(&spec.message).map_err(|e| format!("message: {e}"))?;
-        Ok(Self {
+        if message.has(&Word::Crc) {
+            return Err(String::from(
+                "message: {crc} is the checksum of the message and can't stand in it",
+            ));
+        }
+        if format == Format::Raw && !message.has(&Word::Token) {
+            return Err(String::from(
+                "message: a raw event is its message alone and must name {token}, or it is never \
+                 found again",
+            ));
+        }
+        let over_syslog = way_in.format == Format::Rfc5424;
+        let header = spec.header.unwrap_or_else(|| {
+            if over_syslog { format.header_over_syslog() } else { Header::None }
+        });
+        if header != Header::None && !format.takes_header() {
+            return Err(String::from("the format has a head of its own; leave `header` out"));
+        }
+        let of = Ingredients { host: &spec.host, app: &spec.app, fields: &fields };
+        let layout = format.layout(header, &of);
+        let mut events = Self {
             count: spec.count,
             format,
             message: message.with_token(),
+            layout,
+            cases: Case::list(spec, format, way_in.line_delimited)?,
             fields,
             host: spec.host.clone(),
             app: spec.app.clone(),
-        })
+            date_probe: spec.date_probe,
+        };
+        events.fit(spec)?;
+        Ok(events)
     }
 
-    /// How many events a round has.
+    /// Sizes that the format's own fields fill alone are none.
+    fn fit(&mut self, spec: &EventSpec) -> Result<(), String> {
+        if self.cases.is_empty() {
+            return Ok(());
+        }
+        let cases = std::mem::take(&mut self.cases);
+        let run = run_from([0xff; 8]);
+        let least = self.render(&run, "stream", SEQ_MAX, Wall(0)).payload.len();
+        let fits = |case: &Case| !matches!(case, Case::Size(size) if *size < least);
+        if let Some(small) = spec.sizes.iter().find(|size| **size < least as u64) {
+            return Err(format!(
+                "size {small} can't be: an event in this format has {least} bytes without a filler"
+            ));
+        }
+        self.cases = cases.into_iter().filter(fits).collect();
+        self.count = self.count.max(self.cases.len() as u64);
+        Ok(())
+    }
+
+    /// How many events a round has: one of each case at least.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -150,113 +216,190 @@ impl Events {
 
     /// One event. The same arguments give the same bytes.
     pub fn render(&self, run: &Run, stream: &str, seq: u64, intended: Wall) -> Event {
-        let token = Token::new(run, stream, seq).render();
-        let time = intended.rfc3339();
-        let values = super::template::Values { run, token: &token, seq, time: &time };
-        let message = self.message.fill(&values);
-        let crc = crc32fast::hash(message.as_bytes());
+        let mut renderer = self.renderer(run, stream);
+        let mut payload = Vec::with_capacity(512);
+        let marks = renderer.render_into(seq, intended, &mut payload);
+        let message = String::from_utf8_lossy(&renderer.message).into_owned();
+        let escape = self.layout.message_escape();
+        let written = (escape != Escape::None).then(|| {
+            let mut written = Vec::with_capacity(message.len());
+            escape.write(message.as_bytes(), &mut written);
+            String::from_utf8_lossy(&written).into_owned()
+        });
+        let values = renderer.values(seq, marks.at, marks.crc, Case::Usual);
         let mut fields = Map::new();
         for (name, value) in [
             ("host.name", Value::from(self.host.as_str())),
             ("service.name", Value::from(self.app.as_str())),
-            // ECS's own mark of synthetic traffic, by which it can be left out and purged.
             ("user_agent.synthetic.type", Value::from("test")),
+            ("greenlight.id", Value::from(String::from_utf8_lossy(&renderer.token))),
             ("greenlight.run", Value::from(&**run)),
             ("greenlight.stream", Value::from(stream)),
             ("greenlight.seq", Value::from(seq)),
-            ("greenlight.crc", Value::from(crc)),
+            ("greenlight.crc", Value::from(marks.crc)),
         ] {
             fields.insert(String::from(name), value);
         }
         for (name, value) in &self.fields {
-            let value = match value {
-                FieldValue::Text(template) => Value::from(template.fill(&values)),
-                FieldValue::Fixed(value) => value.clone(),
-            };
-            fields.insert(name.clone(), value);
+            fields.insert(name.clone(), value.value(&values));
         }
-        let payload = match self.format {
-            Format::Json => json(&time, &message, &fields),
-            Format::Rfc5424 => self.rfc5424(&time, &message, &fields),
-            Format::Plain => message.clone(),
-        };
-        Event { seq, time: intended, token, message, crc, fields, payload: Bytes::from(payload) }
+        Event {
+            seq,
+            token: String::from_utf8_lossy(&renderer.token).into_owned(),
+            written: written.filter(|written| *written != message),
+            message,
+            crc: marks.crc,
+            time: marks.at,
+            date_probe: self.date_probe.then_some(PROBE_ZONE),
+            fields,
+            payload: Bytes::from(payload),
+        }
     }
 
-    fn rfc5424(&self, time: &str, message: &str, fields: &Map<String, Value>) -> String {
-        let mut text = format!("<{PRIORITY}>1 {time} {} {} - greenlight ", self.host, self.app);
-        let ours = fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(OWN)?, value)));
-        element(&mut text, SD_ID, ours);
-        let extra = self.fields.iter().filter_map(|(name, _)| fields.get_key_value(name));
-        element(&mut text, EXTRA_SD_ID, extra.map(|(name, value)| (name.as_str(), value)));
-        text.push(' ');
-        text.push_str(message);
-        text
+    /// Renders the events of one stream without allocating, once its buffers have grown.
+    pub fn renderer<'a>(&'a self, run: &'a str, stream: &'a str) -> Renderer<'a> {
+        Renderer {
+            events: self,
+            run,
+            stream,
+            stream_code: stream_code(stream),
+            token: Vec::with_capacity(TOKEN_LEN),
+            message: Vec::with_capacity(256),
+            variety: 0,
+        }
+    }
+
+    fn case(&self, seq: u64) -> Case {
+        let count = (self.cases.len() as u64).max(1);
+        let index = usize::try_from(seq % count).unwrap_or(0);
+        self.cases.get(index).copied().unwrap_or(Case::Usual)
     }
 }
 
-/// The front of the names of Greenlight's own fields.
-const OWN: &str = "greenlight.";
-
-fn json(time: &str, message: &str, fields: &Map<String, Value>) -> String {
-    let mut object = Map::with_capacity(fields.len() + 2);
-    object.insert(String::from("@timestamp"), Value::from(time));
-    object.insert(String::from("message"), Value::from(message));
-    object.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Value::Object(object).to_string()
+/// Renders events into a buffer of the caller's.
+#[derive(Debug)]
+pub struct Renderer<'a> {
+    events: &'a Events,
+    run: &'a str,
+    stream: &'a str,
+    stream_code: u32,
+    token: Vec<u8>,
+    message: Vec<u8>,
+    variety: u32,
 }
 
-/// One SD-ELEMENT; nothing where it would have no parameter.
-fn element<'a>(text: &mut String, id: &str, params: impl Iterator<Item = (&'a str, &'a Value)>) {
-    let mut params = params.peekable();
-    if params.peek().is_none() {
-        return;
-    }
-    text.push('[');
-    text.push_str(id);
-    for (name, value) in params {
-        text.push(' ');
-        text.push_str(name);
-        text.push_str("=\"");
-        let value = match value {
-            Value::String(value) => value.clone(),
-            other => other.to_string(),
-        };
-        for c in value.chars() {
-            // RFC 5424, 6.3.3: these three must be escaped in a PARAM-VALUE.
-            if matches!(c, '"' | '\\' | ']') {
-                text.push('\\');
+/// What a rendered event is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Of the text.
+    pub crc: u32,
+    /// The time that the event tells.
+    pub at: Wall,
+}
+
+impl Renderer<'_> {
+    /// Puts one event's payload at the end of `out`: the bytes that [`Events::render`] gives.
+    pub fn render_into(&mut self, seq: u64, intended: Wall, out: &mut Vec<u8>) -> Marks {
+        self.token.clear();
+        token::write(self.run, self.stream_code, seq, &mut self.token);
+        self.variety = crc32fast::hash(&self.token);
+        let at = if self.events.date_probe { probe_date(intended, PROBE_ZONE) } else { intended };
+        let case = self.events.case(seq);
+        let start = out.len();
+        let mut crc = self.fill(seq, at, case, 0, 0, out);
+        if let Case::Size(size) = case {
+            let mut filler = size.saturating_sub(out.len() - start);
+            // The checksum's digits vary with the filler, and with them the size: a few fillers
+            // are tried.
+            for salt in 0..16 {
+                if out.len() - start == size || filler == 0 {
+                    break;
+                }
+                out.truncate(start);
+                crc = self.fill(seq, at, case, filler, salt, out);
+                let over = out.len() - start;
+                filler = (filler + size).saturating_sub(over);
             }
-            text.push(c);
         }
-        text.push('"');
+        Marks { crc, at }
     }
-    text.push(']');
+
+    /// The token of the event that was rendered last.
+    pub fn token(&self) -> &[u8] {
+        &self.token
+    }
+
+    fn fill(
+        &mut self,
+        seq: u64,
+        at: Wall,
+        case: Case,
+        filler: usize,
+        salt: u64,
+        out: &mut Vec<u8>,
+    ) -> u32 {
+        let events = self.events;
+        let mut message = std::mem::take(&mut self.message);
+        message.clear();
+        let values = self.values(seq, at, 0, case);
+        if case == Case::Tiny {
+            message.extend_from_slice(values.token);
+        } else {
+            events.message.write(&values, &mut message);
+        }
+        message.extend_from_slice(case.suffix().as_bytes());
+        if filler > 0 {
+            message.push(b' ');
+            let seed = u64::from(self.variety).wrapping_add(salt << 32);
+            super::template::pad(filler - 1, seed, &mut message);
+        }
+        events.format.tame(&mut message);
+        let crc = crc32fast::hash(&message);
+        events.layout.write(&self.values(seq, at, crc, case), &message, out);
+        self.message = message;
+        crc
+    }
+
+    fn values(&self, seq: u64, time: Wall, crc: u32, case: Case) -> Values<'_> {
+        Values {
+            run: self.run,
+            stream: self.stream,
+            token: &self.token,
+            seq,
+            time,
+            zone: if self.events.date_probe { PROBE_ZONE } else { 0 },
+            crc,
+            variety: self.variety,
+            byte_order_mark: case == Case::ByteOrderMark,
+        }
+    }
 }
 
 fn printable(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn check_name(name: &str, format: Format) -> Result<(), String> {
-    if name.is_empty() {
-        return Err(String::from("a field has an empty name"));
+/// The name of one of Greenlight's own fields without its front, however a format writes it:
+/// `greenlight.seq`, `greenlight_seq`, `_greenlight_seq`, `greenlightSeq`.
+pub fn mark_of(name: &str) -> Option<&'static str> {
+    let name = name.strip_prefix('_').unwrap_or(name);
+    let rest = name.strip_prefix("greenlight")?;
+    let rest = rest.strip_prefix(['.', '_']).unwrap_or(rest);
+    ["id", "run", "stream", "seq", "crc"].into_iter().find(|mark| rest.eq_ignore_ascii_case(mark))
+}
+
+/// All the ways in which formats write the name of one of Greenlight's own fields.
+pub fn spellings(mark: &str) -> [String; 4] {
+    let mut capital = mark.to_owned();
+    if let Some(first) = capital.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
-    if name.starts_with(OWN) || name == "greenlight" {
-        return Err(format!("field '{name}': names under 'greenlight.' are Greenlight's own"));
-    }
-    if matches!(name, "@timestamp" | "message") {
-        return Err(format!("field '{name}' is written by Greenlight itself; leave it out"));
-    }
-    // RFC 5424, SD-NAME.
-    let sd_name = name.len() <= 32 && printable(name) && !name.contains(['=', ']', '"']);
-    if format == Format::Rfc5424 && !sd_name {
-        return Err(format!(
-            "field '{name}': a name in RFC 5424 has at most 32 printable ASCII characters and no \
-             '=', ']' or '\"'"
-        ));
-    }
-    Ok(())
+    [
+        format!("{OWN}{mark}"),
+        format!("greenlight_{mark}"),
+        format!("_greenlight_{mark}"),
+        format!("greenlight{capital}"),
+    ]
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::fresh::Fresh;
+use super::event::{mark_of, spellings};
 use super::{Arrival, Event, Fate};
 
 /// What a stage promises to show of every event.
@@ -92,7 +93,11 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
     let field = arrival.fields.as_ref().and_then(|fields| lookup(fields, "message"));
     let field = field.and_then(Value::as_str);
     let texts = [field, arrival.text.as_deref()];
-    let whole = texts.into_iter().flatten().any(|text| shows(text, &event.message));
+    let written = event.written.as_deref();
+    let shown = |text: &str| {
+        shows(text, &event.message) || written.is_some_and(|written| text.contains(written))
+    };
+    let whole = texts.into_iter().flatten().any(shown);
     if whole {
         return checksum(arrival, event);
     }
@@ -139,13 +144,15 @@ fn is_cut(text: &str, event: &Event) -> bool {
         return true;
     }
     // After a header of the transport's: the message begins, and the text ends in its middle.
-    let anchor: String = event.message.chars().take(ANCHOR).collect();
-    if anchor.is_empty() {
-        return false;
-    }
-    text.match_indices(&anchor)
-        .filter_map(|(at, _)| text.get(at..))
-        .any(|tail| is_front(tail, event.message.as_bytes()))
+    let inside = |message: &str| {
+        let anchor: String = message.chars().take(ANCHOR).collect();
+        !anchor.is_empty()
+            && text
+                .match_indices(&anchor)
+                .filter_map(|(at, _)| text.get(at..))
+                .any(|tail| is_front(tail, message.as_bytes()))
+    };
+    inside(&event.message) || event.written.as_deref().is_some_and(inside)
 }
 
 fn is_front(text: &str, whole: &[u8]) -> bool {
@@ -153,9 +160,7 @@ fn is_front(text: &str, whole: &[u8]) -> bool {
 }
 
 fn checksum(arrival: &Arrival, event: &Event) -> Option<Flaw> {
-    let fields = arrival.fields.as_ref()?;
-    // Stores whose names can't hold a dot have a line there.
-    let shown = lookup(fields, "greenlight.crc").or_else(|| fields.get("greenlight_crc"))?;
+    let shown = arrival.fields.as_ref().and_then(|fields| mark(fields, "crc"))?;
     (!same(shown, &Value::from(event.crc))).then(|| Flaw {
         fate: Fate::Corrupted,
         text: format!(
@@ -202,7 +207,7 @@ pub fn broken_promise(
         }
         let expected = match expected.as_str() {
             Some("exists") => continue,
-            Some("sent") => event.fields.get(path).unwrap_or(expected),
+            Some("sent") => sent(path, event).unwrap_or(expected),
             _ => expected,
         };
         let holds = same(shown, expected)
@@ -218,6 +223,12 @@ pub fn broken_promise(
     None
 }
 
+/// What an event carries under that name, however its format writes the names of Greenlight's own.
+fn sent<'a>(path: &str, event: &'a Event) -> Option<&'a Value> {
+    let own = |path: &str| Some(event.fields.get(&format!("greenlight.{}", mark_of(path)?)))?;
+    event.fields.get(path).or_else(|| own(path))
+}
+
 /// The value at a dotted path, whether the dots are in the names or nest.
 pub fn lookup<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(value) = fields.get(path) {
@@ -227,6 +238,11 @@ pub fn lookup<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Valu
         let (front, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
         lookup(fields.get(front)?.as_object()?, rest)
     })
+}
+
+/// One of Greenlight's own fields, however the format wrote its name.
+pub fn mark<'a>(fields: &'a Map<String, Value>, mark: &str) -> Option<&'a Value> {
+    spellings(mark).iter().find_map(|name| lookup(fields, name))
 }
 
 /// Equal, with numbers by value and a number written as text taken for the number: formats

@@ -1,6 +1,10 @@
 //! The text of an event with its words in braces.
 
-use super::Run;
+mod clock;
+mod word;
+
+pub(super) use clock::{Shape, date};
+pub(super) use word::{Values, Word, pad};
 
 /// A parsed text: literals and the words between them.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,51 +13,10 @@ pub(super) struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+pub(super) enum Part {
     Literal(String),
     Word(Word),
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
-    Seq,
-    Token,
-    Run,
-    Time,
-    User,
-    Address,
-    Port,
-}
-
-const WORDS: [(&str, Word); 7] = [
-    ("seq", Word::Seq),
-    ("token", Word::Token),
-    ("run", Word::Run),
-    ("time", Word::Time),
-    ("user", Word::User),
-    ("address", Word::Address),
-    ("port", Word::Port),
-];
-
-/// What the words stand for in one event.
-pub(super) struct Values<'a> {
-    pub(super) run: &'a Run,
-    pub(super) token: &'a str,
-    pub(super) seq: u64,
-    pub(super) time: &'a str,
-}
-
-/// Names that no real account has, so that nobody is blamed for synthetic logins.
-const USERS: [&str; 8] = [
-    "canary-ada",
-    "canary-bob",
-    "canary-cleo",
-    "canary-dan",
-    "canary-eve",
-    "canary-finn",
-    "canary-gus",
-    "canary-hana",
-];
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -75,17 +38,11 @@ impl Template {
                     from.chars().take(20).collect::<String>()
                 ));
             };
-            let Some((_, known)) = WORDS.iter().find(|(name, _)| *name == word) else {
-                let names: Vec<_> = WORDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-                return Err(format!(
-                    "unknown word '{{{word}}}'; known are {}, and {{{{ for a brace itself",
-                    names.join(", ")
-                ));
-            };
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Word(*known));
+            // Its place makes one {int:..} differ from the next in the same event.
+            parts.push(Part::Word(Word::parse(word, parts.len() as u64)?));
             rest = after;
         }
         literal.push_str(rest);
@@ -95,9 +52,17 @@ impl Template {
         Ok(Self { parts })
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub(super) fn has(&self, word: &Word) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Word(own) if own == word))
+    }
+
     /// The token stands in the text once at least.
     pub(super) fn with_token(mut self) -> Self {
-        if !self.parts.contains(&Part::Word(Word::Token)) {
+        if !self.has(&Word::Token) {
             if !self.parts.is_empty() {
                 self.parts.push(Part::Literal(String::from(" ")));
             }
@@ -106,31 +71,18 @@ impl Template {
         self
     }
 
-    pub(super) fn fill(&self, values: &Values<'_>) -> String {
-        use std::fmt::Write;
-        let mut text = String::with_capacity(128);
-        // By run and sequence, so that the same event is always made the same way and no two
-        // events of a journey look alike to a filter of duplicates.
-        let variety = crc32fast::hash(values.token.as_bytes());
+    pub(super) fn write(&self, values: &Values<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
-            // Writing to a String can't fail.
-            let _ = match part {
-                Part::Literal(literal) => text.write_str(literal),
-                Part::Word(Word::Seq) => write!(text, "{}", values.seq),
-                Part::Word(Word::Token) => text.write_str(values.token),
-                Part::Word(Word::Run) => text.write_str(values.run),
-                Part::Word(Word::Time) => text.write_str(values.time),
-                Part::Word(Word::User) => {
-                    let index = usize::try_from(variety % 8).unwrap_or(0);
-                    text.write_str(USERS.get(index).copied().unwrap_or("canary"))
-                }
-                // RFC 5737: addresses for documentation, of nobody.
-                Part::Word(Word::Address) => {
-                    write!(text, "198.51.100.{}", (variety >> 3) % 254 + 1)
-                }
-                Part::Word(Word::Port) => write!(text, "{}", 1024 + (variety >> 11) % 60_000),
-            };
+            match part {
+                Part::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
+                Part::Word(word) => word.write(values, out),
+            }
         }
-        text
+    }
+
+    pub(super) fn fill(&self, values: &Values<'_>) -> String {
+        let mut text = Vec::with_capacity(128);
+        self.write(values, &mut text);
+        String::from_utf8(text).unwrap_or_default()
     }
 }

@@ -34,9 +34,9 @@ pub struct Token {
 /// A new run from random bytes; 40 bits, so that among a million rounds two agree with a chance
 /// of about one in three, and two that could meet in one look practically never.
 pub fn run_from(random: [u8; 8]) -> Run {
-    let mut text = String::from("gl");
+    let mut text = PREFIX.to_vec();
     push_digits(&mut text, u64::from_le_bytes(random), RUN_DIGITS);
-    text.into()
+    String::from_utf8(text).unwrap_or_default().into()
 }
 
 /// Whether this is a run as [`run_from`] makes them.
@@ -64,16 +64,9 @@ impl Token {
 
     /// The text: 30 characters. A sequence beyond [`SEQ_MAX`] does not fit and is capped.
     pub fn render(&self) -> String {
-        let mut text = String::with_capacity(TOKEN_LEN);
-        text.push_str(&self.run);
-        text.push('o');
-        push_digits(&mut text, u64::from(self.stream), STREAM_DIGITS);
-        text.push('u');
-        push_digits(&mut text, self.seq.min(SEQ_MAX), SEQ_DIGITS);
-        let check = check(text.as_bytes());
-        text.push('i');
-        push_digits(&mut text, check, CHECK_DIGITS);
-        text
+        let mut text = Vec::with_capacity(TOKEN_LEN);
+        write(&self.run, self.stream, self.seq, &mut text);
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Reads exactly one token.
@@ -111,10 +104,23 @@ impl Token {
         let (_, rest) = field(rest, b'o', STREAM_DIGITS)?;
         let (seq, rest) = field(rest, b'u', SEQ_DIGITS)?;
         let body = token.get(..TOKEN_LEN - 1 - CHECK_DIGITS)?;
-        let mut end = String::from("i");
+        let mut end = vec![b'i'];
         push_digits(&mut end, check(body), CHECK_DIGITS);
-        (rest.len() < end.len() && end.as_bytes().starts_with(rest)).then_some(seq)
+        (rest.len() < end.len() && end.starts_with(rest)).then_some(seq)
     }
+}
+
+/// The text of a token at the end of `out`, without allocating where it has room.
+pub(super) fn write(run: &str, stream: u32, seq: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(run.as_bytes());
+    out.push(b'o');
+    push_digits(out, u64::from(stream), STREAM_DIGITS);
+    out.push(b'u');
+    push_digits(out, seq.min(SEQ_MAX), SEQ_DIGITS);
+    let check = check(out.get(start..).unwrap_or_default());
+    out.push(b'i');
+    push_digits(out, check, CHECK_DIGITS);
 }
 
 impl std::fmt::Display for Token {
@@ -158,11 +164,11 @@ fn digit(byte: u8) -> Option<u8> {
     u8::try_from(at).ok()
 }
 
-fn push_digits(text: &mut String, value: u64, digits: usize) {
+fn push_digits(text: &mut Vec<u8>, value: u64, digits: usize) {
     for place in (0..digits).rev() {
         let index = (value >> (5 * place)) & 31;
         let byte = usize::try_from(index).ok().and_then(|index| ALPHABET.get(index));
-        text.push(char::from(byte.copied().unwrap_or(b'0')));
+        text.push(byte.copied().unwrap_or(b'0'));
     }
 }
 

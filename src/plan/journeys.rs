@@ -11,7 +11,7 @@ use super::{Fleet, share};
 use crate::confirm::AnyConfirmer;
 use crate::confirm::unseen::{Proof, Unseen};
 use crate::journey::Stage;
-use crate::journey::event::{EventSpec, Events, Format, RUN_LEN};
+use crate::journey::event::{EventSpec, Events, RUN_LEN};
 use crate::journey::reconcile::Expectation;
 use crate::probe::Effect;
 use crate::send::AnySender;
@@ -192,16 +192,11 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
     let stages = stages.and_then(|node| stage_list(&node, diagnostics));
     let (sender, send) = sender?;
     let stages = complete(stages?, &*sender, timeout, node, diagnostics)?;
-    // Syslog has a format of its own; everything else carries JSON best.
-    let format = match sender.kind() {
-        "syslog" | "relp" => Format::Rfc5424,
-        _ => Format::Json,
-    };
     let event_spec = match &events_node {
         Some(node) => decode::<EventSpec>(node, diagnostics)?,
         None => EventSpec::default(),
     };
-    let events = match Events::new(&event_spec, format) {
+    let events = match Events::over(&event_spec, sender.way_in()) {
         Ok(events) => events,
         Err(text) => {
             diagnostics.error(events_node.as_ref().unwrap_or(node).span, text);

@@ -94,6 +94,10 @@ impl Sender for File {
         Ok(Self { timeout: spec.timeout.map(|timeout| timeout.0), spec })
     }
 
+    fn line_delimited(&self) -> bool {
+        true
+    }
+
     fn effects(&self, count: u64) -> Vec<Effect> {
         let path = self.spec.path.display();
         let rotates = match &self.spec.rotate {

@@ -9,6 +9,7 @@ use super::{SendContext, Sender};
 use crate::client::relp::{self, Answer};
 use crate::client::syslog::Address;
 use crate::client::tls;
+use crate::journey::event::Format;
 use crate::journey::{Event, Receipt};
 use crate::outcome::Trouble;
 use crate::probe::Effect;
@@ -40,6 +41,7 @@ impl Sender for Relp {
     const KIND: &'static str = "relp";
     type Spec = Spec;
     const ACKNOWLEDGES: bool = true;
+    const FORMAT: Format = Format::Rfc5424;
 
     fn new(spec: Spec) -> Result<Self, String> {
         let to = Address::parse(&spec.to)?;

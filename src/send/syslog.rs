@@ -13,6 +13,7 @@ use crate::client::address::HostPort;
 use crate::client::datagram::Socket;
 use crate::client::syslog::{Address, Connection, Framing, Handed, frame};
 use crate::client::tls;
+use crate::journey::event::Format;
 use crate::journey::{Event, Receipt};
 use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::probe::Effect;
@@ -89,6 +90,7 @@ impl Sender for Syslog {
     const KIND: &'static str = "syslog";
     type Spec = Spec;
     const ACKNOWLEDGES: bool = false;
+    const FORMAT: Format = Format::Rfc5424;
 
     fn new(spec: Spec) -> Result<Self, String> {
         let to = To::parse(&spec.to)?;
@@ -103,6 +105,10 @@ impl Sender for Syslog {
             tls: spec.tls,
             timeout: spec.timeout.map(|timeout| timeout.0),
         })
+    }
+
+    fn line_delimited(&self) -> bool {
+        self.framing == Framing::Lf
     }
 
     fn effects(&self, count: u64) -> Vec<Effect> {
