@@ -8,6 +8,7 @@ mod output;
 mod plan;
 mod privileges;
 mod reference;
+mod replay;
 mod report;
 mod run;
 
@@ -163,6 +164,26 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Sends recorded log lines through a journey's way in, with their times moved to now and a
+    /// token in each
+    Replay {
+        /// The recorded lines; `-` reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The journey whose way in is used
+        #[arg(long, value_name = "ID")]
+        journey: String,
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Lines a second [default: as far apart as they were recorded]
+        #[arg(long, value_name = "N", value_parser = positive)]
+        rate: Option<f64>,
+        /// So many times as fast as recorded
+        #[arg(long, value_name = "X", value_parser = positive, default_value = "1")]
+        speed: f64,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// What would be done, and every side effect before it happens
     Plan {
         #[command(flatten)]
@@ -212,6 +233,13 @@ struct OutputArgs {
     /// Every gate in full, on the terminal
     #[arg(short = 'v', long)]
     verbose: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (1e-3..=1e9).contains(&number) => Ok(number),
+        _ => Err("write a number from 0.001 to 1000000000".to_owned()),
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -274,6 +302,10 @@ pub fn main() -> ExitCode {
         }
         Command::Once { id, plan, debug, any_time, output } => {
             once::run(&global, &id, &plan, once::How { debug, any_time }, &output.output)
+        }
+        Command::Replay { file, journey, plan, rate, speed, output } => {
+            let pace = replay::Pace { rate, speed };
+            replay::run(&global, &file, &journey, &plan, &pace, &output.output)
         }
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)

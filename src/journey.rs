@@ -2,19 +2,21 @@
 //!
 //! This file holds the words; `event` renders events (`template` the words in their texts, `format`
 //! how they are written down), `walk` is the sans-I/O state machine of one round, `reconcile` the
-//! counts.
+//! rules of counting, `volume` the same counting for millions of events.
 
 use serde::{Deserialize, Serialize};
 
 mod cases;
 pub mod event;
-pub mod fresh;
 mod format;
+pub mod fresh;
 mod layout;
 pub mod reconcile;
+pub mod replay;
 pub mod tally;
 mod template;
 mod token;
+pub mod volume;
 pub mod walk;
 
 /// The stages, in their order.

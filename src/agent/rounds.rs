@@ -576,7 +576,8 @@ fn stage_spec(plan: &StagePlan) -> StageSpec {
     }
 }
 
-fn new_run() -> Result<Run, Fault> {
+/// A run that no other has.
+pub fn new_run() -> Result<Run, Fault> {
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| {
         Fault::new(FaultCode::Unsupported, format!("no random numbers: {error}"))

@@ -7,9 +7,11 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::fresh::Fresh;
 use super::event::{mark_of, spellings};
+use super::fresh::Fresh;
 use super::{Arrival, Event, Fate};
+
+mod clock;
 
 /// What a stage promises to show of every event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -19,6 +21,10 @@ pub struct Expectation {
     /// `sent` for the value of the event's own field of that name, `{matches: PATTERN}` for a text
     /// that a regular expression finds something in.
     pub fields: Map<String, Value>,
+    /// Where the event's own time is shown: it must be the time that the event told, whatever way
+    /// it is written. With `date_probe`, the usual names are tried where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
     /// How recently the feed that enriched the event must have been updated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<Fresh>,
@@ -76,7 +82,11 @@ pub fn inspect(arrival: &Arrival, event: &Event, expectation: &Expectation) -> O
         // nowhere.
         .or_else(|| {
             let wrong = arrival.wrong.as_ref().map(|reason| reason.text.clone());
-            let misparsed = || wrong.or_else(|| broken_promise(arrival, event, expectation));
+            let misparsed = || {
+                wrong
+                    .or_else(|| broken_promise(arrival, event, expectation))
+                    .or_else(|| clock::misread(arrival, event, expectation.time.as_deref()))
+            };
             let text = (!arrival.dead_letter).then(misparsed).flatten()?;
             Some(Flaw { fate: Fate::Misparsed, text: format!("event {}: {text}", event.seq) })
         })
@@ -183,7 +193,8 @@ pub fn broken_promise(
         let Some(fields) = &arrival.fields else {
             return Some(format!("it shows no fields at all, so no {path}: it was not parsed"));
         };
-        let shown = lookup(fields, path).filter(|shown| !shown.is_null());
+        let own = || mark(fields, mark_of(path)?);
+        let shown = lookup(fields, path).or_else(own).filter(|shown| !shown.is_null());
         if expected.as_str() == Some("absent") {
             match shown {
                 Some(shown) => {
@@ -194,7 +205,11 @@ pub fn broken_promise(
             }
         }
         let Some(shown) = shown else {
-            return Some(format!("it has no field {path}"));
+            // The token stands twice in an event for this: the one in the text came through.
+            let came = mark_of(path).is_some() && names(arrival, event);
+            let why =
+                if came { ", though its text names the event: the parser lost it" } else { "" };
+            return Some(format!("it has no field {path}{why}"));
         };
         if let Some(text) = pattern(expected) {
             let found =
@@ -221,6 +236,13 @@ pub fn broken_promise(
         }
     }
     None
+}
+
+/// Whether the text that a stage shows holds the event's token.
+fn names(arrival: &Arrival, event: &Event) -> bool {
+    let field = arrival.fields.as_ref().and_then(|fields| lookup(fields, "message"));
+    let texts = [arrival.text.as_deref(), field.and_then(Value::as_str)];
+    texts.into_iter().flatten().any(|text| text.contains(&event.token))
 }
 
 /// What an event carries under that name, however its format writes the names of Greenlight's own.
@@ -270,6 +292,35 @@ fn excerpt(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
+    }
+}
+
+/// The fate of an event that was seen.
+pub(super) fn seen(flaw: Option<Fate>, late: bool, reordered: bool) -> Fate {
+    match flaw {
+        Some(flaw) => flaw,
+        None if late => Fate::Late,
+        None if reordered => Fate::Reordered,
+        None => Fate::Ok,
+    }
+}
+
+/// The fate of one that was given up: lost only where it was certainly sent, and a look that began
+/// afterwards saw everything else.
+pub(super) fn unseen(certainly_sent: bool, complete: bool) -> Fate {
+    match (certainly_sent, complete) {
+        (false, _) => Fate::Unknown,
+        (true, true) => Fate::Lost,
+        (true, false) => Fate::Inconclusive,
+    }
+}
+
+/// The first by precedence of an own fate and one that is carried on. What is carried is decided,
+/// whatever may still be seen.
+pub(super) fn worse(own: Option<Fate>, carried: Option<Fate>) -> Option<Fate> {
+    match (own, carried) {
+        (Some(own), Some(carried)) => Some(own.min(carried)),
+        (own, carried) => own.or(carried),
     }
 }
 

@@ -116,6 +116,11 @@ struct StageState {
     /// What the last look saw instead of the thing, where it can tell.
     #[serde(default)]
     saw: Option<String>,
+    /// The bytes of the largest event that came through whole, and of the smallest that was cut.
+    #[serde(default)]
+    largest_whole: usize,
+    #[serde(default)]
+    smallest_cut: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +171,8 @@ impl Walk {
                 reason: None,
                 blind: None,
                 saw: None,
+                largest_whole: 0,
+                smallest_cut: None,
             }
         });
         Self {
@@ -319,7 +326,17 @@ impl Walk {
         let Some(slot) = state.seen.get_mut(unit) else { return };
         match slot {
             None => {
-                let flaw = inspect(&arrival, &expected(seq), &state.spec.expect);
+                let event = expected(seq);
+                let size = event.payload.len();
+                let flaw = inspect(&arrival, &event, &state.spec.expect);
+                match flaw.as_ref().map(|flaw| flaw.fate) {
+                    Some(Fate::Truncated) => {
+                        state.smallest_cut =
+                            Some(state.smallest_cut.map_or(size, |smallest| smallest.min(size)));
+                    }
+                    Some(Fate::Corrupted) => {}
+                    _ => state.largest_whole = state.largest_whole.max(size),
+                }
                 *slot =
                     Some(Seen { at: seen_at, order, flaw: flaw.as_ref().map(|f| f.fate), again });
                 if let Some(flaw) = flaw {

@@ -37,11 +37,12 @@ struct StageCase {
     poll: f64,
     exactly: u64,
     fields: Map<String, Value>,
+    time: Option<String>,
 }
 
 impl Default for StageCase {
     fn default() -> Self {
-        Self { within: 10.0, give_up: 30.0, poll: 5.0, exactly: 1, fields: Map::new() }
+        Self { within: 10.0, give_up: 30.0, poll: 5.0, exactly: 1, fields: Map::new(), time: None }
     }
 }
 
@@ -217,7 +218,11 @@ fn stage_spec(stage: Stage, spec: &StageCase) -> StageSpec {
         within: Duration::from_secs_f64(spec.within),
         give_up: Duration::from_secs_f64(spec.give_up),
         poll: Duration::from_secs_f64(spec.poll),
-        expect: Expectation { fields: spec.fields.clone(), ..Expectation::default() },
+        expect: Expectation {
+            fields: spec.fields.clone(),
+            time: spec.time.clone(),
+            ..Expectation::default()
+        },
         exactly: spec.exactly,
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }

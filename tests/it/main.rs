@@ -32,6 +32,7 @@ mod processor;
 mod prometheus;
 mod promql;
 mod render;
+mod replay;
 mod rules;
 mod running;
 mod safety;

@@ -14,7 +14,7 @@ fn event(format: Format) -> Event {
     events.render(&run_from([1; 8]), "s", 3, Wall::from_secs(1_700_000_000))
 }
 
-fn arrival(text: Option<&str>, fields: Option<Value>) -> Arrival {
+pub(super) fn arrival(text: Option<&str>, fields: Option<Value>) -> Arrival {
     Arrival {
         seq: Some(3),
         copy: String::from("a"),
@@ -143,6 +143,53 @@ fn missing_and_wrong_fields_are_misparsed() {
     }
     let bare = arrival(Some(&event.message), None);
     assert_eq!(fate(&bare, &event, &expect(json!({"a": 1}))), Some(Fate::Misparsed));
+}
+
+#[test]
+fn a_field_lost_with_its_text_there_is_the_parsers_fault() {
+    let event = event(Format::Json);
+    let promised = expect(json!({"greenlight.id": "sent"}));
+    // The field came through, under whichever name.
+    for fields in [
+        json!({"greenlight.id": event.token}),
+        json!({"greenlight": {"id": event.token}}),
+        json!({"greenlight_id": event.token}),
+        json!({"greenlightId": event.token}),
+    ] {
+        let copy = arrival(Some(&event.message), Some(fields.clone()));
+        assert_eq!(inspect(&copy, &event, &promised), None, "{fields}");
+    }
+    // The text came through alone: misparsed, and it says who lost the field.
+    let copy = arrival(Some(&event.message), Some(json!({"user": "x"})));
+    let flaw = inspect(&copy, &event, &promised).expect("a flaw");
+    assert_eq!(flaw.fate, Fate::Misparsed);
+    assert!(flaw.text.contains("no field greenlight.id, though its text names"), "{}", flaw.text);
+    // The field came through and the text did not: that is no parser's loss of the field.
+    let copy = arrival(None, Some(json!({"greenlight.id": event.token})));
+    assert_eq!(inspect(&copy, &event, &promised), None);
+}
+
+#[test]
+fn escaped_texts_are_whole_and_their_prefixes_cut() {
+    for format in [Format::Cef, Format::Leef1, Format::Gelf, Format::Otlp, Format::Ocsf] {
+        let spec = EventSpec {
+            message: String::from("a=b \"c\" \\ ] | {seq} {token} end"),
+            format: Some(format),
+            ..EventSpec::default()
+        };
+        let events = Events::new(&spec, format).expect("a right spec");
+        let event = events.render(&run_from([1; 8]), "s", 3, Wall::from_secs(1_700_000_000));
+        let payload = String::from_utf8(event.payload.to_vec()).expect("text");
+        let none = Expectation::default();
+        // A relay that wrote a header of its own before it.
+        let relayed = format!("<13>relay {payload}");
+        assert_eq!(inspect(&arrival(Some(&relayed), None), &event, &none), None, "{format:?}");
+        let end = payload.find(" end").expect("the end of the text");
+        let cut = format!("<13>relay {}", &payload[..end - 3]);
+        assert_eq!(fate(&arrival(Some(&cut), None), &event, &none), Some(Fate::Truncated), "{cut}");
+        let changed = payload.replace("a=b", "a=c").replace("a\\=b", "a\\=c");
+        assert_eq!(fate(&arrival(Some(&changed), None), &event, &none), Some(Fate::Corrupted));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From what was told to fates: one an event (or thing) and stage, none while it is under way.
 
-use super::super::reconcile::reordered;
+use super::super::reconcile::{reordered, seen as seen_as, unseen, worse};
 use super::super::tally::{LATENCIES_LIMIT, StageTally};
 use super::super::{Fate, Stage};
 use super::{Kept, Seen, StageState, Walk};
@@ -107,22 +107,13 @@ impl Walk {
 
     fn seen_fate(&self, state: &StageState, seen: Seen, intended: i64, reordered: bool) -> Fate {
         let late = seen.at.saturating_sub(intended) > super::nanos(state.spec.within);
-        match seen.flaw {
-            Some(flaw) => flaw,
-            None if late || seen.again => Fate::Late,
-            None if reordered => Fate::Reordered,
-            None => Fate::Ok,
-        }
+        seen_as(seen.flaw, late || seen.again, reordered)
     }
 
     fn unseen_fate(&self, at: usize, unit: usize, receipt: Option<Kept>) -> Option<Fate> {
         receipt?;
         let closed = self.closed(at, self.intended(unit))?;
-        Some(match closed {
-            _ if !self.certainly_sent(unit) => Fate::Unknown,
-            Closed::Complete => Fate::Lost,
-            Closed::Blind => Fate::Inconclusive,
-        })
+        Some(unseen(self.certainly_sent(unit), matches!(closed, Closed::Complete)))
     }
 
     /// The fate that all things have because no event came so far: what all of the stage before
@@ -160,13 +151,10 @@ impl Walk {
             None => match self.closed(at, 0) {
                 None => None,
                 Some(_) if state.wrong.is_some() => Some(Fate::Misparsed),
-                Some(closed) => Some(match closed {
-                    _ if !(0..self.receipts.len()).any(|unit| self.certainly_sent(unit)) => {
-                        Fate::Unknown
-                    }
-                    Closed::Complete => Fate::Lost,
-                    Closed::Blind => Fate::Inconclusive,
-                }),
+                Some(closed) => {
+                    let any = (0..self.receipts.len()).any(|unit| self.certainly_sent(unit));
+                    Some(unseen(any, matches!(closed, Closed::Complete)))
+                }
             },
         };
         worse(own, carried)
@@ -276,6 +264,10 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
         return None;
     }
     let wrong = state.wrong.as_ref().filter(|_| tally.count(Fate::Misparsed) > 0);
+    if let Some(text) = state.limit().filter(|_| tally.count(Fate::Truncated) > 0) {
+        let first = state.reason.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+        return Some(format!("{text}{first}"));
+    }
     if let Some(text) = state.reason.clone().or_else(|| wrong.map(|(_, text)| text.clone())) {
         return Some(text);
     }
@@ -298,6 +290,20 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
     state.blind.clone().filter(|_| blind)
 }
 
+impl StageState {
+    /// The largest event that passes here, as far as this round can tell.
+    fn limit(&self) -> Option<String> {
+        let (whole, cut) = (self.largest_whole, self.smallest_cut?);
+        Some(if whole == 0 {
+            format!("truncated, none came whole; the smallest of those cut has {cut} bytes")
+        } else if whole < cut {
+            format!("truncated above {whole} bytes; the smallest of those cut has {cut}")
+        } else {
+            format!("truncated from {cut} bytes on, though one of {whole} came whole")
+        })
+    }
+}
+
 /// On what evidence something is counted as not there.
 #[derive(Clone, Copy)]
 enum Closed {
@@ -305,15 +311,6 @@ enum Closed {
     Complete,
     /// No look could tell.
     Blind,
-}
-
-/// The first by precedence of an own fate and one that is carried on. What is carried is decided,
-/// whatever may still be seen.
-fn worse(own: Option<Fate>, carried: Option<Fate>) -> Option<Fate> {
-    match (own, carried) {
-        (Some(own), Some(carried)) => Some(own.min(carried)),
-        (own, carried) => own.or(carried),
-    }
 }
 
 fn all_carried(fates: &Fates) -> Option<Fate> {

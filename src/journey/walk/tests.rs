@@ -88,6 +88,30 @@ fn a_reading_that_never_comes_right_is_told() {
 }
 
 #[test]
+fn the_size_at_which_a_stage_cuts_is_told() {
+    let spec = EventSpec { sizes: vec![700, 1_100, 1_400], ..EventSpec::default() };
+    let events = Events::new(&spec, Format::Json).expect("a right spec");
+    let event = |seq| events.render(&run_from([1; 8]), "s", seq, Wall(0));
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 3);
+    walk.next(Mono(0));
+    let mut arrivals = Vec::new();
+    for seq in 0..3 {
+        walk.receipt(seq, Receipt::Sent { at: Mono(0) });
+        let mut text = String::from_utf8(event(seq).payload.to_vec()).expect("text");
+        text.truncate(720);
+        arrivals.push(Arrival { text: Some(text), ..copy(seq, seq, 1) });
+    }
+    let look = Look { arrivals, horizon: Horizon::Complete };
+    walk.look(Stage::Stored, look, Mono::from_secs(1), event);
+    let tally = walk.tally();
+    let stored = tally.stage(Stage::Stored).expect("a stage");
+    assert_eq!((stored.count(Fate::Ok), stored.count(Fate::Truncated)), (1, 2), "{stored:?}");
+    let reason = stored.reason.as_deref().expect("a reason");
+    let front = "truncated above 700 bytes; the smallest of those cut has 1100: event 1 was cut";
+    assert!(reason.starts_with(front), "{reason}");
+}
+
+#[test]
 fn a_round_ends_even_if_nobody_answers() {
     let mut walk = walk(&[Stage::Sent, Stage::Stored, Stage::Alerted], 3);
     let mut now = Mono(0);
