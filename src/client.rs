@@ -21,6 +21,7 @@ pub mod kafka;
 pub mod kernel;
 pub mod local;
 pub mod loki;
+pub mod netlink;
 pub mod promql;
 pub mod relp;
 pub mod resolve;

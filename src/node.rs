@@ -9,6 +9,7 @@
 
 mod cgroups;
 mod clock;
+mod conntrack;
 pub mod culprits;
 mod disk_health;
 mod diskstats;
@@ -21,11 +22,15 @@ mod links;
 mod loadavg;
 mod mdstat;
 mod meminfo;
+mod neighbours;
 pub mod privileges;
 pub mod processes;
+mod protocols;
 mod psi;
 mod schedstat;
 mod settings;
+mod sockstat;
+mod softnet;
 mod stat;
 mod text;
 mod vmstat;
@@ -69,6 +74,14 @@ impl Default for Paths {
             rootfs: PathBuf::from("/"),
         }
     }
+}
+
+/// Where procfs shows the network namespace that is watched: this process's own, or, where the
+/// host's procfs is mounted elsewhere, that of its first process (`net` there is the reader's own).
+fn network_folder(paths: &Paths) -> PathBuf {
+    let first = paths.procfs.join("1/net");
+    let elsewhere = paths.procfs != Paths::default().procfs;
+    if elsewhere && first.join("dev").exists() { first } else { paths.procfs.join("net") }
 }
 
 /// What a slot holds. `Absent` points into the frame's table of faults.
@@ -313,6 +326,11 @@ impl Sampler {
             Box::new(hardware::Source::new(paths)),
             Box::new(settings::Source::new(paths)),
             Box::new(cgroups::Source::new(paths, cells)),
+            Box::new(softnet::Source::new(paths)),
+            Box::new(protocols::Source::new(paths)),
+            Box::new(sockstat::Source::new(paths)),
+            Box::new(neighbours::Source::new(paths)),
+            Box::new(conntrack::Source::new(paths)),
         ])
     }
 

@@ -203,13 +203,17 @@ metrics! {
     NETWORK_DROPS = Counter "greenlight_node_network_drops_total" [interface, direction] Count;
     /// Whether an interface has a carrier (1) or not (0); absent where it is down.
     NETWORK_CARRIER = Gauge "greenlight_node_network_carrier" [interface] Count;
+    /// Whether an interface is up in the sense of RFC 2863 (1) or not (0).
+    NETWORK_UP = Gauge "greenlight_node_network_up" [interface] Count;
     /// Nominal speed of an interface in bytes a second; absent where it has none.
     NETWORK_SPEED = Gauge "greenlight_node_network_speed_bytes" [interface] Bytes;
     /// The largest packet that an interface takes.
     NETWORK_MTU = Gauge "greenlight_node_network_mtu_bytes" [interface] Bytes;
+    /// Damaged packets by what was wrong: checksum (crc), frame, or a full FIFO of the device.
+    NETWORK_ERROR_KINDS = Counter "greenlight_node_network_error_kinds_total" [interface, kind] Count;
     /// Damaged packets, both directions together. Interfaces of single containers and virtual machines are left out.
     LINK_ERRORS = Counter "greenlight_node_link_errors_total" [interface] Count as "node.link.errors";
-    /// Packets thrown away, both directions together. Interfaces of single containers and virtual machines are left out.
+    /// Packets thrown away, both directions together, those missed among them. Interfaces of single containers and virtual machines are left out.
     LINK_DROPS = Counter "greenlight_node_link_drops_total" [interface] Count as "node.link.drops";
 
     /// Between the clock and what this node's time daemon takes for the time; the kernel's own figure (adjtimex).
@@ -254,4 +258,85 @@ metrics! {
     CGROUP_MEMORY_EVENTS = Counter "greenlight_node_cgroup_memory_events_total" [cgroup, event] Count;
     /// Bytes a second that the services and containers which read and write the most did between the last two walks.
     CGROUP_IO = Gauge "greenlight_node_cgroup_io_bytes_per_second" [cgroup] Bytes;
+    /// Received packets that the device had no buffer for: its ring was full.
+    LINK_MISSED = Counter "greenlight_node_link_missed_total" [interface] Count as "node.link.missed";
+    /// How often the carrier came or went, of interfaces with a wire.
+    LINK_CARRIER_CHANGES = Counter "greenlight_node_link_carrier_changes_total" [interface] Count as "node.link.carrier_changes";
+    /// What the busier direction carried in each second, as a share of the speed; only where the speed is known.
+    LINK_THROUGHPUT = Histogram(RATIO) "greenlight_node_link_throughput_ratio" [interface] Ratio as "node.link.throughput";
+    /// Whether an interface sends and receives by turns only (1) or at once (0), once a second; only where it is known.
+    LINK_HALF_DUPLEX = Histogram(YES_NO) "greenlight_node_link_half_duplex" [interface] Count as "node.link.half_duplex";
+    /// Interfaces of a bond: those that are configured, and those of them whose link is up.
+    BOND_SLAVES = Gauge "greenlight_node_bond_slaves" [interface, state] Count;
+    /// Interfaces of a bond whose link is not up, once a second.
+    BOND_MISSING = Histogram(DEPTH) "greenlight_node_bond_slaves_missing" [interface] Count as "node.bond.missing";
+
+    /// Packets thrown away because a processor had too many waiting (net.core.netdev_max_backlog).
+    SOFTNET_DROPS = Counter "greenlight_node_softnet_drops_total" [] Count as "node.softnet.drops";
+    /// Times that a processor had to leave received packets for later: its budget (net.core.netdev_budget) was used up.
+    SOFTNET_SQUEEZES = Counter "greenlight_node_softnet_squeezes_total" [] Count as "node.softnet.squeezes";
+
+    /// Segments of TCP that were sent, without those sent again.
+    TCP_SEGMENTS = Counter "greenlight_node_tcp_sent_segments_total" [] Count;
+    /// Segments of TCP that were sent again.
+    TCP_RETRANSMITTED = Counter "greenlight_node_tcp_retransmitted_segments_total" [] Count;
+    /// Segments sent again as a share of those sent in each second, of a hundred where fewer were sent: one lost segment of an idle node is no rate.
+    TCP_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_retransmits_ratio" [] Ratio as "node.tcp.retransmits";
+    /// Connections of TCP that were opened, by direction.
+    TCP_OPENS = Counter "greenlight_node_tcp_opens_total" [direction] Count;
+    /// Openings (SYN and SYN/ACK) that had to be sent again.
+    TCP_SYN_RETRANSMITTED = Counter "greenlight_node_tcp_syn_retransmits_total" [] Count;
+    /// Openings sent again as a share of the connections opened in each second, of ten where fewer were opened.
+    TCP_SYN_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_syn_retransmits_ratio" [] Ratio as "node.tcp.syn_retransmits";
+    /// Times that TCP's retransmission timer ran out: nothing at all came back meanwhile.
+    TCP_TIMEOUTS = Counter "greenlight_node_tcp_timeouts_total" [] Count;
+    /// Timeouts as a share of the segments sent in each second, of a hundred where fewer were sent.
+    TCP_TIMEOUT_RATIO = Histogram(SHARE) "greenlight_node_tcp_timeouts_ratio" [] Ratio as "node.tcp.timeouts";
+    /// Connections that were thrown away because a listener's accept queue was full.
+    LISTEN_OVERFLOWS = Counter "greenlight_node_listen_overflows_total" [] Count as "node.listen.overflows";
+    /// Openings that were thrown away by listeners, for whatever reason.
+    LISTEN_DROPS = Counter "greenlight_node_listen_drops_total" [] Count as "node.listen.drops";
+    /// Openings that were thrown away because too many were half open (tcp_max_syn_backlog), without SYN cookies.
+    REQUEST_QUEUE_FULL = Counter "greenlight_node_listen_request_queue_full_total" [] Count as "node.listen.request_queue_full";
+    /// Failed searches of TCP for the path MTU.
+    MTU_PROBE_FAILURES = Counter "greenlight_node_tcp_mtu_probe_failures_total" [] Count as "node.tcp.mtu_probe_failures";
+    /// Packets that were too large for the next hop and were not to be fragmented, IPv4 and IPv6.
+    FRAGMENT_FAILURES = Counter "greenlight_node_ip_fragment_failures_total" [] Count as "node.ip.fragment_failures";
+    /// Packets of which not all fragments came, IPv4 and IPv6.
+    REASSEMBLY_FAILURES = Counter "greenlight_node_ip_reassembly_failures_total" [] Count as "node.ip.reassembly_failures";
+    /// Datagrams of UDP that were received and thrown away because a socket's buffer was full, IPv4 and IPv6.
+    UDP_RECEIVE_LOSS = Counter "greenlight_node_udp_receive_buffer_errors_total" [] Count as "node.udp.receive_buffer_errors";
+    /// Datagrams of UDP that could not be sent for want of buffers, IPv4 and IPv6.
+    UDP_SEND_LOSS = Counter "greenlight_node_udp_send_buffer_errors_total" [] Count as "node.udp.send_buffer_errors";
+
+    /// Sockets by what they are, as /proc/net/sockstat counts them.
+    SOCKETS = Gauge "greenlight_node_sockets" [kind] Count;
+    /// Memory that TCP's buffers take.
+    TCP_MEMORY_BYTES = Gauge "greenlight_node_tcp_memory_bytes" [] Bytes;
+    /// Memory that TCP's buffers take as a share of what they may (the last of net.ipv4.tcp_mem), once a second.
+    TCP_MEMORY = Histogram(RATIO) "greenlight_node_tcp_memory_ratio" [] Ratio as "node.tcp.memory";
+    /// Connections that no process holds any more as a share of what may be (net.ipv4.tcp_max_orphans), once a second.
+    TCP_ORPHANS = Histogram(RATIO) "greenlight_node_tcp_orphans_ratio" [] Ratio as "node.tcp.orphans";
+
+    /// Neighbours in the table of an address family.
+    NEIGHBOURS = Gauge "greenlight_node_neighbours" [family] Count;
+    /// The most neighbours that the table of an address family holds (gc_thresh3).
+    NEIGHBOURS_LIMIT = Gauge "greenlight_node_neighbours_limit" [family] Count;
+    /// The fuller of the two tables of neighbours, once a second.
+    NEIGHBOURS_FILL = Histogram(RATIO) "greenlight_node_neighbours_fill_ratio" [] Ratio as "node.neighbours.fill";
+    /// Neighbours that found no place in their table, both families together.
+    NEIGHBOURS_REFUSED = Counter "greenlight_node_neighbours_table_full_total" [] Count as "node.neighbours.refused";
+
+    /// Connections that the packet filter tracks.
+    CONNTRACK_ENTRIES = Gauge "greenlight_node_conntrack_entries" [] Count;
+    /// The most connections that the packet filter tracks.
+    CONNTRACK_LIMIT = Gauge "greenlight_node_conntrack_limit" [] Count;
+    /// Tracked connections as a share of the most, once a second.
+    CONNTRACK_FILL = Histogram(RATIO) "greenlight_node_conntrack_fill_ratio" [] Ratio as "node.conntrack.fill";
+    /// Packets that were dropped because no connection could be added: the table was full, or there was no memory.
+    CONNTRACK_DROPS = Counter "greenlight_node_conntrack_drops_total" [] Count as "node.conntrack.drops";
+    /// Connections that were forgotten early to make room for others.
+    CONNTRACK_EARLY_DROPS = Counter "greenlight_node_conntrack_early_drops_total" [] Count as "node.conntrack.early_drops";
+    /// Connections that could not be added because the same one was there already.
+    CONNTRACK_INSERT_FAILED = Counter "greenlight_node_conntrack_insert_failures_total" [] Count as "node.conntrack.insert_failures";
 }

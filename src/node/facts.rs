@@ -15,6 +15,8 @@ const DISKS_LIMIT: usize = 64;
 
 /// Since Linux 6.13, with CONFIG_DETECT_HUNG_TASK.
 const HUNG_TASKS: &str = "sys/kernel/hung_task_detect_count";
+/// Interfaces that are looked at.
+const LINKS_LIMIT: usize = 4096;
 
 /// What is found of the node, by name. A fact that can't be found is not in the map.
 pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
@@ -100,6 +102,15 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     let flushes = proc("diskstats")
         .and_then(|text| super::diskstats::tells_flushes(format!("{text}\n").as_bytes()));
     fact("disk_flushes", flushes.map(|tells| tells.to_string()));
+    for (name, found) in links(paths) {
+        fact(name, Some(found.to_string()));
+    }
+    // Not there where the packet filter tracks nothing (its module is not loaded).
+    let tracked = paths.procfs.join("sys/net/netfilter/nf_conntrack_max").try_exists().ok();
+    fact(
+        "conntrack",
+        tracked.filter(|_| paths.procfs.join("stat").exists()).map(|t| t.to_string()),
+    );
     fact("virtualisation", virtualisation(paths, info.as_deref()));
     facts
 }
@@ -162,6 +173,29 @@ fn pressure(paths: &Paths) -> Option<String> {
         }
         Err(_) => None,
     }
+}
+
+/// Whether any interface that is hardware, or a bond, tells its speed or its duplex, and whether
+/// there is a bond: gates over these apply only where there are such.
+fn links(paths: &Paths) -> impl Iterator<Item = (&'static str, bool)> {
+    let folder = paths.sysfs.join("class/net");
+    let mut found = [("link_speed", false), ("link_duplex", false), ("bond", false)];
+    let Ok(entries) = fs::read_dir(folder) else {
+        return found.into_iter().take(0);
+    };
+    for link in entries.flatten().take(LINKS_LIMIT).map(|entry| entry.path()) {
+        let bond = link.join("bonding").exists();
+        if !bond && !link.join("device").exists() {
+            continue;
+        }
+        let number = |name: &str| small(&link.join(name))?.parse::<u64>().ok();
+        let [speed, duplex, bonds] = &mut found;
+        // As the kernel says that it knows none: -1, 0 or all ones.
+        speed.1 |= number("speed").is_some_and(|speed| (1..4_000_000_000).contains(&speed));
+        duplex.1 |= matches!(small(&link.join("duplex")).as_deref(), Some("half" | "full"));
+        bonds.1 |= bond;
+    }
+    found.into_iter().take(3)
 }
 
 /// What the node runs on: the hypervisor's name, `vm` where one is there and does not say which,

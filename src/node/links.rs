@@ -1,15 +1,27 @@
-//! Network interfaces: /proc/net/dev for what they carried, sysfs for carrier, speed and MTU.
+//! Network interfaces: what they carried, lost and damaged, and whether they are up.
+//!
+//! By netlink where it shows the namespace that is asked for; else (in a container that is given
+//! the host's procfs) from that procfs and sysfs, and what those lack is absent.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::text::{KernelFile, fields, lines, number};
-use super::{Paths, Sink, Slot, Tick};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+
+use super::text::{KernelFile, fields, lines, number, single};
+use super::{Paths, Sink, Slot, Step, Tick, network_folder};
 use crate::catalogue::node as metric;
 use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
+
+mod rtnl;
+mod sysfs;
+
+use rtnl::{Make, Silence};
+use sysfs::{Attributes, Slaves, Watch};
 
 /// Interfaces shown, real ones first: a node full of containers has hundreds of virtual ones.
 const LINKS_LIMIT: usize = 64;
@@ -28,9 +40,6 @@ const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 /// Interfaces that come and go with a single container or virtual machine. Their totals are shown,
 /// but what they drop says nothing of the node, and gates over them would never be covered.
 const TRANSIENT: [&str; 6] = ["veth", "cali", "lxc", "tap", "vnet", "eni"];
-
-/// Megabits to bytes.
-const MEGABIT: f64 = 125_000.0;
 
 /// The columns that are used (net/core/net-procfs.c); drops of receiving include those for want of
 /// buffers in the device.
@@ -57,60 +66,96 @@ fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
     plain.then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
 }
 
-/// What sysfs says of an interface. The kernel refuses carrier and speed where it is down.
+/// What is known of an interface in this second besides its totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Attributes {
+struct Detail {
+    missed: Option<u64>,
+    /// Checksum, frame and FIFO errors.
+    errors: Option<[u64; 3]>,
+    carrier_changes: Option<u64>,
     carrier: Option<f64>,
-    speed: Option<f64>,
+    up: Option<bool>,
     mtu: Option<f64>,
+    bond: Option<Slaves>,
 }
 
-impl Attributes {
-    fn read(folder: &Path) -> Self {
-        let value = |name: &str| {
-            let text = std::fs::read(folder.join(name)).ok()?;
-            number(text.trim_ascii_end()).map(|value| value as f64)
-        };
-        Self {
-            carrier: value("carrier").filter(|carrier| *carrier <= 1.0),
-            // An unknown speed is -1, 0 or all ones, whatever the driver's mind.
-            speed: value("speed")
-                .filter(|megabits| (1.0..4e9).contains(megabits))
-                .map(|megabits| megabits * MEGABIT),
-            mtu: value("mtu"),
+/// Counters of sysfs that netlink would have told.
+struct Files {
+    missed: KernelFile,
+    carrier_changes: KernelFile,
+}
+
+/// An interface, remembered from tick to tick.
+struct Link {
+    name: Arc<str>,
+    index: Option<u32>,
+    /// It has a device behind it.
+    real: bool,
+    /// Its carrier and its speed say something of the node: a device, a bond, or (carrier only)
+    /// the wire of a container that we are in.
+    wired: bool,
+    paced: bool,
+    shown: bool,
+    now: [Direction; 2],
+    before: [Direction; 2],
+    read_at: Option<Mono>,
+    step: Step,
+    detail: Detail,
+    files: Option<Files>,
+    watch: Arc<Watch>,
+    attributes: Option<(Mono, Attributes)>,
+    /// Which of the slots that not every interface has are put.
+    form: Form,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Form {
+    speed: bool,
+    duplex: bool,
+    bond: bool,
+}
+
+impl Link {
+    fn judged(&self) -> bool {
+        self.real || !TRANSIENT.iter().any(|prefix| self.name.starts_with(prefix))
+    }
+
+    fn carry(&mut self, at: Mono, now: [Direction; 2]) {
+        self.step = Step::between(self.read_at.replace(at), at);
+        self.before = std::mem::replace(&mut self.now, now);
+    }
+
+    /// The larger direction's share of the speed; each direction has all of it.
+    fn throughput(&self, speed: f64) -> Slot {
+        let rates = [0, 1].map(|n: usize| {
+            let bytes = |of: &[Direction; 2]| of.get(n).map(|direction| direction.bytes);
+            self.step.rate(bytes(&self.before), bytes(&self.now))
+        });
+        match rates {
+            [Slot::Number(receive), Slot::Number(transmit)] => {
+                Slot::Number(receive.max(transmit) / speed)
+            }
+            [slot @ (Slot::Nothing | Slot::Absent(_)), _] | [_, slot] => slot,
         }
     }
 }
 
-struct Watch {
-    folder: PathBuf,
-    answer: Mutex<Option<(Mono, Attributes)>>,
-}
-
-impl Watch {
-    fn look(&self) {
-        let answer = Attributes::read(&self.folder);
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some((Mono::now(), answer));
-    }
-
-    fn answer(&self) -> Option<(Mono, Attributes)> {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A line of the file, remembered from tick to tick.
-struct Link {
-    name: Arc<str>,
-    /// It has a device behind it.
-    real: bool,
-    shown: bool,
-    now: [Direction; 2],
-    watch: Arc<Watch>,
-    attributes: Option<(Mono, Attributes)>,
+/// Where the counters come from.
+enum Way {
+    /// Decided at the first reading.
+    Unknown,
+    Netlink(rtnl::Line),
+    /// What netlink would have told besides is absent for this reason.
+    Files(Arc<Fault>),
 }
 
 pub(super) struct Source {
+    path: PathBuf,
     file: KernelFile,
+    way: Way,
+    /// Why netlink told nothing in this second, and what of.
+    silence: Option<(Silence, Arc<Fault>)>,
+    silent: bool,
     folder: PathBuf,
     cells: Cells,
     resource: Arc<str>,
@@ -118,6 +163,8 @@ pub(super) struct Source {
     asked: Option<Mono>,
     at: Mono,
     directions: [Arc<str>; 2],
+    kinds: [Arc<str>; 3],
+    states: [Arc<str>; 2],
     source: Arc<str>,
     stale: Arc<Fault>,
     links: Vec<Link>,
@@ -128,8 +175,13 @@ impl Source {
     pub(super) fn new(paths: &Paths, cells: &Cells) -> Self {
         let folder = paths.sysfs.join("class/net");
         let stale = format!("{} has not answered for {STALE_AFTER:?}", folder.display());
+        let path = network_folder(paths).join("dev");
         Self {
-            file: KernelFile::new(paths.procfs.join("net/dev")),
+            file: KernelFile::new(path.clone()),
+            path,
+            way: Way::Unknown,
+            silence: None,
+            silent: false,
             folder,
             cells: cells.clone(),
             resource: Arc::from("sysfs of the interfaces"),
@@ -137,6 +189,8 @@ impl Source {
             asked: None,
             at: Mono::default(),
             directions: ["receive", "transmit"].map(Arc::from),
+            kinds: ["crc", "frame", "fifo"].map(Arc::from),
+            states: ["configured", "active"].map(Arc::from),
             source: Arc::from("links"),
             stale: Arc::new(Fault::new(FaultCode::Hung, stale)),
             links: Vec::new(),
@@ -144,24 +198,39 @@ impl Source {
         }
     }
 
-    fn known(folder: &Path, name: &[u8]) -> Link {
+    fn known(folder: &Path, name: &[u8], told: Option<&rtnl::Told>) -> Link {
         let name: Arc<str> = Arc::from(String::from_utf8_lossy(name));
         let folder = folder.join(&*name);
+        let index = told.map(|told| told.index);
+        let device = folder.join("device").exists();
+        let bond = folder.join("bonding").exists();
+        let make = told.map(|told| told.make);
         Link {
             name,
-            real: folder.join("device").exists(),
+            index,
+            real: make.map_or(device, |make| make == Make::Device),
+            wired: make.map_or(device || bond, |make| make != Make::Other),
+            paced: make.map_or(device || bond, |make| matches!(make, Make::Device | Make::Bond)),
             shown: false,
             now: Default::default(),
-            watch: Arc::new(Watch { folder, answer: Mutex::new(None) }),
+            before: Default::default(),
+            read_at: None,
+            step: Step::between(None, Mono::default()),
+            detail: Detail::default(),
+            files: told.is_none().then(|| Files {
+                missed: KernelFile::new(folder.join("statistics/rx_missed_errors")),
+                carrier_changes: KernelFile::new(folder.join("carrier_changes")),
+            }),
+            watch: Arc::new(Watch::new(folder, index)),
             attributes: None,
+            form: Form::default(),
         }
     }
 
     /// Shows the real ones, then the others as far as they fit. The loopback is no link.
-    fn choose(&mut self) -> bool {
+    fn choose(&mut self) {
         let real = self.links.iter().filter(|link| link.real).count().min(LINKS_LIMIT);
         let mut left = [LINKS_LIMIT - real, real];
-        let mut changed = false;
         self.over = 0;
         for link in &mut self.links {
             let left = &mut left[usize::from(link.real)];
@@ -169,10 +238,8 @@ impl Source {
             let shown = wanted && *left > 0;
             *left -= usize::from(shown);
             self.over += usize::from(wanted && !shown);
-            changed |= link.shown != shown;
             link.shown = shown;
         }
-        changed
     }
 
     fn ask(&mut self, changed: bool, at: Mono) {
@@ -189,63 +256,222 @@ impl Source {
             self.asked = Some(at);
         }
     }
-}
 
-impl super::Source for Source {
-    fn read(&mut self, tick: &mut Tick) -> bool {
-        self.at = tick.at;
-        let Some(text) = self.file.read(&mut tick.buffer) else { return false };
+    /// Puts an interface in its place; true where it came, or others before it went.
+    fn place(
+        links: &mut Vec<Link>,
+        count: usize,
+        folder: &Path,
+        name: &[u8],
+        told: Option<&rtnl::Told>,
+    ) -> bool {
+        // The kernel keeps its order, so the interface is nearly always where it was.
+        let index = told.map(|told| told.index);
+        let same = |link: &Link| link.name.as_bytes() == name && link.index == index;
+        match links.get(count..).unwrap_or_default().iter().position(same) {
+            Some(0) => false,
+            Some(further) => {
+                links.drain(count..count + further);
+                true
+            }
+            None => {
+                links.insert(count, Self::known(folder, name, told));
+                true
+            }
+        }
+    }
+
+    /// Reads /proc/net/dev. None where it could not be read.
+    fn files(&mut self, tick: &mut Tick) -> Option<bool> {
+        let text = self.file.read(&mut tick.buffer)?;
         let mut changed = false;
         let mut count = 0;
         for (name, now) in lines(text).filter_map(parse).take(LINES_LIMIT) {
-            // The file keeps its order, so the interface is nearly always where it was.
-            let same = |link: &Link| link.name.as_bytes() == name;
-            match self.links.get(count..).unwrap_or_default().iter().position(same) {
-                Some(0) => {}
-                Some(further) => {
-                    self.links.drain(count..count + further);
-                    changed = true;
-                }
-                None => {
-                    self.links.insert(count, Self::known(&self.folder, name));
-                    changed = true;
-                }
-            }
+            changed |= Self::place(&mut self.links, count, &self.folder, name, None);
             if let Some(link) = self.links.get_mut(count) {
-                link.now = now;
+                link.carry(tick.at, now);
             }
             count += 1;
         }
         if count == 0 {
             // Every network namespace has at least its loopback.
             self.file.garbled("names no interface");
-            return false;
+            return None;
         }
         changed |= self.links.len() > count;
         self.links.truncate(count);
+        for link in self.links.iter_mut().filter(|link| link.shown) {
+            let Some(files) = &mut link.files else { continue };
+            let mut value = |file: &mut KernelFile| file.read(&mut tick.buffer).and_then(single);
+            let sysfs = link.watch.answer().map(|(_, attributes)| attributes).unwrap_or_default();
+            link.detail = Detail {
+                missed: value(&mut files.missed),
+                errors: None,
+                carrier_changes: value(&mut files.carrier_changes),
+                carrier: sysfs.carrier,
+                up: sysfs.up,
+                mtu: sysfs.mtu,
+                bond: sysfs.bond,
+            };
+        }
+        Some(changed)
+    }
+
+    /// Asks by netlink. None where nothing was told.
+    fn netlink(&mut self) -> Option<bool> {
+        let Self { way: Way::Netlink(line), links, folder, silence, .. } = self else {
+            return None;
+        };
+        let mut changed = false;
+        let outcome = line.ask(|at, told| {
+            let mut count = 0;
+            for one in told {
+                changed |= Self::place(links, count, folder, one.name.bytes(), Some(one));
+                if let Some(link) = links.get_mut(count) {
+                    link.carry(at, one.counters.directions);
+                    link.detail = detail(one, told);
+                }
+                count += 1;
+            }
+            changed |= links.len() > count;
+            links.truncate(count);
+        });
+        let now = match outcome {
+            Ok(()) => {
+                self.silent = false;
+                return Some(changed);
+            }
+            Err(now) => now,
+        };
+        if silence.as_ref().is_none_or(|(before, _)| *before != now) {
+            let fault = match now {
+                Silence::Late => Fault::new(
+                    FaultCode::Hung,
+                    "the kernel did not tell of its interfaces in time: its network lock is held",
+                ),
+                Silence::Trouble(trouble) => trouble.fault("the interfaces"),
+            };
+            *silence = Some((now, Arc::new(fault)));
+        }
+        self.silent = true;
+        if let (Silence::Trouble(trouble), Some((_, fault))) = (now, &self.silence)
+            && trouble.is_lasting()
+        {
+            self.way = Way::Files(Arc::clone(fault));
+            self.links.clear();
+            self.silent = false;
+        }
+        None
+    }
+
+    fn fault(&self) -> Option<&Arc<Fault>> {
+        match &self.way {
+            Way::Netlink(_) if self.silent => self.silence.as_ref().map(|(_, fault)| fault),
+            Way::Netlink(_) => None,
+            _ => self.file.fault(),
+        }
+    }
+}
+
+/// What netlink told of an interface, and of those that it is the master of.
+fn detail(one: &rtnl::Told, all: &[rtnl::Told]) -> Detail {
+    let bond = (one.make == Make::Bond).then(|| {
+        let slaves = all.iter().filter(|other| other.master == Some(one.index));
+        slaves.fold((0, 0), |(configured, active), slave| {
+            let up = slave.slave_up.or(slave.up).unwrap_or(false);
+            (configured + 1, active + u32::from(up))
+        })
+    });
+    let rtnl::Counters { missed, crc, frame, fifo, .. } = one.counters;
+    Detail {
+        missed: Some(missed),
+        errors: Some([crc, frame, fifo]),
+        carrier_changes: one.carrier_changes,
+        carrier: one.carrier.map(|carrier| f64::from(u8::from(carrier))),
+        up: one.up,
+        mtu: one.mtu.map(f64::from),
+        bond,
+    }
+}
+
+/// Whether the files are of the namespace that this process's netlink sockets are in: each
+/// namespace has a file of its own, whose number in procfs is the same through every mount of it.
+fn own_namespace(file: &Path) -> bool {
+    let own = Path::new("/proc/thread-self/net/dev");
+    let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
+    let kernels = statfs(file).is_ok_and(|of| of.filesystem_type() == PROC_SUPER_MAGIC);
+    kernels && inode(file).is_some() && inode(file) == inode(own)
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        self.at = tick.at;
+        if let Way::Unknown = self.way {
+            self.way = if own_namespace(&self.path) {
+                Way::Netlink(rtnl::Line::new(&self.cells))
+            } else {
+                let text = format!(
+                    "{} is of another network namespace than this process, and only netlink tells \
+                     this: run in the host's network namespace (hostNetwork, --network host)",
+                    self.path.display()
+                );
+                Way::Files(Arc::new(Fault::new(FaultCode::Unsupported, text)))
+            };
+        }
+        let read = match &self.way {
+            Way::Netlink(_) => match self.netlink() {
+                None if matches!(self.way, Way::Files(_)) => self.files(tick),
+                told => told,
+            },
+            _ => self.files(tick),
+        };
+        let Some(mut changed) = read else {
+            for link in &mut self.links {
+                link.read_at = None;
+            }
+            return false;
+        };
         if changed {
             self.choose();
         }
         self.ask(changed, tick.at);
         for link in &mut self.links {
             link.attributes = link.watch.answer();
+            let sysfs = link.attributes.map(|(_, attributes)| attributes).unwrap_or_default();
+            let form = Form {
+                speed: link.paced && sysfs.speed.is_some(),
+                duplex: link.paced && sysfs.half_duplex.is_some(),
+                bond: link.detail.bond.is_some(),
+            };
+            changed |= link.shown && form != link.form;
+            link.form = form;
         }
         changed
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        sink.under(self.file.fault());
+        sink.under(self.fault());
         sink.put(&metric::OVER_LIMIT, &[&self.source], Slot::Number(self.over as f64));
+        let lacking = match &self.way {
+            Way::Files(why) => Some(why),
+            _ => None,
+        };
         for link in self.links.iter().filter(|link| link.shown) {
             let name = &link.name;
-            sink.under(self.file.fault());
+            sink.under(self.fault());
             let [receive, transmit] = &link.now;
             let both = |of: fn(&Direction) -> u64| {
                 Slot::of(Some(of(receive).saturating_add(of(transmit))))
             };
-            if link.real || !TRANSIENT.iter().any(|prefix| name.starts_with(prefix)) {
+            let detail = &link.detail;
+            if link.judged() {
                 sink.put(&metric::LINK_ERRORS, &[name], both(|d| d.errors));
                 sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
+                sink.put(&metric::LINK_MISSED, &[name], Slot::of(detail.missed));
+                if link.wired {
+                    let changes = Slot::of(detail.carrier_changes);
+                    sink.put(&metric::LINK_CARRIER_CHANGES, &[name], changes);
+                }
             }
             for (word, direction) in self.directions.iter().zip(&link.now) {
                 let labels = [name, word];
@@ -254,16 +480,39 @@ impl super::Source for Source {
                 sink.put(&metric::NETWORK_ERRORS, &labels, Slot::of(Some(direction.errors)));
                 sink.put(&metric::NETWORK_DROPS, &labels, Slot::of(Some(direction.drops)));
             }
+            let gauge = |value: Option<f64>| value.map_or(Slot::Nothing, Slot::Number);
             let fresh = link.attributes.filter(|(at, _)| self.at.since(*at) <= STALE_AFTER);
-            if link.attributes.is_some() && fresh.is_none() && self.file.fault().is_none() {
-                sink.under(Some(&self.stale));
+            let stale = (link.attributes.is_some() && fresh.is_none()).then_some(&self.stale);
+            if lacking.is_some() {
+                sink.under(self.fault().or(stale));
             }
-            let slot = |of: fn(&Attributes) -> Option<f64>| {
-                fresh.and_then(|(_, a)| of(&a)).map_or(Slot::Nothing, Slot::Number)
-            };
-            sink.put(&metric::NETWORK_CARRIER, &[name], slot(|a| a.carrier));
-            sink.put(&metric::NETWORK_SPEED, &[name], slot(|a| a.speed));
-            sink.put(&metric::NETWORK_MTU, &[name], slot(|a| a.mtu));
+            sink.put(&metric::NETWORK_CARRIER, &[name], gauge(detail.carrier));
+            let up = detail.up.map(|up| f64::from(u8::from(up)));
+            sink.put(&metric::NETWORK_UP, &[name], gauge(up));
+            sink.put(&metric::NETWORK_MTU, &[name], gauge(detail.mtu));
+            if let Some((configured, active)) = detail.bond {
+                let missing = configured.saturating_sub(active);
+                sink.put(&metric::BOND_MISSING, &[name], Slot::Number(f64::from(missing)));
+                for (state, count) in self.states.iter().zip([configured, active]) {
+                    sink.put(&metric::BOND_SLAVES, &[name, state], Slot::Number(f64::from(count)));
+                }
+            }
+            sink.under(self.fault().or(lacking));
+            for (n, kind) in self.kinds.iter().enumerate() {
+                let count = detail.errors.and_then(|errors| errors.get(n).copied());
+                sink.put(&metric::NETWORK_ERROR_KINDS, &[name, kind], Slot::of(count));
+            }
+            sink.under(self.fault().or(stale));
+            let fresh = fresh.map(|(_, attributes)| attributes).unwrap_or_default();
+            sink.put(&metric::NETWORK_SPEED, &[name], gauge(fresh.speed));
+            if link.form.speed {
+                let share = fresh.speed.map_or(Slot::Nothing, |speed| link.throughput(speed));
+                sink.put(&metric::LINK_THROUGHPUT, &[name], share);
+            }
+            if link.form.duplex {
+                let half = fresh.half_duplex.map(|half| f64::from(u8::from(half)));
+                sink.put(&metric::LINK_HALF_DUPLEX, &[name], gauge(half));
+            }
         }
     }
 }

@@ -125,6 +125,12 @@ impl KernelFile {
         self.fault = Some(fault);
     }
 
+    /// Whether the last reading found no such file.
+    pub(super) fn missing(&self) -> bool {
+        let none = Trouble::Io(Some(nix::libc::ENOENT));
+        self.fault.is_some() && self.made.as_ref().is_some_and(|(made, _)| *made == none)
+    }
+
     /// Why the last reading yielded nothing.
     pub(super) fn fault(&self) -> Option<&Arc<Fault>> {
         self.fault.as_ref()
@@ -217,6 +223,48 @@ pub(super) fn single(text: &[u8]) -> Option<u64> {
     let mut words = fields(lines(text).next()?);
     let value = words.next().and_then(number)?;
     words.next().is_none().then_some(value)
+}
+
+/// A whole number in base 16, as the kernel writes its statistics of each processor.
+pub(super) fn hex(field: &[u8]) -> Option<u64> {
+    if field.is_empty() {
+        return None;
+    }
+    field.iter().try_fold(0u64, |sum, byte| {
+        let digit = char::from(*byte).to_digit(16)?;
+        sum.checked_mul(16)?.checked_add(u64::from(digit))
+    })
+}
+
+/// One column of the statistics that the kernel keeps for each processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Column {
+    pub(super) sum: u64,
+    pub(super) largest: u64,
+}
+
+/// Columns by their heading, over one line of hexadecimal numbers for each processor (as in
+/// /proc/net/stat). A column that is not there is None; None where there is no processor, or a
+/// line is no such line.
+pub(super) fn statistics<const N: usize>(
+    text: &[u8],
+    wanted: &[&[u8]; N],
+) -> Option<[Option<Column>; N]> {
+    let mut lines = lines(text);
+    let heading = lines.next()?;
+    let places = wanted.map(|name| fields(heading).position(|column| column == name));
+    let mut found = places.map(|place| place.map(|_| Column::default()));
+    let mut rows = 0;
+    for line in lines {
+        for (column, place) in found.iter_mut().zip(places) {
+            let (Some(column), Some(place)) = (column, place) else { continue };
+            let value = hex(fields(line).nth(place)?)?;
+            column.sum = column.sum.saturating_add(value);
+            column.largest = column.largest.max(value);
+        }
+        rows += 1;
+    }
+    (rows > 0 && found.iter().any(Option::is_some)).then_some(found)
 }
 
 /// A plain number with a fraction, not negative.

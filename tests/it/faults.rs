@@ -24,7 +24,7 @@ use crate::command::{Daemon, folder_with};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Every window of `linux-node` and `partner-platform`, and the fewest samples, made small.
-const SCALED: [&str; 15] = [
+const SCALED: [&str; 17] = [
     "node_window=6s",
     "node_oom_window=6s",
     "node_iowait_window=6s",
@@ -37,6 +37,8 @@ const SCALED: [&str; 15] = [
     "node_clock_window=6s",
     "node_clock_steps_window=6s",
     "node_hardware_window=12s",
+    "node_bond_window=6s",
+    "node_udp_window=6s",
     "node_samples=3",
     "partner_window=6s",
     "partner_samples=3",

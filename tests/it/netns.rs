@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -101,6 +101,23 @@ impl Netns {
     /// A TCP listener inside; the kernel opens connections without anyone accepting them.
     pub(crate) fn listen(&self, at: SocketAddr) -> TcpListener {
         self.enter(|| TcpListener::bind(at).unwrap())
+    }
+
+    /// A TCP listener inside that holds so many connections for whoever accepts them.
+    pub(crate) fn listen_with(&self, at: SocketAddr, backlog: i32) -> socket2::Socket {
+        self.enter(|| {
+            let socket =
+                socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None);
+            let socket = socket.unwrap();
+            socket.bind(&at.into()).unwrap();
+            socket.listen(backlog).unwrap();
+            socket
+        })
+    }
+
+    /// A TCP connection from inside.
+    pub(crate) fn connect(&self, to: SocketAddr) -> TcpStream {
+        self.enter(|| TcpStream::connect(to).unwrap())
     }
 
     /// A UDP socket inside.

@@ -18,11 +18,13 @@ use greenlight::series::{Cadence, NODE_CHECK, TrackKey, Tracks, Value};
 use greenlight::time::{Mono, Now, Wall};
 
 mod faults;
+mod network;
 mod real;
+mod sockets;
 mod storage;
 
 /// Every window of the pack, and the fewest samples, made small; no threshold is touched.
-const SCALED: [(&str, &str); 13] = [
+const SCALED: [(&str, &str); 15] = [
     ("node_window", "6s"),
     ("node_oom_window", "6s"),
     ("node_iowait_window", "6s"),
@@ -36,6 +38,8 @@ const SCALED: [(&str, &str); 13] = [
     // What happens once, and what is read every ten seconds.
     ("node_clock_steps_window", "24s"),
     ("node_hardware_window", "24s"),
+    ("node_bond_window", "6s"),
+    ("node_udp_window", "6s"),
     ("node_samples", "3"),
 ];
 
@@ -121,8 +125,11 @@ impl Watched {
     /// The gates that are neither passed nor not applicable, with what they say.
     fn not_green(&mut self) -> Vec<String> {
         let green = |v: Verdict| matches!(v, Verdict::Pass | Verdict::NotApplicable);
-        // Where little is left on the machine that tests run on, twenty minutes must be known.
-        let young = |id: &str, v: Verdict| id == "node.fs.filling" && v == Verdict::Open;
+        // Where little is left on the machine that tests run on, twenty minutes must be known; and
+        // what other tests and builds write there is no fault of the made-up node.
+        let young = |id: &str, v: Verdict| {
+            id == "node.fs.filling" && matches!(v, Verdict::Open | Verdict::Warn)
+        };
         let findings = self
             .judge()
             .into_iter()
@@ -189,6 +196,7 @@ struct Counters {
     /// Milliseconds by which the wall clock is off against the monotonic one.
     wall_ms: i64,
     clock: ClockState,
+    network: network::Counters,
 }
 
 /// A second in which hardly anything happens, on two processors.
@@ -213,6 +221,7 @@ fn idle(c: &mut Counters) {
     c.refaults += 3;
     (c.committed_kb, c.damaged_kb, c.open_files, c.tasks) = (1_100_000, 0, 677, 200);
     c.clock = ClockState { offset: -0.000_4, max_error: 0.02, synchronised: true, ..c.clock };
+    network::idle(&mut c.network);
 }
 
 struct Recorded {
@@ -276,6 +285,7 @@ impl Recorded {
             hung: 0,
             wall_ms: 0,
             clock: ClockState::default(),
+            network: network::Counters::default(),
         };
         let root = folder.path().to_owned();
         let paths = Paths { procfs: root.join("proc"), sysfs: root.join("sys"), rootfs: root };
@@ -369,13 +379,8 @@ impl Recorded {
         fs::write(sys.join("block/sda/device/ioerr_cnt"), format!("{:#x}\n", c.disk_errors))
             .unwrap();
         fs::write(sys.join("fs/ext4/sda1/errors_count"), format!("{}\n", c.fs_errors)).unwrap();
-        put(
-            "net/dev",
-            format!(
-                "    lo: 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n  eth0: 9 9 {} {} 0 0 0 0 9 9 0 0 0 0 0 0\n",
-                c.errors, c.drops
-            ),
-        );
+        put("net/dev", c.network.net_dev(c.errors, c.drops));
+        c.network.write(self.folder.path());
         let root = if c.root_readonly { "ro" } else { "rw" };
         put(
             "1/mountinfo",
@@ -408,6 +413,8 @@ impl Recorded {
     }
 
     fn settle(&mut self) {
+        // Speed, duplex and bonds are read by a cell, which takes its time.
+        network::wait(self);
         self.pass(40, |_| {});
         let left = self.watched.not_green();
         assert!(left.is_empty(), "an idle node is not green: {left:#?}");
@@ -533,6 +540,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.link.errors", |c| c.errors += 3),
         ("node.link.drops", |c| c.drops += 2000),
     ];
+
     let mut red = Vec::new();
     for pressure in [true, false] {
         let mut node = Recorded::new(pressure, &SCALED);
@@ -557,9 +565,9 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         }
         node.settle();
     }
-    // Space and inodes are filled for real in `faults`; the others are in `storage`.
+    // Space and inodes are filled for real in `faults`; the others are in `storage` and `network`.
     let mut all = Watched::new(&Paths::default(), &[]).verdicts();
-    all.retain(|id, _| !red.contains(&&**id));
+    all.retain(|id, _| !red.contains(&&**id) && !network::GATES.contains(&&**id));
     // Quotas are met for real there too.
     let others = [
         "node.cpu.throttled-groups",

@@ -12,6 +12,7 @@ use greenlight::lanes::Cells;
 use greenlight::node::{Frame, Paths, Sampler, Signal};
 use greenlight::time::{Mono, Now, Wall};
 
+mod network;
 mod node;
 
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -34,7 +34,7 @@ fn lines_of_net_dev() {
         assert_eq!(parse(line.as_bytes()), None, "{line:?}");
     }
     let text = fixture("idle/proc/net/dev");
-    assert_eq!(lines(&text).filter_map(parse).count(), 3, "headings are no interfaces");
+    assert_eq!(lines(&text).filter_map(parse).count(), 4, "headings are no interfaces");
     mangled("net/dev", &text, |text| {
         for (name, _) in lines(text).filter_map(parse) {
             assert!(!name.is_empty());
@@ -48,7 +48,7 @@ fn carrier_speed_and_mtu_come_from_sysfs() {
     let mut sampler = sampler(&copy);
     let mut frame = Frame::default();
     let until = std::time::Instant::now() + Duration::from_secs(10);
-    while gauge(&frame, "greenlight_node_network_mtu_bytes", "eth0").is_none() {
+    while gauge(&frame, "greenlight_node_network_speed_bytes", "eth0").is_none() {
         assert!(std::time::Instant::now() < until, "sysfs was never read");
         sampler.sample(Now { mono: Mono::now(), ..Now::default() }, &mut frame);
         std::thread::sleep(Duration::from_millis(5));
@@ -59,7 +59,11 @@ fn carrier_speed_and_mtu_come_from_sysfs() {
     assert_eq!(gauge("greenlight_node_network_carrier", "veth1"), Some(1.0));
     // -1 is how sysfs says that it does not know.
     assert_eq!(gauge("greenlight_node_network_speed_bytes", "veth1"), None);
-    assert_eq!(shown(&frame), ["eth0"], "the loopback and a container's end are not judged");
+    assert_eq!(
+        shown(&frame),
+        ["eth0", "bond0"],
+        "the loopback and a container's end are not judged"
+    );
 }
 
 #[test]

@@ -25,6 +25,13 @@ use Proof::{Because, Real, Recorded};
 
 const RECORDED: Proof =
     Recorded("every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault");
+const NETWORK_RECORDED: Proof =
+    Recorded("every_gate_of_the_network_turns_red_and_green_again_on_a_recorded_fault");
+const CELL_READ: Proof =
+    Recorded("a_link_that_is_half_duplex_and_a_bond_without_its_spare_are_red");
+const LOSS: Proof = Real("lost_segments_turn_their_gates_red_and_are_counted_as_nstat_does");
+const LISTENER: Proof = Real("a_full_accept_queue_turns_its_gate_red_and_is_counted_exactly");
+const DATAGRAMS: Proof = Real("lost_datagrams_turn_their_gates_red_and_are_counted_exactly");
 const PROCESSORS: Proof = Real("burnt_processors_turn_their_gates_red");
 const MEMORY: Proof = Real("stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again");
 const FILLED: Proof = Real("memory_filled_turns_its_gates_red_and_green_again");
@@ -117,6 +124,25 @@ const PROOFS: &[(&str, &[Proof])] = &[
         "node.link.drops",
         &[NETWORK, Real("dropped_packets_are_counted_exactly_and_turn_their_gate_red"), RECORDED],
     ),
+    ("node.link.missed", &[NETWORK_RECORDED, Because("only hardware has a ring that fills")]),
+    (
+        "node.link.throughput",
+        &[NETWORK_RECORDED, Because("no interface of a namespace has a speed of its own")],
+    ),
+    ("node.link.carrier", &[NETWORK_RECORDED, Because("only hardware has a wire to pull")]),
+    ("node.link.duplex", &[CELL_READ, Because("only hardware can fail to negotiate")]),
+    ("node.link.bonds", &[CELL_READ, Because("not every kernel has bonds")]),
+    ("node.softnet", &[NETWORK_RECORDED, Because("its counters are the whole machine's")]),
+    ("node.tcp.retransmits", &[LOSS, NETWORK_RECORDED]),
+    ("node.tcp.connects", &[LOSS, NETWORK_RECORDED]),
+    ("node.tcp.timeouts", &[NETWORK_RECORDED, Because("those of a test are over in a second")]),
+    ("node.tcp.listen", &[LISTENER, NETWORK_RECORDED]),
+    ("node.tcp.memory", &[NETWORK_RECORDED, Because("the memory is the whole machine's")]),
+    ("node.tcp.orphans", &[NETWORK_RECORDED, Because("the limit is the whole machine's")]),
+    ("node.ip.mtu", &[DATAGRAMS, NETWORK_RECORDED]),
+    ("node.udp.buffers", &[DATAGRAMS, NETWORK_RECORDED]),
+    ("node.neighbours", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
+    ("node.conntrack", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
     ("partner.core.parsers", &[Real("parsers_gate_turns_red_for_each_criterion_and_green_again")]),
     ("partner.cluster.memory", &[MEMORY, FILLED]),
     (

@@ -51,7 +51,7 @@ impl Watched {
         self.judge().remove(gate).unwrap()
     }
 
-    fn until_all(&mut self, wanted: &[(&str, Verdict)]) {
+    pub(super) fn until_all(&mut self, wanted: &[(&str, Verdict)]) {
         let began = Instant::now();
         loop {
             let at = Instant::now();
@@ -112,10 +112,14 @@ fn a_full_and_a_read_only_filesystem_are_red_until_they_are_mended() {
 }
 
 /// A process in a namespace, so that its /proc shows the namespace's interfaces.
-struct Inside(Child);
+pub(super) struct Inside(Child);
 
 impl Inside {
-    fn of(namespace: &Netns) -> Self {
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(super) fn of(namespace: &Netns) -> Self {
         let child = Command::new("ip")
             .args(["netns", "exec", namespace.name(), "sleep", "1000"])
             .stdin(Stdio::null())

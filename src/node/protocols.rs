@@ -1,0 +1,257 @@
+//! /proc/net/snmp, netstat and snmp6: what IP, TCP and UDP count (RFC 1213 and Linux's own).
+
+use std::sync::Arc;
+
+use super::text::{KernelFile, fields, lines, number};
+use super::{Paths, Sink, Slot, Step, Tick, network_folder};
+use crate::catalogue::node as metric;
+use crate::outcome::Fault;
+use crate::time::Mono;
+
+/// Fewer segments than this in a second are no base for a share of them.
+const SEGMENTS_LEAST: f64 = 100.0;
+
+/// The same for connections.
+const OPENS_LEAST: f64 = 10.0;
+
+/// A counter by the name of its line and its own.
+type Wanted = (&'static [u8], &'static [u8]);
+
+const SNMP: [Wanted; 8] = [
+    (b"Tcp:", b"OutSegs"),
+    (b"Tcp:", b"RetransSegs"),
+    (b"Tcp:", b"ActiveOpens"),
+    (b"Tcp:", b"PassiveOpens"),
+    (b"Ip:", b"FragFails"),
+    (b"Ip:", b"ReasmFails"),
+    (b"Udp:", b"RcvbufErrors"),
+    (b"Udp:", b"SndbufErrors"),
+];
+
+const NETSTAT: [Wanted; 6] = [
+    (b"TcpExt:", b"ListenOverflows"),
+    (b"TcpExt:", b"ListenDrops"),
+    (b"TcpExt:", b"TCPReqQFullDrop"),
+    (b"TcpExt:", b"TCPTimeouts"),
+    (b"TcpExt:", b"TCPSynRetrans"),
+    (b"TcpExt:", b"TCPMTUPFail"),
+];
+
+/// IPv6 has a line for each counter, with the protocol in its name.
+const SNMP6: [&[u8]; 4] =
+    [b"Ip6FragFails", b"Ip6ReasmFails", b"Udp6RcvbufErrors", b"Udp6SndbufErrors"];
+
+/// Pairs of lines, names over values. None where none of the counters is there.
+fn paired<const N: usize>(text: &[u8], wanted: &[Wanted; N]) -> Option<[Option<u64>; N]> {
+    let mut found = [None; N];
+    let mut lines = lines(text);
+    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+        let (mut names, mut values) = (fields(names), fields(values));
+        let Some(title) = names.next() else { continue };
+        if values.next() != Some(title) {
+            return None;
+        }
+        for (name, value) in names.zip(values) {
+            for (place, (of, counter)) in found.iter_mut().zip(wanted) {
+                if *counter == name && *of == title {
+                    *place = number(value);
+                }
+            }
+        }
+    }
+    found.iter().any(Option::is_some).then_some(found)
+}
+
+/// A name and a value on each line.
+fn listed<const N: usize>(text: &[u8], wanted: &[&[u8]; N]) -> Option<[Option<u64>; N]> {
+    let mut found = [None; N];
+    for line in lines(text) {
+        let mut words = fields(line);
+        let (Some(name), Some(value)) = (words.next(), words.next()) else { continue };
+        for (place, counter) in found.iter_mut().zip(wanted) {
+            if *counter == name {
+                *place = number(value);
+            }
+        }
+    }
+    found.iter().any(Option::is_some).then_some(found)
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Reading {
+    snmp: [Option<u64>; 8],
+    netstat: [Option<u64>; 6],
+}
+
+pub(super) struct Source {
+    snmp: KernelFile,
+    netstat: KernelFile,
+    /// Not there where IPv6 is switched off, which is no fault.
+    snmp6: KernelFile,
+    directions: [Arc<str>; 2],
+    now: Reading,
+    before: Reading,
+    read_at: Option<Mono>,
+    step: Step,
+    six: [Option<u64>; 4],
+    six_there: bool,
+}
+
+impl Source {
+    pub(super) fn new(paths: &Paths) -> Self {
+        let folder = network_folder(paths);
+        let file = |name: &str| KernelFile::new(folder.join(name));
+        Self {
+            snmp: file("snmp"),
+            netstat: file("netstat"),
+            snmp6: file("snmp6"),
+            directions: ["active", "passive"].map(Arc::from),
+            now: Reading::default(),
+            before: Reading::default(),
+            read_at: None,
+            step: Step::between(None, Mono::default()),
+            six: [None; 4],
+            six_there: false,
+        }
+    }
+}
+
+/// The growth of one counter as a share of another's, of `least` where that grew by less.
+fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
+    match (of, base, step.seconds) {
+        (Slot::Number(of), Slot::Number(base), Some(seconds)) => {
+            Slot::Number(of / base.max(least / seconds.max(1.0)))
+        }
+        (slot @ (Slot::Nothing | Slot::Absent(_)), ..) | (_, slot, _) => slot,
+    }
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        let mut now = Reading::default();
+        if let Some(found) = self.snmp.read(&mut tick.buffer).map(|text| paired(text, &SNMP)) {
+            match found {
+                Some(found) => now.snmp = found,
+                None => self.snmp.garbled("does not hold pairs of names and values"),
+            }
+        }
+        if let Some(found) = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT))
+        {
+            match found {
+                Some(found) => now.netstat = found,
+                None => self.netstat.garbled("does not hold pairs of names and values"),
+            }
+        }
+        self.six = [None; 4];
+        self.six_there = true;
+        match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
+            Some(Some(found)) => self.six = found,
+            Some(None) => self.snmp6.garbled("holds none of the counters that are looked for"),
+            None => self.six_there = !self.snmp6.missing(),
+        }
+        self.before = std::mem::replace(&mut self.now, now);
+        self.step = Step::between(self.read_at.replace(tick.at), tick.at);
+        false
+    }
+
+    fn put(&self, sink: &mut Sink<'_>) {
+        let [segments, again, active, passive, fragments, reassembly, received, sent] =
+            self.now.snmp;
+        let [overflows, drops, full, timeouts, syn, probes] = self.now.netstat;
+        let Reading { snmp: snmp_before, netstat: netstat_before } = self.before;
+        let (snmp, netstat) = (self.snmp.fault(), self.netstat.fault());
+        let step = self.step;
+        // A reading that failed leaves no growth: None is not 0.
+        let growth = |before: Option<u64>, now: Option<u64>| step.rate(before, now);
+
+        sink.under(snmp);
+        sink.put(&metric::TCP_SEGMENTS, &[], Slot::of(segments));
+        sink.put(&metric::TCP_RETRANSMITTED, &[], Slot::of(again));
+        let sending = growth(snmp_before[0], segments);
+        let resending = growth(snmp_before[1], again);
+        let retransmits = share(resending, sending, step, SEGMENTS_LEAST);
+        sink.put(&metric::TCP_RETRANSMITS, &[], retransmits);
+        for (direction, opens) in self.directions.iter().zip([active, passive]) {
+            sink.put(&metric::TCP_OPENS, &[direction], Slot::of(opens));
+        }
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        let opening = growth(sum(snmp_before[2], snmp_before[3]), sum(active, passive));
+
+        sink.under(netstat.or(snmp));
+        let [syn_before, timeouts_before] = [netstat_before[4], netstat_before[3]];
+        let syns = share(growth(syn_before, syn), opening, step, OPENS_LEAST);
+        sink.put(&metric::TCP_SYN_RETRANSMITS, &[], syns);
+        let timing = share(growth(timeouts_before, timeouts), sending, step, SEGMENTS_LEAST);
+        sink.put(&metric::TCP_TIMEOUT_RATIO, &[], timing);
+
+        sink.under(netstat);
+        sink.put(&metric::TCP_SYN_RETRANSMITTED, &[], Slot::of(syn));
+        sink.put(&metric::TCP_TIMEOUTS, &[], Slot::of(timeouts));
+        sink.put(&metric::LISTEN_OVERFLOWS, &[], Slot::of(overflows));
+        sink.put(&metric::LISTEN_DROPS, &[], Slot::of(drops));
+        sink.put(&metric::REQUEST_QUEUE_FULL, &[], Slot::of(full));
+        sink.put(&metric::MTU_PROBE_FAILURES, &[], Slot::of(probes));
+
+        let six: Option<&Arc<Fault>> = self.snmp6.fault().filter(|_| self.six_there);
+        sink.under(snmp.or(six));
+        let both = |four: Option<u64>, place: usize| match self.six_there {
+            true => sum(four, self.six.get(place).copied().flatten()),
+            false => four,
+        };
+        sink.put(&metric::FRAGMENT_FAILURES, &[], Slot::of(both(fragments, 0)));
+        sink.put(&metric::REASSEMBLY_FAILURES, &[], Slot::of(both(reassembly, 1)));
+        sink.put(&metric::UDP_RECEIVE_LOSS, &[], Slot::of(both(received, 2)));
+        sink.put(&metric::UDP_SEND_LOSS, &[], Slot::of(both(sent, 3)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{fixture, mangled};
+
+    #[test]
+    fn names_stand_over_their_values() {
+        let text = b"Ip: Forwarding ReasmFails FragFails\nIp: 1 5 6\n\
+            Tcp: MaxConn ActiveOpens PassiveOpens OutSegs RetransSegs\nTcp: -1 11 12 2000 20\n\
+            Udp: RcvbufErrors SndbufErrors\nUdp: 7 8\n";
+        let found = paired(text, &SNMP);
+        assert_eq!(found, Some([2000, 20, 11, 12, 6, 5, 7, 8].map(Some)));
+        // An old kernel has fewer; what is cut off is not there.
+        let found = paired(b"Tcp: OutSegs RetransSegs\nTcp: 9 1\nUdp: RcvbufErrors\nUdp: 4", &SNMP);
+        assert_eq!(found, Some([Some(9), Some(1), None, None, None, None, None, None]));
+        for text in ["", "Tcp: OutSegs\nUdp: 4\n", "Tcp: OutSegs\n", "x\ny\n"] {
+            assert_eq!(paired(text.as_bytes(), &SNMP), None, "{text:?}");
+        }
+        let six = listed(b"Ip6FragFails  \t3\nUdp6RcvbufErrors 4\nIp6ReasmFails x\n", &SNMP6);
+        assert_eq!(six, Some([Some(3), None, Some(4), None]));
+    }
+
+    #[test]
+    fn any_text_is_read_to_its_end() {
+        for (name, file) in [("snmp", "snmp"), ("netstat", "netstat"), ("snmp6", "snmp6")] {
+            let good = fixture(&format!("idle/proc/net/{file}"));
+            mangled(name, &good, |text| {
+                let _ = paired(text, &SNMP);
+                let _ = paired(text, &NETSTAT);
+                let _ = listed(text, &SNMP6);
+            });
+        }
+        let good = fixture("idle/proc/net/netstat");
+        assert!(paired(&good, &NETSTAT).unwrap().iter().all(Option::is_some));
+        let good = fixture("idle/proc/net/snmp");
+        assert!(paired(&good, &SNMP).unwrap().iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn few_segments_are_no_base() {
+        let step = Step { seconds: Some(1.0) };
+        let of =
+            |again: f64, sent: f64| share(Slot::Number(again), Slot::Number(sent), step, 100.0);
+        assert_eq!(of(1.0, 2.0), Slot::Number(0.01));
+        assert_eq!(of(0.0, 0.0), Slot::Number(0.0));
+        assert_eq!(of(50.0, 1000.0), Slot::Number(0.05));
+        assert_eq!(share(Slot::RESET, Slot::Number(1.0), step, 100.0), Slot::RESET);
+        assert_eq!(share(Slot::Number(1.0), Slot::MISSING, step, 100.0), Slot::MISSING);
+    }
+}
