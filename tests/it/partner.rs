@@ -16,7 +16,9 @@ use crate::command::{BINARY, Daemon, err, folder_with, greenlight, out};
 use crate::peers::{self, Kafka, kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod enrichment;
 mod rule;
+mod service;
 
 use rule::Rule;
 
@@ -363,7 +365,15 @@ fn partner_gates_without_their_variables_are_open_and_name_them() {
         .unwrap_or_else(|error| panic!("{error}: {}", err(&output)));
     assert_eq!(report["decision"], "incomplete");
     for (gate, variables) in [
-        (PARSERS, &["parser_journey", "parser_errors_check", "malformed_journey"][..]),
+        (service::GATE, &["service_journey"][..]),
+        (enrichment::GATE, &["place_journey", "threat_journey", "asset_journey"]),
+        (
+            "partner.core.processors",
+            &["consumer_lag_check", "throughput_check", "dead_letters_check"],
+        ),
+        ("partner.core.data-lake", &["data_lake_journey", "data_lake_check"]),
+        ("partner.acceptance.ingestion", &["test_client_journey"]),
+        (PARSERS, &["parser_journey", "parser_errors_check", "malformed_journey"]),
         (
             USE_CASE,
             &["usecase_journey", "benign_journey", "benign_alert_check", "alert_closed_check"],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -35,6 +35,8 @@ pub(crate) enum Act {
     Truncate,
     /// Writes it with a wrong field.
     Misparse,
+    /// Adds what a feed of this name knows: a value, and that it was updated so many hours ago.
+    Enrich(&'static str, &'static str, u64),
     /// Writes it to the dead-letter topic instead.
     DeadLetter,
 }
@@ -156,6 +158,12 @@ impl Work {
                 }
                 Act::Misparse => {
                     event["enriched"]["asset"]["owner"] = json!("nobody");
+                    self.write(&self.topics.to, partition, &event);
+                }
+                Act::Enrich(feed, value, hours) => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+                    let updated = now.as_secs().saturating_sub(hours * 3600);
+                    event["enriched"][feed] = json!({ "value": value, "updated": updated });
                     self.write(&self.topics.to, partition, &event);
                 }
                 Act::DeadLetter => {

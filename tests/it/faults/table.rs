@@ -143,6 +143,14 @@ const PROOFS: &[(&str, &[Proof])] = &[
     ("node.udp.buffers", &[DATAGRAMS, NETWORK_RECORDED]),
     ("node.neighbours", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
     ("node.conntrack", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
+    (
+        "partner.service-levels",
+        &[Real("service_gate_turns_red_for_each_criterion_and_green_again")],
+    ),
+    (
+        "partner.core.enrichment",
+        &[Real("enrichment_gate_turns_red_for_each_criterion_and_green_again")],
+    ),
     ("partner.core.parsers", &[Real("parsers_gate_turns_red_for_each_criterion_and_green_again")]),
     ("partner.cluster.memory", &[MEMORY, FILLED]),
     (
