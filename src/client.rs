@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod local;
 pub mod loki;
 pub mod netlink;
+pub mod postgres;
 pub mod promql;
 pub mod relp;
 pub mod resolve;

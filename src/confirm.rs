@@ -49,6 +49,11 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn new(spec: Self::Spec) -> Result<Self, String>;
     /// What one look does to the world.
     fn effects(&self) -> Vec<Effect>;
+    /// How what a journey leaves there is deleted, where this sees into something that keeps it; a
+    /// command or a statement that can be run as it stands, or what is to be done.
+    fn purge(&self) -> Option<String> {
+        None
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -60,6 +65,7 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
 pub trait AnyConfirmer: Send + Sync {
     fn kind(&self) -> &'static str;
     fn effects(&self) -> Vec<Effect>;
+    fn purge(&self) -> Option<String>;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -77,6 +83,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn effects(&self) -> Vec<Effect> {
         Confirmer::effects(self)
+    }
+    fn purge(&self) -> Option<String> {
+        Confirmer::purge(self)
     }
     fn begin<'a>(
         &'a self,
@@ -126,6 +135,7 @@ kinds! {
     kafka::Kafka,
     loki::Loki,
     search::OpenSearch,
+    postgres::Postgres,
     promql::Promql,
     splunk::Splunk,
     victorialogs::VictoriaLogs,
@@ -140,7 +150,9 @@ pub mod grafana;
 pub mod json_api;
 pub mod kafka;
 pub mod loki;
+pub mod postgres;
 pub mod promql;
+mod purge;
 pub mod reading;
 mod recognise;
 pub mod search;

@@ -288,6 +288,7 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     if let (Some(whole), Value::Object(body)) = (whole.as_object_mut(), body) {
         whole.extend(body);
         whole.insert("effects".into(), effects(&checks, &journeys));
+        whole.insert("purge".into(), purge(&journeys));
     }
     Some(Plan {
         digest,
@@ -316,6 +317,17 @@ fn effects(checks: &[Check], journeys: &[Journey]) -> Value {
         })
     });
     Value::Array(of_checks.chain(of_journeys).collect())
+}
+
+/// How what the journeys leave behind is deleted.
+fn purge(journeys: &[Journey]) -> Value {
+    let of = |journey: &Journey| {
+        let id = journey.id.clone();
+        journey.purges().into_iter().map(move |(stage, kind, how)| {
+            json!({ "journey": &*id, "stage": stage.word(), "kind": kind, "how": how })
+        })
+    };
+    journeys.iter().flat_map(of).collect()
 }
 
 /// SHA-256 over the JSON with its keys sorted, so that the order in which a plan is written says

@@ -63,6 +63,15 @@ fn summary(plan: &Plan) -> String {
         last = who;
         let _ = writeln!(text, "    every {}: {}", field("every"), field("what"));
     }
+    let purge = plan.json.get("purge").and_then(Value::as_array).cloned().unwrap_or_default();
+    if !purge.is_empty() {
+        let _ = writeln!(text, "\nWhat its journeys leave behind is deleted so:");
+    }
+    for one in &purge {
+        let field = |name| one.get(name).and_then(Value::as_str).unwrap_or_default();
+        let at = format!("{} at {} ({})", field("journey"), field("stage"), field("kind"));
+        let _ = writeln!(text, "  {at}:\n    {}", field("how"));
+    }
     let _ = writeln!(text, "\nGates:");
     for gate in plan.json.get("gates").and_then(Value::as_array).into_iter().flatten() {
         let field = |name| gate.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::found::{Found, Record, plain};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, purge};
 use crate::client::clickhouse::query;
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
@@ -73,6 +73,13 @@ impl Confirmer for ClickHouse {
     fn effects(&self) -> Vec<Effect> {
         let what = format!("runs a query on {}: {}", self.api.base(), self.query);
         vec![Effect { what, needs: None }]
+    }
+
+    fn purge(&self) -> Option<String> {
+        Some(purge::by_statement(&self.query, |table, column| {
+            let runs = purge::run_pattern();
+            format!("ALTER TABLE {table} DELETE WHERE match({column}, '^{runs}$')")
+        }))
     }
 
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {

@@ -99,6 +99,16 @@ impl Confirmer for Kafka {
         }]
     }
 
+    fn purge(&self) -> Option<String> {
+        let topics: Vec<&str> = self.topics().collect();
+        Some(format!(
+            "wait for the retention of topic {} of {} (retention.ms); a topic of synthetic events \
+             alone can be emptied with kafka-delete-records",
+            topics.join(" and "),
+            self.cluster
+        ))
+    }
+
     async fn begin(&self, on: LookContext<'_>) -> Result<Value, Fault> {
         let mut mark = Mark::default();
         for topic in self.topics() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, purge};
 use crate::client::http::{Api, Auth};
 use crate::client::loki::{Asked, Entry, query};
 use crate::client::tls;
@@ -86,6 +86,16 @@ impl Confirmer for Loki {
     fn effects(&self) -> Vec<Effect> {
         let what = format!("queries {} for the round's entries of {}", self.api.base(), self.query);
         vec![Effect { what, needs: None }]
+    }
+
+    fn purge(&self) -> Option<String> {
+        Some(format!(
+            "wait for the retention of {}; where its compactor deletes on request, ask \
+             /loki/api/v1/delete for {} with |~ `{}`",
+            self.api.base(),
+            self.query,
+            purge::token_pattern()
+        ))
     }
 
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {

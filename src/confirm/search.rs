@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext, reading};
+use super::{Confirmer, LookContext, purge, reading};
 use crate::client::http::{Api, Auth};
 use crate::client::search::{check_index, search};
 use crate::client::tls;
@@ -147,6 +147,11 @@ macro_rules! confirmer {
 
             fn effects(&self) -> Vec<Effect> {
                 self.0.effects()
+            }
+
+            fn purge(&self) -> Option<String> {
+                let Search { api, index, run, message, .. } = &self.0;
+                Some(purge::by_query(api.base().as_str(), index, run, message))
             }
 
             async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {

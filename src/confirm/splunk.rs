@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, purge};
 use crate::client::http::{Api, Auth};
 use crate::client::splunk::{Asked, search};
 use crate::client::tls;
@@ -67,6 +67,15 @@ impl Confirmer for Splunk {
     fn effects(&self) -> Vec<Effect> {
         let what = format!("runs a search job on {}: {}", self.api.base(), self.search);
         vec![Effect { what, needs: None }]
+    }
+
+    fn purge(&self) -> Option<String> {
+        Some(format!(
+            "as a user with the role can_delete (it hides events, and frees no space): {} | regex \
+             _raw=\"{}\" | delete",
+            self.search,
+            purge::token_pattern()
+        ))
     }
 
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {

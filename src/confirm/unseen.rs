@@ -168,6 +168,10 @@ impl AnyConfirmer for Unseen {
         self.seen.effects().into_iter().chain(wrong).chain(proof).collect()
     }
 
+    fn purge(&self) -> Option<String> {
+        self.seen.purge()
+    }
+
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,

@@ -91,6 +91,10 @@ impl Confirmer for VictoriaLogs {
         vec![Effect { what, needs: None }]
     }
 
+    fn purge(&self) -> Option<String> {
+        Some(format!("wait for the retention of {} (-retentionPeriod)", self.api.base()))
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

@@ -102,6 +102,14 @@ impl Journey {
         sends.chain(looks).collect()
     }
 
+    /// How what it leaves behind is deleted, by the stage that sees it.
+    pub fn purges(&self) -> Vec<(Stage, &'static str, String)> {
+        let stages = self.stages.iter();
+        let sees = stages.filter_map(|plan| Some((plan.stage, plan.confirmer.as_ref()?)));
+        sees.filter_map(|(stage, confirmer)| Some((stage, confirmer.kind(), confirmer.purge()?)))
+            .collect()
+    }
+
     pub fn json(&self) -> Value {
         let mut value = json!({
             "id": &*self.id,

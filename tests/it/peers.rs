@@ -21,7 +21,7 @@ mod sql;
 mod ways;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
 pub(crate) use search::{elasticsearch, opensearch};
-pub(crate) use sql::clickhouse;
+pub(crate) use sql::{clickhouse, postgres};
 pub(crate) use ways::{rabbitmq, rsyslog_ways};
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.

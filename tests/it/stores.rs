@@ -15,6 +15,8 @@ mod answers;
 mod feeds;
 mod hostile;
 mod pages;
+mod postgres;
+mod purge;
 mod search;
 mod sql;
 mod tenants;

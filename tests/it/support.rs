@@ -108,7 +108,10 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "clickhouse",
-        &[Real("ClickHouse of Debian 12", &["clickhouse_finds_exactly_the_rounds_rows"])],
+        &[Real(
+            "ClickHouse 18.16 of Debian 12, which is of 2018",
+            &["clickhouse_finds_exactly_the_rounds_rows"],
+        )],
     ),
     (
         "elasticsearch",
@@ -121,6 +124,7 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
             &[
                 "a_copied_and_cut_file_is_read_on_in_its_copy",
                 "a_renamed_file_is_read_to_its_end_and_the_new_one_from_its_beginning",
+                "what_was_rotated_away_unread_is_never_complete_again",
             ],
         )],
     ),
@@ -139,19 +143,45 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
         "kafka",
         &[Real("Apache Kafka 4", &["kafka_shows_exactly_what_was_sent_over_all_partitions"])],
     ),
-    ("loki", &[Fixture("stores/loki.json", &["loki_reads_page_by_page"])]),
-    ("opensearch", &[Real("OpenSearch 2.19", &["opensearch_finds_exactly_the_rounds_documents"])]),
+    ("loki", &[Fixture("stores/loki.json", &["loki_reads_page_by_page", "mutated_answers"])]),
+    (
+        "opensearch",
+        &[Real(
+            "OpenSearch 2.19",
+            &[
+                "opensearch_finds_exactly_the_rounds_documents",
+                "a_wrong_tenant_sees_nothing_of_what_the_right_one_sees",
+            ],
+        )],
+    ),
+    (
+        "postgres",
+        &[Real(
+            "PostgreSQL 15 of Debian 12, with and without TLS; its answers mutated on the wire; no standby",
+            &[
+                "postgres_finds_exactly_the_rounds_rows_and_cannot_write",
+                "postgres_asks_for_a_password_and_checks_the_certificate",
+                "postgres_behind_a_wire_that_damages_its_answers_is_never_complete_by_half",
+            ],
+        )],
+    ),
     (
         "promql",
         &[Real("Prometheus of Debian 12", &["a_real_prometheus_answers_probe_and_confirmer"])],
     ),
     (
         "splunk",
-        &[Fixture("stores/splunk-results.json", &["splunk_awaits_its_job_and_heeds_its_messages"])],
+        &[Fixture(
+            "stores/splunk-results.json",
+            &["splunk_awaits_its_job_and_heeds_its_messages", "mutated_answers"],
+        )],
     ),
     (
         "victorialogs",
-        &[Fixture("stores/victorialogs.jsonl", &["victorialogs_reads_lines_to_their_end"])],
+        &[Fixture(
+            "stores/victorialogs.jsonl",
+            &["victorialogs_reads_lines_to_their_end", "mutated_answers"],
+        )],
     ),
     (
         "webhook",
