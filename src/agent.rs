@@ -34,6 +34,7 @@ use crate::plan::Plan;
 use crate::plan::load::Inputs;
 use crate::serve;
 use crate::store::{Limits, Store};
+use crate::time::Now;
 use exporter::Exporter;
 use recorder::{Ask, Record, Records, Snapshot};
 
@@ -418,6 +419,14 @@ impl Work {
 }
 
 /// Those that can be read; one of another version is no longer of any use.
-fn notifications(stored: Vec<serde_json::Value>) -> Vec<Notification> {
-    stored.into_iter().filter_map(|value| serde_json::from_value(value).ok()).collect()
+fn notifications(stored: Vec<(Now, serde_json::Value)>) -> Vec<Notification> {
+    let read = |(received, value)| {
+        let mut notification: Notification = serde_json::from_value(value).ok()?;
+        notification.received = received;
+        Some(notification)
+    };
+    stored.into_iter().filter_map(read).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use crate::journey::{Look, Run, Stage};
 use crate::outcome::Fault;
 use crate::probe::{Effect, Entry};
 use crate::spec::trace::Trace;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 
 /// The round that is looked for.
 #[derive(Clone, Debug)]
@@ -40,6 +40,24 @@ pub struct LookContext<'a> {
     pub clients: &'a Clients,
     pub trace: &'a Trace,
     pub now: Now,
+}
+
+impl LookContext<'_> {
+    /// From when to when what the round left may be stamped, on the wall clock as it was when the
+    /// round began and as it is now: it may have been set in between.
+    pub fn span(&self, margin: Duration) -> (Wall, Wall) {
+        let (as_it_was, as_it_is) = self.beginnings();
+        let took = self.now.mono.since(self.sought.began.mono);
+        (
+            as_it_was.min(as_it_is).minus(margin),
+            as_it_was.plus(took).max(self.now.wall).plus(margin),
+        )
+    }
+
+    /// When the round began, by the wall clock of then and by that of now.
+    fn beginnings(&self) -> (Wall, Wall) {
+        (self.sought.began.wall, self.now.wall_of(self.sought.began.mono))
+    }
 }
 
 pub trait Confirmer: Sized + Send + Sync + 'static {

@@ -135,8 +135,8 @@ pub struct Recovered {
     pub ended: Vec<EndedRound>,
     /// Declared load windows, the oldest declaration first.
     pub load: Vec<LoadWindow>,
-    /// Received since the oldest open round began, oldest first.
-    pub notifications: Vec<Value>,
+    /// Received since the oldest open round began, oldest first; when, on today's clock.
+    pub notifications: Vec<(Now, Value)>,
     /// The newest report, where there is one.
     pub report: Option<Value>,
     pub marks: BTreeMap<String, String>,
@@ -346,7 +346,7 @@ impl Store {
         if let Some(disk) = &self.disk {
             disk.shared.saw(at);
         }
-        self.at_once(|answer| Job::Notify(at.wall, notification, answer)).await
+        self.at_once(|answer| Job::Notify(at, notification, answer)).await
     }
 
     /// On disk when it returns: a load that was declared is not forgotten by a restart.

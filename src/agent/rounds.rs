@@ -66,6 +66,14 @@ enum Mark {
     Blind(String),
 }
 
+/// A round that an earlier run left under way.
+pub struct Left {
+    run: Run,
+    /// On today's clocks.
+    began: Now,
+    progress: Progress,
+}
+
 /// What a journey's task needs.
 #[derive(Clone)]
 pub struct Hands {
@@ -81,13 +89,11 @@ pub struct Hands {
 /// Sends rounds of one journey until `stop`, and walks on with what an earlier run left: beside the
 /// new rounds, for a restart must not silence a journey until what was cut off is given up. Only
 /// where things are counted does one wait for the other, since a thing may not tell its round.
-pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, hands: Hands) {
+pub async fn run(journey: Journey, node: Arc<str>, left: Vec<Left>, hands: Hands) {
     let things = journey.stages.iter().any(|plan| plan.stage.counts_things());
     let at_once = if things { 1 } else { LEFT_AT_ONCE };
-    let walks: Vec<BoxFuture<'_, ()>> = left
-        .into_iter()
-        .map(|(run, progress)| resume(&journey, run, progress, &hands).boxed())
-        .collect();
+    let walks: Vec<BoxFuture<'_, ()>> =
+        left.into_iter().map(|left| resume(&journey, left, &hands).boxed()).collect();
     let resumed = stream::iter(walks).buffer_unordered(at_once).collect::<()>();
     if things {
         resumed.await;
@@ -97,9 +103,9 @@ pub async fn run(journey: Journey, node: Arc<str>, left: Vec<(Run, Progress)>, h
     }
 }
 
-async fn resume(journey: &Journey, run: Run, progress: Progress, hands: &Hands) {
+async fn resume(journey: &Journey, left: Left, hands: &Hands) {
     if !hands.cancel.is_cancelled() {
-        Round::resumed(journey, run, progress).walk_to_end(hands, &Trace::off()).await;
+        Round::resumed(journey, left).walk_to_end(hands, &Trace::off()).await;
     }
 }
 
@@ -214,12 +220,14 @@ impl<'a> Round<'a> {
     }
 
     /// A round that an earlier run of the agent left under way.
-    fn resumed(journey: &'a Journey, run: Run, mut progress: Progress) -> Self {
-        let now = clock::now();
-        // After a reboot the monotonic clock is another one; the wall clock bridges the two.
-        let began = Now { mono: now.mono_of(Wall(progress.began.1)), wall: Wall(progress.began.1) };
-        progress.walk.rebase(now.mono_of(Wall(progress.intended)));
+    fn resumed(journey: &'a Journey, left: Left) -> Self {
+        let Left { run, began, mut progress } = left;
+        // After a reboot the monotonic clock is another one. In the same boot nothing moves, also
+        // where the wall clock was set meanwhile.
+        let prepared = progress.walk.began().since(Mono(progress.began.0));
+        progress.walk.rebase(began.mono.plus(prepared));
         progress.walk.resumed();
+        progress.began.0 = began.mono.0;
         Self { journey, run, began, progress }
     }
 
@@ -503,13 +511,14 @@ pub(super) fn sort(
     left: Vec<OpenRound>,
     plan: &Plan,
     store: &Store,
-) -> BTreeMap<Arc<str>, Vec<(Run, Progress)>> {
-    let mut sorted: BTreeMap<Arc<str>, Vec<(Run, Progress)>> = BTreeMap::new();
+) -> BTreeMap<Arc<str>, Vec<Left>> {
+    let mut sorted: BTreeMap<Arc<str>, Vec<Left>> = BTreeMap::new();
     for round in left {
         let progress = serde_json::from_value::<Progress>(round.progress);
         match (plan.journey(&round.journey), progress) {
             (Some(journey), Ok(progress)) => {
-                sorted.entry(journey.id.clone()).or_default().push((round.run, progress));
+                let left = Left { run: round.run, began: round.began, progress };
+                sorted.entry(journey.id.clone()).or_default().push(left);
             }
             (_, progress) => {
                 let why = progress.err().map(|error| error.to_string()).unwrap_or_default();

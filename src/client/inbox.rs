@@ -135,7 +135,8 @@ impl Inbox {
         Ok(found)
     }
 
-    /// Puts back what was stored, oldest first.
+    /// Puts back what was stored, oldest first, with the instants that they have on this boot's
+    /// clock.
     pub fn restore(&self, stored: Vec<Notification>) {
         let mut kept = self.lock();
         for notification in stored {
@@ -144,23 +145,24 @@ impl Inbox {
     }
 
     /// Those of a kind (or of any), with these labels, received at `since` or later; oldest first.
+    /// The wall clock may be set meanwhile: it does not say what came after what.
     pub fn find(
         &self,
         kind: Option<Kind>,
         labels: &BTreeMap<String, String>,
-        since: Wall,
+        since: Mono,
     ) -> Vec<Notification> {
         self.lock()
             .notifications
             .iter()
             .filter(|n| kind.is_none_or(|kind| n.kind == kind))
-            .filter(|n| n.received.wall >= since && n.matches(labels))
+            .filter(|n| n.received.mono >= since && n.matches(labels))
             .cloned()
             .collect()
     }
 
     /// The newest of a kind with these labels that tells of this status. What claims to have come
-    /// after `now` is of an earlier boot, whose clock says nothing here.
+    /// after `now` was received while the clock stood wrong, in an earlier boot.
     pub fn newest(
         &self,
         kind: Kind,
@@ -198,12 +200,12 @@ impl Inbox {
 
     /// When the newest of those that were pushed out could have come at the latest: what is asked
     /// from before that is not answered in full. None while nothing was pushed out.
-    pub fn complete_since(&self) -> Option<Wall> {
+    pub fn complete_since(&self) -> Option<Now> {
         let kept = self.lock();
         if kept.dropped == 0 {
             return None;
         }
-        kept.notifications.front().map(|oldest| oldest.received.wall)
+        kept.notifications.front().map(|oldest| oldest.received)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -9,7 +9,7 @@ use super::{Confirmer, LookContext, recognise};
 use crate::client::alertmanager::{Alert, alerts, check_labels};
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
-use crate::journey::{Arrival, Horizon, Look};
+use crate::journey::{Arrival, Look};
 use crate::outcome::{Fault, Reason, ReasonCode, Trouble};
 use crate::probe::Effect;
 use crate::time::Mono;
@@ -52,14 +52,13 @@ impl Confirmer for Alertmanager {
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         match alerts(&self.api, on.clients, &self.labels, on.timeout, on.trace).await {
-            Ok(found) => Look {
-                arrivals: found
+            Ok(found) => {
+                let told = found
                     .into_iter()
-                    .filter(|alert| recognise::is_ours(alert.texts(), alert.starts, on.sought))
-                    .map(arrival)
-                    .collect(),
-                horizon: Horizon::Complete,
-            },
+                    .map(|alert| (recognise::whose(alert.texts(), alert.starts, &on), alert));
+                let (ours, horizon) = recognise::ours(told);
+                Look { arrivals: ours.into_iter().map(arrival).collect(), horizon }
+            }
             Err(trouble) => Look::blind(Trouble::blind(trouble)),
         }
     }

@@ -198,12 +198,8 @@ impl JsonApi {
     }
 
     fn request(&self, page: &Page, on: &LookContext<'_>) -> Result<Request, String> {
-        let sought = on.sought;
-        let mut words = Words::new(
-            &sought.run,
-            sought.began.wall.minus(MARGIN),
-            on.now.wall.max(sought.began.wall).plus(MARGIN),
-        );
+        let (from, to) = on.span(MARGIN);
+        let mut words = Words::new(&on.sought.run, from, to);
         words.0.push((OFFSET, page.offset.to_string()));
         words.0.push((CURSOR, page.cursor.clone()));
         let url = match &page.link {

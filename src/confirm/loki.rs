@@ -113,10 +113,11 @@ impl Confirmer for Loki {
                 None => format!("{} |= \"{}\"", self.query, sought.run),
             }
         };
+        let (from, to) = on.span(MARGIN);
         let asked = Asked {
             query: &text,
-            from: sought.began.wall.minus(MARGIN).0,
-            to: on.now.wall.max(sought.began.wall).plus(MARGIN).0,
+            from: from.0,
+            to: to.0,
             page: self.page,
             limit: RECORDS_LIMIT,
             headers: &self.headers,

@@ -1,12 +1,15 @@
 //! Whose a text is: this round's, another round's, or nobody's.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Sought;
+use super::{LookContext, Sought};
+use crate::journey::Horizon;
 use crate::journey::event::{Token, contains_run, is_run};
 use crate::journey::reconcile::mark;
+use crate::outcome::{Fault, FaultCode};
 use crate::time::Wall;
 
 /// The round's events that a text and its fields speak of: by token; or, where a pipeline has lost
@@ -62,25 +65,61 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
+/// Whose an alert or a notification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    Anothers,
+    /// It names no round, and began after ours only by one of the two wall clocks: the one that
+    /// there was when the round began, and the one that was set since.
+    Untold,
+}
+
+/// The things that are the round's, and how far that can be told.
+pub(super) fn ours<T>(things: impl Iterator<Item = (Whose, T)>) -> (Vec<T>, Horizon) {
+    let (mut ours, mut untold) = (Vec::new(), 0);
+    for (whose, thing) in things {
+        match whose {
+            Whose::Ours => ours.push(thing),
+            Whose::Anothers => {}
+            Whose::Untold => untold += 1,
+        }
+    }
+    if untold == 0 {
+        return (ours, Horizon::Complete);
+    }
+    let text = format!(
+        "the clock was set while the round was under way: whether {untold} that name no round \
+         began before or after it can't be told"
+    );
+    (ours, Horizon::Partial(Fault::new(FaultCode::Blind, text)))
+}
+
 /// An alert or a notification is this round's where it names the round. One that names another
 /// round never is. One that names none is where it began after the round: rules that aggregate
 /// carry no token.
-pub(super) fn is_ours<'a>(
+pub(super) fn whose<'a>(
     texts: impl Iterator<Item = &'a str>,
     began: Option<Wall>,
-    sought: &Sought,
-) -> bool {
+    on: &LookContext<'_>,
+) -> Whose {
     let mut anothers = false;
     for text in texts {
-        if contains_run(text, &sought.run) {
-            return true;
+        if contains_run(text, &on.sought.run) {
+            return Whose::Ours;
         }
         anothers |= Token::find_all(text).next().is_some()
             || text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_run);
     }
+    let Some(began) = began.filter(|_| !anothers) else { return Whose::Anothers };
     // The clocks of two machines that are kept in time agree to well under a second.
-    let since = sought.began.wall.minus(std::time::Duration::from_secs(1));
-    !anothers && began.is_some_and(|began| began >= since)
+    let (as_it_was, as_it_is) = on.beginnings();
+    let after = |beginning: Wall| began >= beginning.minus(Duration::from_secs(1));
+    match (after(as_it_was), after(as_it_is)) {
+        (true, true) => Whose::Ours,
+        (false, false) => Whose::Anothers,
+        _ => Whose::Untold,
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +127,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::client::Clients;
     use crate::journey::{Run, Stage};
+    use crate::spec::trace::Trace;
     use crate::time::{Mono, Now};
 
     fn sought(run: &str) -> Sought {
@@ -126,12 +167,43 @@ mod tests {
         assert!(events("gone", fields.as_object(), &sought).is_empty());
     }
 
+    /// Five seconds after the round began, in which the wall clock was set by so many seconds.
+    fn set_by(seconds: i64, texts: &[&str], began: Option<i64>) -> Whose {
+        let on = LookContext {
+            sought: &sought("gl00000001"),
+            timeout: Duration::from_secs(1),
+            clients: &Clients::default(),
+            trace: &Trace::off(),
+            now: Now { mono: Mono::from_secs(5), wall: Wall::from_secs(105 + seconds) },
+        };
+        let from = 100 + seconds.min(0);
+        assert_eq!(
+            on.span(Duration::from_secs(7)),
+            (Wall::from_secs(from - 7), Wall::from_secs(105 + seconds.max(0) + 7))
+        );
+        whose(texts.iter().copied(), began.map(Wall::from_secs), &on)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_hides_nothing_and_proves_nothing() {
+        for (seconds, before, between, after) in [(50, 98, 120, 149), (-50, 48, 70, 99)] {
+            let whose = |began| set_by(seconds, &["SSHBruteForce"], Some(began));
+            assert_eq!(whose(before), Whose::Anothers);
+            assert_eq!(whose(between), Whose::Untold, "set by {seconds} s");
+            assert_eq!(whose(after), Whose::Ours);
+            assert_eq!(set_by(seconds, &["gl00000001"], Some(before)), Whose::Ours);
+            assert_eq!(set_by(seconds, &["gl00000002"], Some(between)), Whose::Anothers);
+        }
+        let (ours, horizon) = ours([(Whose::Ours, 1), (Whose::Anothers, 2)].into_iter());
+        assert_eq!((ours, horizon), (vec![1], Horizon::Complete));
+        let (ours, horizon) = super::ours([(Whose::Untold, 1), (Whose::Ours, 2)].into_iter());
+        assert_eq!(ours, [2]);
+        assert!(matches!(horizon, Horizon::Partial(fault) if fault.text.contains("clock was set")));
+    }
+
     #[test]
     fn a_thing_is_ours_by_its_run_or_by_its_time() {
-        let sought = sought("gl00000001");
-        let ours = |texts: &[&str], began: Option<i64>| {
-            is_ours(texts.iter().copied(), began.map(Wall::from_secs), &sought)
-        };
+        let ours = |texts: &[&str], began: Option<i64>| set_by(0, texts, began) == Whose::Ours;
         assert!(ours(&["x", "run gl00000001 failed"], None));
         assert!(ours(&["gl00000002", "gl00000001"], None), "an alert over several rounds");
         assert!(!ours(&["run=gl00000002"], Some(200)), "another round's");

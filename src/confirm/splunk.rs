@@ -90,10 +90,11 @@ impl Confirmer for Splunk {
             // A run is a term of its own, a token begins with it: the wildcard finds both.
             format!("{} {}*", self.search, sought.run)
         };
+        let (from, to) = on.span(MARGIN);
         let asked = Asked {
             search: &text,
-            from: sought.began.wall.minus(MARGIN).0.div_euclid(1_000_000_000),
-            to: on.now.wall.max(sought.began.wall).plus(MARGIN).0.div_euclid(1_000_000_000),
+            from: from.0.div_euclid(1_000_000_000),
+            to: to.0.div_euclid(1_000_000_000),
             limit: RECORDS_LIMIT,
         };
         let answer = match search(&self.api, on.clients, asked, on.timeout, on.trace).await {

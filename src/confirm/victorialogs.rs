@@ -104,10 +104,11 @@ impl Confirmer for VictoriaLogs {
         let (run, text) = (Value::from(self.run.as_str()), Value::from(self.text.as_str()));
         // A run is a word of its own, a token begins with it: `x*` matches both.
         let filter = format!("({}) ({run}:=\"{1}\" or {text}:\"{1}\"*)", self.query, sought.run);
+        let (from, to) = on.span(MARGIN);
         let asked = Asked {
             query: &filter,
-            from: sought.began.wall.minus(MARGIN).0.div_euclid(1_000_000_000),
-            to: on.now.wall.max(sought.began.wall).plus(MARGIN).0.div_euclid(1_000_000_000),
+            from: from.0.div_euclid(1_000_000_000),
+            to: to.0.div_euclid(1_000_000_000),
             limit: RECORDS_LIMIT,
             headers: &self.headers,
         };

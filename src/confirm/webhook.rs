@@ -1,6 +1,7 @@
 //! Notifications that arrived at the agent's own webhook receiver.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -47,27 +48,26 @@ impl Confirmer for Webhook {
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         let (inbox, sought) = (on.clients.inbox(), on.sought);
-        let found = inbox.find(self.spec.from, &self.spec.labels, sought.began.wall);
+        let found = inbox.find(self.spec.from, &self.spec.labels, sought.began.mono);
         on.trace.note(format_args!("{} notifications match since the round began", found.len()));
+        // One that does not say when its alert began came after the round did.
+        let after = on.span(Duration::ZERO).1;
+        let told = found
+            .into_iter()
+            .filter(|n| n.status == Status::Firing)
+            .map(|n| (recognise::whose(n.texts(), Some(n.starts.unwrap_or(after)), &on), n));
+        let (ours, told) = recognise::ours(told);
         let horizon = match inbox.complete_since() {
-            Some(since) if since > sought.began.wall => Horizon::Partial(Fault::new(
+            Some(since) if since.mono > sought.began.mono => Horizon::Partial(Fault::new(
                 FaultCode::Exhausted,
                 format!(
                     "so many notifications came that those before {} were dropped",
-                    since.rfc3339()
+                    since.wall.rfc3339()
                 ),
             )),
-            _ => Horizon::Complete,
+            _ => told,
         };
-        let arrivals = found
-            .into_iter()
-            .filter(|n| n.status == Status::Firing)
-            .filter(|n| {
-                recognise::is_ours(n.texts(), Some(n.starts.unwrap_or(n.received.wall)), sought)
-            })
-            .map(arrival)
-            .collect();
-        Look { arrivals, horizon }
+        Look { arrivals: ours.into_iter().map(arrival).collect(), horizon }
     }
 }
 

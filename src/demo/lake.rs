@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::{Map, Value, json};
 
 use crate::journey::reconcile::lookup;
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 /// Hours of the demo's rounds.
 const DOCUMENTS_LIMIT: usize = 50_000;
@@ -22,7 +22,7 @@ pub(super) struct Lake {
     documents: VecDeque<Document>,
     next: u64,
     alerts: VecDeque<Alert>,
-    /// The latest event time: what is over is told by it.
+    /// The latest event time.
     now: Wall,
 }
 
@@ -36,6 +36,8 @@ pub(super) struct Document {
 pub(super) struct Alert {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) starts: Wall,
+    /// What is over is told by this, whatever the events say of the time.
+    pub(super) raised: Mono,
     pub(super) notified: bool,
 }
 
@@ -110,7 +112,7 @@ impl Lake {
         };
         self.alerts
             .iter()
-            .filter(|alert| alert.starts.plus(ALERT_LASTS) > self.now)
+            .filter(|alert| alert.raised.plus(ALERT_LASTS) > Mono::now())
             .filter(|alert| labels.iter().all(|label| has(alert, label)))
             .collect()
     }
@@ -186,6 +188,7 @@ impl Detector {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
             starts: time(event),
+            raised: Mono::now(),
             notified: false,
         })
     }

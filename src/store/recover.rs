@@ -1,15 +1,15 @@
 //! Reads what the process before left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 use serde_json::Value;
 
-use super::{EndedRound, OpenRound, Recovered, StoredPoint};
+use super::{EndedRound, OpenRound, Recovered, StoredPoint, schema};
 use crate::catalogue;
-use crate::gate::LoadWindow;
+use crate::gate::{LoadWindow, Standing};
 use crate::series;
 use crate::time::{Mono, Now, Wall};
 
@@ -50,23 +50,16 @@ pub(super) fn read(db: &Connection, age: Duration, now: Now) -> rusqlite::Result
         .map(Some)
         .or_else(none)?;
     let clock = Clock { now, boot: id };
-    let since = now.wall.minus(age).0;
+    let since = now.mono.minus(age);
     let rounds = open_rounds(db, &clock)?;
     Ok(Recovered {
         points: points(db, &clock, since)?,
-        standings: rows(db, "SELECT gate, json FROM standing", [], |row| {
-            let standing = serde_json::from_str(&row.get::<_, String>(1)?).ok();
-            Ok(standing.map(|standing| (row.get::<_, String>(0), standing)))
-        })?
-        .into_iter()
-        .flatten()
-        .filter_map(|(gate, standing)| Some((gate.ok()?, standing)))
-        .collect(),
+        standings: standings(db, &clock)?,
         ended: ended_rounds(db, &clock, since)?,
         load: load(db, &clock)?,
-        notifications: match rounds.iter().map(|round| round.began.wall.0).min() {
+        notifications: match rounds.iter().map(|round| round.began.mono).min() {
             None => Vec::new(),
-            Some(oldest) => notifications(db, oldest)?,
+            Some(oldest) => notifications(db, &clock, oldest)?,
         },
         report: db
             .query_row("SELECT json FROM report ORDER BY id DESC LIMIT 1", [], |row| json(row, 0))
@@ -100,7 +93,7 @@ fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Value>> {
     Ok(serde_json::from_str(&row.get::<_, String>(column)?).ok())
 }
 
-fn points(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<Vec<StoredPoint>> {
+fn points(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<StoredPoint>> {
     struct Track {
         series: &'static str,
         check: Arc<str>,
@@ -125,16 +118,15 @@ fn points(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<Vec<St
         tracks.insert(id, Track { series, check: check.into(), target: target.into(), labels });
     }
     let sql = "SELECT track, wall, mono, boot, kind, value FROM point \
-               WHERE id > (SELECT coalesce(max(id), 0) - ?1 FROM point) AND wall >= ?2 \
-               ORDER BY id";
+               WHERE id > (SELECT coalesce(max(id), 0) - ?1 FROM point) ORDER BY id";
     let mut points = Vec::new();
     let mut statement = db.prepare(sql)?;
-    let mut found = statement.query(params![POINTS, since])?;
+    let mut found = statement.query([POINTS])?;
     while let Some(row) = found.next()? {
         let Some(track) = tracks.get(&row.get(0)?) else { continue };
         let at = clock.at(row.get(1)?, row.get(2)?, row.get(3)?).mono;
-        // The clock stood wrong when it was written, or stands wrong now.
-        if at > clock.now.mono {
+        // Too old; or the clock stood wrong when it was written, or stands wrong now.
+        if at < since || at > clock.now.mono {
             continue;
         }
         let value = match (row.get(4)?, row.get::<_, Option<f64>>(5)?) {
@@ -182,10 +174,10 @@ fn open_rounds(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<OpenRound
     })
 }
 
-fn ended_rounds(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<Vec<EndedRound>> {
+fn ended_rounds(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<EndedRound>> {
     let sql = "SELECT run, journey, ended_wall, ended_mono, ended_boot, tally FROM round \
-               WHERE ended_wall >= ?1 ORDER BY ended_wall DESC LIMIT ?2";
-    let mut ended = rows(db, sql, params![since, ENDED], |row| {
+               WHERE ended_wall IS NOT NULL ORDER BY ended_wall DESC LIMIT ?1";
+    let mut ended = rows(db, sql, [ENDED], |row| {
         Ok(EndedRound {
             run: row.get::<_, String>(0)?.into(),
             journey: row.get::<_, String>(1)?.into(),
@@ -193,7 +185,8 @@ fn ended_rounds(db: &Connection, clock: &Clock, since: i64) -> rusqlite::Result<
             tally: json(row, 5)?.unwrap_or(Value::Null),
         })
     })?;
-    ended.reverse();
+    ended.retain(|round| round.at.mono >= since);
+    ended.sort_by_key(|round| round.at.mono);
     Ok(ended)
 }
 
@@ -214,10 +207,39 @@ fn load(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<LoadWindow>> {
     })
 }
 
-fn notifications(db: &Connection, since: i64) -> rusqlite::Result<Vec<Value>> {
-    let sql = "SELECT json FROM notification WHERE wall >= ?1 ORDER BY id DESC LIMIT ?2";
-    let found = rows(db, sql, params![since, NOTIFICATIONS], |row| json(row, 0))?;
-    Ok(found.into_iter().rev().flatten().collect())
+/// Columns that came later; of a database of before that can't be written now, what stands for them.
+fn later<'a>(db: &Connection, columns: &'a str, before: &'a str) -> rusqlite::Result<&'a str> {
+    Ok(if schema::version(db)? < schema::WITH_BOOTS { before } else { columns })
+}
+
+fn standings(db: &Connection, clock: &Clock) -> rusqlite::Result<BTreeMap<String, Standing>> {
+    let sql = format!("SELECT gate, json, {} FROM standing", later(db, "boot", "0")?);
+    let found = rows(db, &sql, [], |row| {
+        let standing = serde_json::from_str::<Standing>(&row.get::<_, String>(1)?).ok();
+        Ok((row.get::<_, String>(0)?, standing, row.get::<_, i64>(2)?))
+    })?;
+    let found = found.into_iter().filter_map(|(gate, standing, boot)| {
+        let mut standing = standing?;
+        for held in standing.parts.values_mut().filter_map(|part| part.held.as_mut()) {
+            held.mono = clock.at(held.wall, held.mono, boot).mono.0;
+        }
+        Some((gate, standing))
+    });
+    Ok(found.collect())
+}
+
+fn notifications(
+    db: &Connection,
+    clock: &Clock,
+    since: Mono,
+) -> rusqlite::Result<Vec<(Now, Value)>> {
+    let places = later(db, "mono, boot", "0, 0")?;
+    let sql = format!("SELECT json, wall, {places} FROM notification ORDER BY id DESC LIMIT ?1");
+    let found = rows(db, &sql, [NOTIFICATIONS], |row| {
+        let at = clock.at(row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok(json(row, 0)?.map(|json| (at, json)))
+    })?;
+    Ok(found.into_iter().rev().flatten().filter(|(at, _)| at.mono >= since).collect())
 }
 
 /// SQLite's integers are signed; sequence numbers keep their bits.

@@ -69,7 +69,16 @@ pub(super) const STEPS: &[&str] = &[
         UNIQUE (start_wall, end_wall, source)
     );
 ",
+    // What is older than these columns is of no boot: the wall clock places it.
+    "
+    ALTER TABLE notification ADD COLUMN mono INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE notification ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE standing ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
+",
 ];
+
+/// The version whose standings and notifications say of which boot they are.
+pub(super) const WITH_BOOTS: i64 = 3;
 
 /// Why a database could not be opened.
 #[derive(Debug)]

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
+use serde_json::Value;
 
 use super::pending::Pending;
 use super::{LOAD_WINDOWS, RoundRecord, StoredPoint, recover};
 use crate::gate::LoadWindow;
-use crate::time::Wall;
+use crate::time::{Now, Wall};
 
 /// Points deleted at once: a few milliseconds' work.
 const POINTS_A_DELETION: i64 = 20_000;
@@ -43,6 +45,20 @@ pub(super) fn begin(
             round.count.cast_signed(),
             round.progress.to_string(),
         ])
+        .map(drop)
+}
+
+pub(super) fn notification(
+    boot: i64,
+    transaction: &Transaction<'_>,
+    at: Now,
+    notification: &Value,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO notification (wall, mono, boot, json) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![at.wall.0, at.mono.0, boot, notification.to_string()])
         .map(drop)
 }
 
@@ -81,8 +97,10 @@ pub(super) fn rest(
     for (gate, standing) in &batch.standings {
         let json = serde_json::to_string(standing).unwrap_or_default();
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO standing (gate, json) VALUES (?1, ?2)")?
-            .execute(params![gate, json])?;
+            .prepare_cached(
+                "INSERT OR REPLACE INTO standing (gate, json, boot) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![gate, json, boot])?;
     }
     for change in &batch.changes {
         transaction
@@ -183,14 +201,37 @@ pub(super) fn put_point(
         .map(drop)
 }
 
-/// Deletes what is older than `since`; notifications older than `received`, but none that came
-/// since the oldest open round began.
-pub(super) fn delete_old(db: &Connection, since: i64, received: i64) -> rusqlite::Result<()> {
-    while delete_old_points(db, since)? {}
-    db.execute("DELETE FROM round WHERE ended_wall < ?1", [since])?;
-    let sql = "DELETE FROM notification WHERE wall < ?1 AND wall < \
-               (SELECT coalesce(min(wall), ?1) FROM round WHERE ended_wall IS NULL)";
-    db.execute(sql, [received])?;
+/// What came before an instant: of this boot by the monotonic clock, since the wall clock may have
+/// been set; of an earlier one the wall clock is all there is.
+pub(super) struct Before {
+    boot: i64,
+    at: Now,
+}
+
+impl Before {
+    pub(super) fn of(boot: i64, now: Now, age: Duration) -> Self {
+        Self { boot, at: Now { mono: now.mono.minus(age), wall: now.wall.minus(age) } }
+    }
+
+    /// The parameters ?1, ?2 and ?3 of the conditions below.
+    fn params(&self) -> [i64; 3] {
+        [self.boot, self.at.mono.0, self.at.wall.0]
+    }
+}
+
+/// Deletes what is `old`; notifications that were `received` before that, but none that came since
+/// an open round began.
+pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> rusqlite::Result<()> {
+    while delete_old_points(db, old)? {}
+    let sql = "DELETE FROM round \
+               WHERE CASE WHEN ended_boot = ?1 THEN ended_mono < ?2 ELSE ended_wall < ?3 END";
+    db.execute(sql, old.params())?;
+    let sql = "DELETE FROM notification \
+               WHERE CASE WHEN boot = ?1 THEN mono < ?2 ELSE wall < ?3 END AND NOT EXISTS \
+                   (SELECT 1 FROM round WHERE ended_wall IS NULL AND \
+                    CASE WHEN round.boot = notification.boot THEN round.mono <= notification.mono \
+                         ELSE round.wall <= notification.wall END)";
+    db.execute(sql, received.params())?;
     for (table, kept) in [("report", REPORTS_KEPT), ("verdict", CHANGES_KEPT)] {
         let sql = format!("DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?1");
         db.execute(&sql, [kept])?;
@@ -235,11 +276,13 @@ pub(super) fn delete_unused_tracks(db: &Connection) -> rusqlite::Result<()> {
 
 /// Deletes the oldest points as far as they are too old; whether there may be more. Points lie in
 /// the order in which they were made, so no index is needed to find the old ones.
-fn delete_old_points(db: &Connection, since: i64) -> rusqlite::Result<bool> {
+fn delete_old_points(db: &Connection, old: &Before) -> rusqlite::Result<bool> {
+    let [boot, mono, wall] = old.params();
     let deleted = db.execute(
         "DELETE FROM point WHERE id IN \
-         (SELECT id FROM (SELECT id, wall FROM point ORDER BY id LIMIT ?1) WHERE wall < ?2)",
-        params![POINTS_A_DELETION, since],
+         (SELECT id FROM (SELECT id, boot, mono, wall FROM point ORDER BY id LIMIT ?4) \
+          WHERE CASE WHEN boot = ?1 THEN mono < ?2 ELSE wall < ?3 END)",
+        params![boot, mono, wall, POINTS_A_DELETION],
     )?;
     Ok(i64::try_from(deleted) == Ok(POINTS_A_DELETION))
 }

@@ -2,7 +2,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::*;
-use crate::gate::Part;
+use crate::gate::{Held, Part};
 
 /// 2023-11-14 on both clocks: an hour after the start of the machine at the earliest.
 fn now() -> Now {
@@ -173,6 +173,8 @@ async fn old_points_and_tallies_go() {
     drop(store);
     assert_eq!(count(dir.path(), "point"), 100);
 
+    // Two days on, after a reboot: within one it is the monotonic clock that says how old they are.
+    raw(dir.path()).execute("UPDATE boot SET name = 'another'", []).expect("updates");
     let two_days_on = Now { mono: Mono::now(), wall: later(now, 49 * 3600).wall };
     let (store, found) = open(dir.path(), two_days_on);
     assert_eq!((found.points.len(), found.ended.len(), found.rounds.len()), (0, 0, 1));
@@ -200,15 +202,70 @@ async fn notifications_of_open_rounds_stay() {
     store.close().await.expect("closes");
     drop(store);
     let (store, found) = open(dir.path(), later(began, 60));
-    assert_eq!(found.notifications, [json!({"n": "after"}), json!({"n": "last"})]);
+    let after = |seconds, name| (later(began, seconds), json!({"n": name}));
+    assert_eq!(found.notifications, [after(20, "after"), after(30, "last")]);
     store.close().await.expect("closes");
     let db = raw(dir.path());
-    let at = |seconds| later(began, seconds).wall.0;
-    tables::delete_old(&db, at(0), at(25)).expect("deletes");
+    // A clock that is set a year on makes nothing of this boot older.
+    let year = Duration::from_secs(365 * 86_400);
+    let before = |seconds, set| {
+        let at = later(began, seconds);
+        tables::Before::of(1, Now { wall: at.wall.plus(set), ..at }, Duration::ZERO)
+    };
+    tables::delete_old(&db, &before(0, year), &before(25, year)).expect("deletes");
     assert_eq!(count(dir.path(), "notification"), 2, "only what came before the open round goes");
-    db.execute("UPDATE round SET ended_wall = ?1", [at(40)]).expect("ended");
-    tables::delete_old(&db, at(0), at(25)).expect("deletes");
+    db.execute(
+        "UPDATE round SET ended_wall = wall, ended_mono = ?1, ended_boot = 1",
+        [later(began, 40).mono.0],
+    )
+    .expect("ended");
+    tables::delete_old(&db, &before(0, year), &before(25, year)).expect("deletes");
+    assert_eq!((count(dir.path(), "notification"), count(dir.path(), "round")), (1, 1));
+    // Of an earlier boot the wall clock is all there is.
+    db.execute_batch("UPDATE notification SET boot = 7").expect("updates");
+    tables::delete_old(&db, &before(0, year), &before(25, Duration::ZERO)).expect("deletes");
     assert_eq!(count(dir.path(), "notification"), 1);
+    tables::delete_old(&db, &before(0, year), &before(25, year)).expect("deletes");
+    assert_eq!(count(dir.path(), "notification"), 0);
+}
+
+/// A start after the wall clock was set, in the same boot: everything is as old as it is.
+#[tokio::test]
+async fn a_clock_that_is_set_between_two_runs_moves_nothing() {
+    for days in [3, -3] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = now();
+        let (store, _) = open(dir.path(), before);
+        store.point(point(before.mono, series::Value::Number(1.0)), before);
+        for run in ["open", "ended"] {
+            store.begin_round(round(run, before)).await.expect("begins");
+        }
+        store.end_round(&"ended".into(), &"ssh".into(), before, json!({}));
+        let held = Held { nanos: 60, mono: before.mono.0, wall: before.wall.0 };
+        let part = Part { failing: false, held: Some(held) };
+        let standing = Standing { parts: [("p".to_owned(), part)].into() };
+        store.standing("g", &standing);
+        let day = 86_400_000_000_000_i64;
+        let set = Now { wall: Wall(before.wall.0 + days * day), ..later(before, 5) };
+        store.put_notification(set, json!({"n": 1})).await.expect("stored");
+        store.close().await.expect("closes");
+        drop(store);
+
+        let (store, found) = open(dir.path(), set);
+        assert_eq!(found.points.iter().map(|p| p.at).collect::<Vec<_>>(), [before.mono]);
+        assert_eq!((found.rounds[0].began, found.ended[0].at), (before, before));
+        assert_eq!(found.notifications, [(set, json!({"n": 1}))], "{days} days");
+        assert_eq!(found.standings["g"], standing);
+        drop(store);
+
+        // After a reboot the time that something held goes on from where the wall clock says.
+        raw(dir.path()).execute("UPDATE boot SET name = 'another'", []).expect("updates");
+        let booted =
+            Now { mono: Mono::from_secs(20), wall: before.wall.plus(Duration::from_secs(60)) };
+        let (_store, found) = open(dir.path(), booted);
+        let held = found.standings["g"].parts["p"].held.expect("held");
+        assert_eq!((held.nanos, Mono(held.mono)), (60, Mono::from_secs(-40)));
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use super::tables;
 use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError};
 use crate::gate::LoadWindow;
 use crate::outcome::{Fault, FaultCode};
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 
 /// Points written in one transaction: a backlog is written in several, so that the log stays
 /// small.
@@ -37,7 +37,7 @@ pub(super) enum Job {
     Tick,
     Flush(Answer),
     Begin(Box<RoundRecord>, Answer),
-    Notify(Wall, Value, Answer),
+    Notify(Now, Value, Answer),
     Load(Box<LoadWindow>, Answer),
 }
 
@@ -218,11 +218,8 @@ impl Writer {
                 }
             }
             Job::Notify(at, notification, answer) => {
-                let result = self.write_at_once(false, |_, transaction| {
-                    transaction
-                        .prepare_cached("INSERT INTO notification (wall, json) VALUES (?1, ?2)")?
-                        .execute(params![at.0, notification.to_string()])
-                        .map(drop)
+                let result = self.write_at_once(false, |open, transaction| {
+                    tables::notification(open.boot, transaction, at, &notification)
                 });
                 let _ = answer.send(result.map_err(fault));
             }
@@ -429,11 +426,12 @@ impl Writer {
             return;
         }
         self.cleaned = Some(now);
-        let wall = self.shared.wall();
-        let since = wall.minus(self.limits.age).0;
+        let today = Now { mono: now, wall: self.shared.wall() };
         let tracks = now.since(self.tracks_cleaned) >= TRACK_CLEANING;
         let Some(open) = self.open.as_mut() else { return };
-        let done = tables::delete_old(&open.db, since, wall.minus(NOTIFICATIONS_AGE).0)
+        let before = |age| tables::Before::of(open.boot, today, age);
+        let (old, received) = (before(self.limits.age), before(NOTIFICATIONS_AGE));
+        let done = tables::delete_old(&open.db, &old, &received)
             .and_then(|()| if tracks { tables::delete_unused_tracks(&open.db) } else { Ok(()) })
             .and_then(|()| tables::give_back(&open.db));
         if tracks {

@@ -37,15 +37,15 @@ fn alertmanagers_delivery_is_found_by_label_and_time() {
         .unwrap();
     assert_eq!(found.len(), 2);
     let asked = labels(&[("alertname", "Login"), ("severity", "critical")]);
-    let hits = inbox.find(Some(Kind::Alertmanager), &asked, at(10).wall);
+    let hits = inbox.find(Some(Kind::Alertmanager), &asked, at(10).mono);
     assert_eq!(hits.len(), 1);
     assert_eq!(hits[0].annotations["summary"], "about Login");
     assert_eq!(hits[0].starts, Some(Wall::from_secs(1_700_000_000)));
     assert!(hits[0].texts().any(|text| text.contains("http://prometheus/graph")));
     // The title speaks of both alerts: it is in neither's text.
     assert!(hits[0].texts().all(|text| !text.contains("2 firing")));
-    assert_eq!(inbox.find(Some(Kind::Alertmanager), &asked, at(11).wall), []);
-    assert_eq!(inbox.find(Some(Kind::Grafana), &asked, at(10).wall), []);
+    assert_eq!(inbox.find(Some(Kind::Alertmanager), &asked, at(11).mono), []);
+    assert_eq!(inbox.find(Some(Kind::Grafana), &asked, at(10).mono), []);
     let other = labels(&[("alertname", "Login"), ("severity", "info")]);
     let newest =
         |labels, second| inbox.newest(Kind::Alertmanager, Status::Firing, labels, at(second).mono);
@@ -76,7 +76,7 @@ fn any_json_has_its_scalars_as_labels() {
                     {"rule": "other", "state": "ok"}]"#;
     let found = inbox.put(Kind::Json, body, at(5)).unwrap();
     let asked = labels(&[("rule", "brute force"), ("level", "9"), ("team", "soc")]);
-    assert_eq!(inbox.find(Some(Kind::Json), &asked, at(0).wall), found[..1]);
+    assert_eq!(inbox.find(Some(Kind::Json), &asked, at(0).mono), found[..1]);
     assert_eq!(found[0].status, Status::Firing);
     assert_eq!(found[1].status, Status::Resolved);
     assert!(found[0].text.contains(r#""deep":{"x":1}"#));
@@ -114,7 +114,7 @@ fn the_oldest_make_room_and_are_counted() {
         inbox.put(Kind::Json, br#"{"a": 1}"#, at(second)).unwrap();
     }
     assert_eq!((inbox.len(), inbox.dropped()), (COUNT_LIMIT, 7));
-    assert_eq!(inbox.complete_since(), Some(at(7).wall));
+    assert_eq!(inbox.complete_since(), Some(at(7)));
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(BODY_LIMIT / 2));
     for _ in 0..100 {
         inbox.put(Kind::Json, large.as_bytes(), at(0)).unwrap();
@@ -130,7 +130,7 @@ fn what_was_stored_can_be_put_back() {
     let after = Inbox::default();
     assert_eq!(after.complete_since(), None);
     after.restore(serde_json::from_str(&stored).unwrap());
-    assert_eq!(after.find(None, &labels(&[]), at(3).wall), found);
+    assert_eq!(after.find(None, &labels(&[]), at(3).mono), found);
 }
 
 #[test]

@@ -66,13 +66,14 @@ impl<C: Confirmer> Watch<C> {
     }
 
     fn context<'a>(&'a self, trace: &'a Trace) -> LookContext<'a> {
-        let wall = self.sought.began.wall.plus(Duration::from_secs(5));
+        let later = Duration::from_secs(5);
+        let began = self.sought.began;
         LookContext {
             sought: &self.sought,
             timeout: self.timeout,
             clients: &self.clients,
             trace,
-            now: Now { mono: Mono::now(), wall },
+            now: Now { mono: began.mono.plus(later), wall: began.wall.plus(later) },
         }
     }
 
@@ -292,7 +293,8 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
         let body = json!({"receiver": "gl", "groupKey": "k", "alerts": [
             {"status": status, "labels": labels, "fingerprint": fingerprint, "startsAt": starts}
         ]});
-        let now = Now { mono: Mono::now(), wall: Wall::from_secs(BEGAN + second) };
+        let wall = Wall::from_secs(BEGAN + second);
+        let now = Now { mono: watch.sought.began.mono_of(wall), wall };
         watch.clients.inbox().put(Kind::Alertmanager, body.to_string().as_bytes(), now).unwrap();
     };
     put(-5, "firing", Some(RUN), "early");
@@ -305,7 +307,7 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
     let copies: Vec<&str> =
         look.arrivals.iter().map(|a| a.copy.split('/').nth(1).unwrap()).collect();
     assert_eq!(copies, ["ours", "nobodys", "ours"]);
-    assert!(look.arrivals.iter().all(|arrival| arrival.seen <= Mono::now()));
+    assert!(look.arrivals.iter().all(|arrival| arrival.seen > watch.sought.began.mono));
 }
 
 /// A Grafana that shows `shown` in its one panel.
