@@ -9,7 +9,7 @@ mod demo;
 mod disk;
 mod memory;
 mod network;
-mod table;
+pub(crate) mod table;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -88,10 +88,10 @@ fn row(daemon: &Daemon, id: &str) -> Value {
     rows.iter().find(|row| row["id"] == id).expect("the journey is there").clone()
 }
 
-type Fates = BTreeMap<String, u64>;
+pub(crate) type Fates = BTreeMap<String, u64>;
 
 /// By stage: the fates that any event had, and the duplicates.
-fn counts(stages: &Value) -> BTreeMap<String, (Fates, u64)> {
+pub(crate) fn counts(stages: &Value) -> BTreeMap<String, (Fates, u64)> {
     let stage = |stage: &Value| {
         let name = stage["name"].as_str().or(stage["stage"].as_str()).expect("a name");
         let fates: Fates = stage["fates"]
@@ -108,7 +108,7 @@ fn counts(stages: &Value) -> BTreeMap<String, (Fates, u64)> {
     stages.as_array().expect("stages").iter().map(stage).collect()
 }
 
-fn started_once(id: &str, plan: &str) -> Child {
+pub(crate) fn started_once(id: &str, plan: &str) -> Child {
     Command::new(BINARY)
         .args(["once", id, "-c", plan, "-o", "json"])
         .stdin(Stdio::null())
@@ -119,7 +119,7 @@ fn started_once(id: &str, plan: &str) -> Child {
 }
 
 /// What `once` says and exits with.
-fn ended_once(child: Child) -> (Option<i32>, Value) {
+pub(crate) fn ended_once(child: Child) -> (Option<i32>, Value) {
     let output = child.wait_with_output().expect("own child");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));

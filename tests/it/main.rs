@@ -27,6 +27,7 @@ mod network;
 mod node;
 mod partner;
 mod peers;
+mod pipeline;
 mod privileges;
 mod processor;
 mod prometheus;

@@ -224,11 +224,11 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Every test of this binary by its name, with the file it is in and that file's text.
-fn tests() -> BTreeMap<String, (String, String)> {
+/// Every test under a folder by its name, with the file it is in and that file's text.
+pub(crate) fn tests(folder: &str) -> BTreeMap<String, (String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeMap::new();
-    for path in sources(&root.join("tests/it")) {
+    for path in sources(&root.join(folder)) {
         let text = fs::read_to_string(&path).unwrap();
         let file = path.strip_prefix(root).unwrap().display().to_string();
         let mut lines = text.lines();
@@ -245,7 +245,7 @@ fn tests() -> BTreeMap<String, (String, String)> {
 
 /// A row's last two cells, or what is wrong with them.
 fn cells(gate: &str, proofs: &[Proof]) -> Result<(String, String), String> {
-    let tests = tests();
+    let tests = tests("tests/it");
     // A gate's name, or a part of it where a test goes through all of a kind.
     let (kind, name) = gate.split_once('.').unwrap_or_default();
     let spoken_of = |text: &str| {
