@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::promql::{self, Boundaries};
 use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
 use crate::journey::tally::{Percentiles, StageTally, Tally};
 use crate::journey::{Fate, Stage};
@@ -280,8 +281,21 @@ impl LastAttempt {
 pub struct Judged<'a> {
     pub gate: &'a Gate,
     pub finding: Finding,
+    pub texts: &'a Texts,
+}
+
+/// What is said of a gate for as long as its plan is in force: made once, and not every second.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    pub criterion: String,
     /// The independent PromQL, or why there is none.
     pub promql: Result<String, String>,
+}
+
+impl Texts {
+    pub fn of(gate: &Gate, boundaries: &Boundaries) -> Self {
+        Self { criterion: sentence(gate), promql: promql::promql(gate, boundaries) }
+    }
 }
 
 /// All that a document is made of.
@@ -330,8 +344,8 @@ fn finite(number: Option<f64>) -> Option<f64> {
 }
 
 fn gate_row(judged: Judged<'_>) -> GateRow {
-    let Judged { gate, finding, promql } = judged;
-    let (promql, promql_missing) = match promql {
+    let Judged { gate, finding, texts } = judged;
+    let (promql, promql_missing) = match texts.promql.clone() {
         Ok(promql) => (Some(promql), None),
         Err(why) => (None, Some(why)),
     };
@@ -341,7 +355,7 @@ fn gate_row(judged: Judged<'_>) -> GateRow {
         level: gate.level,
         verdict: finding.verdict,
         refs: gate.refs.clone(),
-        criterion: sentence(gate),
+        criterion: texts.criterion.clone(),
         value: finite(finding.value),
         unit: finding.unit.map(|unit| unit.word().to_owned()),
         threshold: finite(finding.threshold),

@@ -190,10 +190,39 @@ pub enum Value {
 
 /// One sample, or the lack of it. All points of one attempt carry the instant at which it began;
 /// that is how they are told to be one attempt's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+///
+/// Points are most of what a long window weighs, so each is kept in 16 bytes: the numbers that are
+/// not finite, which no measurement is, stand for the lack of one.
+#[derive(Clone, Copy, Debug)]
 pub struct Point {
     pub at: Mono,
-    pub value: Value,
+    packed: f64,
+}
+
+impl Point {
+    const NOTHING: f64 = f64::INFINITY;
+    const FAILED: f64 = f64::NEG_INFINITY;
+    const INCONCLUSIVE: f64 = f64::NAN;
+
+    /// What is no finite number was not measured.
+    pub fn new(at: Mono, value: Value) -> Self {
+        let packed = match value {
+            Value::Number(number) if number.is_finite() => number,
+            Value::Nothing => Self::NOTHING,
+            Value::Failed => Self::FAILED,
+            Value::Number(_) | Value::Inconclusive => Self::INCONCLUSIVE,
+        };
+        Self { at, packed }
+    }
+
+    pub fn value(self) -> Value {
+        match self.packed {
+            number if number.is_finite() => Value::Number(number),
+            Self::NOTHING => Value::Nothing,
+            Self::FAILED => Value::Failed,
+            _ => Value::Inconclusive,
+        }
+    }
 }
 
 /// How often a track is due, since when, and how late a point may come.
@@ -220,6 +249,9 @@ impl Cadence {
     }
 }
 
+/// Room is made for so many points at once, an hour of seconds and more; beyond, it grows with them.
+const ROOM_LIMIT: usize = 4_096;
+
 /// The recent points of one series, oldest first.
 #[derive(Clone, Debug)]
 pub struct Track {
@@ -233,13 +265,27 @@ impl Track {
         Self { key, cadence, points: VecDeque::new() }
     }
 
+    /// Makes room for what a window of this length holds and for no more: growing by doubling would
+    /// leave up to half of it empty.
+    pub fn fit(&mut self, window: Duration) {
+        if self.points.len() == self.points.capacity() {
+            let room = self.room(window);
+            self.points.reserve_exact(room.saturating_sub(self.points.len()));
+        }
+    }
+
+    /// Points that a window of this length holds where each attempt leaves one.
+    fn room(&self, window: Duration) -> usize {
+        let keep = window.saturating_add(self.cadence.longest_gap());
+        let interval = self.cadence.interval.as_nanos().max(1);
+        // The newest, and the one that goes when it comes.
+        let room = (keep.as_nanos() / interval).saturating_add(2);
+        usize::try_from(room).map_or(ROOM_LIMIT, |room| room.min(ROOM_LIMIT))
+    }
+
     /// Adds a point in its place by time. What is no finite number was not measured.
     pub fn push(&mut self, at: Mono, value: Value) {
-        let value = match value {
-            Value::Number(number) if !number.is_finite() => Value::Inconclusive,
-            value => value,
-        };
-        let point = Point { at, value };
+        let point = Point::new(at, value);
         match self.points.back() {
             Some(last) if last.at > at => {
                 let place = self.points.partition_point(|point| point.at <= at);
@@ -256,8 +302,8 @@ impl Track {
         let horizon = now.minus(keep);
         let old = self.points.partition_point(|point| point.at < horizon);
         self.points.drain(..old);
-        if self.points.capacity() > 64 && self.points.len() < self.points.capacity() / 4 {
-            self.points.shrink_to(self.points.len() * 2);
+        if old > 0 && self.points.len() < self.points.capacity() / 4 {
+            self.points.shrink_to(self.room(window).max(self.points.len() * 2));
         }
         old
     }

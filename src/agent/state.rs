@@ -19,7 +19,7 @@ use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{self, Evidence, Finding, LoadWindow, Standing, Verdict};
 use crate::journey::Run;
 use crate::journey::tally::Tally;
-use crate::ledger::{Decision, Document};
+use crate::ledger::{Decision, Document, Texts};
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
 use crate::plan::{Check, Peers, Plan};
@@ -37,8 +37,8 @@ pub struct State {
     bounded: Bounded,
     started: Now,
     registry: Registry,
-    /// What gates ask of histograms besides their own boundaries.
-    boundaries: gate::promql::Boundaries,
+    /// What the document says of each gate of the plan, in its order.
+    texts: Vec<Texts>,
     tracks: Tracks,
     journeys: Vec<JourneyRecord>,
     totals: BTreeMap<Arc<str>, Total>,
@@ -88,7 +88,7 @@ impl State {
             bounded,
             started: now,
             registry: Registry::new(|metric| of_metric(&boundaries, metric)),
-            boundaries,
+            texts: texts(&plan, &boundaries),
             tracks: Tracks::new(gate::demands(&plan.gates)),
             journeys: Vec::new(),
             totals: BTreeMap::new(),
@@ -239,9 +239,9 @@ impl State {
         self.findings.clear();
         // The next second finds its way into the new plan's tracks.
         self.frame.generation = None;
-        self.boundaries = gate::promql::extra_boundaries(&self.plan.gates);
-        let boundaries = &self.boundaries;
-        self.registry.set_boundaries(|metric| of_metric(boundaries, metric));
+        let boundaries = gate::promql::extra_boundaries(&self.plan.gates);
+        self.registry.set_boundaries(|metric| of_metric(&boundaries, metric));
+        self.texts = texts(&self.plan, &boundaries);
         self.tracks.demand(gate::demands(&self.plan.gates));
         let plan = self.plan.clone();
         self.forget_targets();
@@ -504,6 +504,10 @@ fn export(registry: &mut Registry, metric: &'static Metric, labels: &[&str], val
         Kind::Gauge => registry.set(metric, labels, value),
         Kind::Counter => registry.add(metric, labels, value),
     }
+}
+
+fn texts(plan: &Plan, boundaries: &gate::promql::Boundaries) -> Vec<Texts> {
+    plan.gates.iter().map(|gate| Texts::of(gate, boundaries)).collect()
 }
 
 fn of_metric(boundaries: &gate::promql::Boundaries, metric: &Metric) -> Vec<f64> {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, Global, PlanArgs, WebArgs, exit, node};
 pub(super) use crate::agent::Listen;
 use crate::agent::{Agent, Options};
+use crate::client::kernel;
 use crate::serve;
 
 pub(super) fn run(
@@ -17,6 +18,7 @@ pub(super) fn run(
     web: &WebArgs,
     web_config: Option<PathBuf>,
 ) -> Result<u8, Failure> {
+    kernel::share_arenas();
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
     runtime()?.block_on(async {
@@ -33,6 +35,7 @@ pub(super) fn run(
         };
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
         announce(&agent);
+        kernel::give_back_memory();
         tracing::info!(
             digest = plan.digest,
             checks = plan.checks.len(),

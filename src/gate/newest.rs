@@ -28,7 +28,7 @@ pub(super) fn last(
         .rev()
         .skip_while(|point| point.at > at)
         .take_while(|point| point.at == at)
-        .map(|point| point.value)
+        .map(|point| point.value())
         .collect();
     let numbers = attempt.iter().filter_map(|value| match value {
         Value::Number(number) => Some(*number),
@@ -90,14 +90,14 @@ pub(super) fn fresh(
     let points =
         || tracks.iter().flat_map(|track| &track.points).filter(move |point| point.at <= now.mono);
     let newest = points()
-        .filter(|point| matches!(point.value, Value::Number(_)))
+        .filter(|point| matches!(point.value(), Value::Number(_)))
         .map(|point| point.at)
         .max();
     let age = newest.map(|at| now.mono.since(at).as_secs_f64());
     let shown = bound.or(criterion.warn);
     let mut finding = measured(age, shown, unit);
     finding.samples =
-        points().filter(|point| matches!(point.value, Value::Number(_))).count() as u64;
+        points().filter(|point| matches!(point.value(), Value::Number(_))).count() as u64;
     let text = |severity: &str, bound: Bound| {
         let text = match age {
             Some(age) => format!(
@@ -114,7 +114,7 @@ pub(super) fn fresh(
         let over = Duration::try_from_secs_f64(bound.limit().max(0.0)).unwrap_or(Duration::MAX);
         let window = Window::ending(now, over);
         let blind =
-            points().any(|point| point.value == Value::Inconclusive && window.holds(point.at));
+            points().any(|point| point.value() == Value::Inconclusive && window.holds(point.at));
         (tracks.iter().all(|track| coverage(track, window).full), blind)
     };
     let holds = |bound: Bound| age.is_some_and(|age| bound.holds(age));

@@ -43,11 +43,12 @@ impl Samples {
         let end = track.points.partition_point(|point| point.at <= window.now);
         let start = track.points.partition_point(|point| point.at < window.start);
         for point in track.points.iter().take(start).rev() {
-            if let Value::Number(number) = point.value {
+            if let Value::Number(number) = point.value() {
                 base = Some(number);
                 break;
             }
         }
+        samples.numbers.reserve(end.saturating_sub(start));
         let mut next = start;
         while let Some(at) = track.points.get(next).filter(|_| next < end).map(|point| point.at) {
             let attempt = next;
@@ -56,7 +57,7 @@ impl Samples {
             let mut blind = 0_u64;
             while let Some(point) = track.points.get(next).filter(|point| point.at == at) {
                 next += 1;
-                match point.value {
+                match point.value() {
                     Value::Number(number) => {
                         if within {
                             samples.numbers.push(number);

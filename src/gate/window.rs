@@ -70,11 +70,12 @@ impl Coverage {
         // Nothing can have been missed before half an interval more than one: most gaps by far.
         let on_time = cadence.interval + cadence.interval / 2;
         for at in attempts.take_while(|at| *at <= window.now) {
-            let gap = at.since(last);
-            if !first && gap < on_time {
+            // Instants are compared, for each second of each window: a gap would be a division.
+            if !first && at < last.plus(on_time) {
                 last = at.max(last);
                 continue;
             }
+            let gap = at.since(last);
             if gap > longest {
                 from = at.max(from);
                 missed = 0;

@@ -63,6 +63,9 @@ fn document() -> Document {
     stored.duplicate = 2;
     stored.latencies = vec![0.5];
     let tally = Tally { rounds: 1, stages: vec![StageTally::new(Stage::Sent), stored] };
+    let texts = |gate: &Gate, promql| Texts { promql, ..Texts::of(gate, &Boundaries::new()) };
+    let judged_texts = texts(&judged, Ok("up".to_owned()));
+    let other_texts = texts(&other, Err("nothing measures it".to_owned()));
     assemble(Parts {
         tool_version: "0.1.0".to_owned(),
         plan: Plan { digest: "abc".to_owned(), sources: vec!["a.yaml".to_owned()] },
@@ -70,11 +73,11 @@ fn document() -> Document {
         started: Wall::from_secs(1_700_000_000),
         finished: Wall::from_secs(1_700_000_060),
         gates: vec![
-            Judged { gate: &judged, finding, promql: Ok("up".to_owned()) },
+            Judged { gate: &judged, finding, texts: &judged_texts },
             Judged {
                 gate: &other,
                 finding: Finding::open("not_measured", "a hand"),
-                promql: Err("nothing measures it".to_owned()),
+                texts: &other_texts,
             },
         ],
         journeys: vec![("ssh".to_owned(), tally)],

@@ -24,7 +24,6 @@ pub struct History {
 impl History {
     /// Adds what every gate of a document was judged by, and forgets gates that are no more.
     pub fn push(&mut self, document: &Document) {
-        self.gates.retain(|id, _| document.gates.iter().any(|gate| gate.id == *id));
         for gate in &document.gates {
             let points = match self.gates.get_mut(&gate.id) {
                 Some(points) => points,
@@ -34,6 +33,9 @@ impl History {
                 points.remove(0);
             }
             points.push(gate.value);
+        }
+        if self.gates.len() > document.gates.len() {
+            self.gates.retain(|id, _| document.gates.iter().any(|gate| gate.id == *id));
         }
     }
 

@@ -78,7 +78,7 @@ fn a_late_point_takes_its_place_and_no_number_is_no_measurement() {
         track.push(Mono::from_secs(at), Value::Number(value));
     }
     let seen: Vec<_> =
-        track.points.iter().map(|point| (point.at.0 / 1_000_000_000, point.value)).collect();
+        track.points.iter().map(|point| (point.at.0 / 1_000_000_000, point.value())).collect();
     assert_eq!(
         seen,
         [
@@ -88,6 +88,43 @@ fn a_late_point_takes_its_place_and_no_number_is_no_measurement() {
             (3, Value::Number(3.0))
         ]
     );
+}
+
+#[test]
+fn a_point_keeps_what_it_was_given_in_sixteen_bytes() {
+    assert_eq!(size_of::<Point>(), 16);
+    let numbers = [0.0, -0.0, 1.5, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324];
+    for number in numbers {
+        let kept = Point::new(Mono(7), Value::Number(number)).value();
+        assert!(matches!(kept, Value::Number(same) if same.to_bits() == number.to_bits()));
+    }
+    for value in [Value::Nothing, Value::Failed, Value::Inconclusive] {
+        assert_eq!(Point::new(Mono(7), value).value(), value);
+    }
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(Point::new(Mono(7), Value::Number(number)).value(), Value::Inconclusive);
+    }
+}
+
+#[test]
+fn room_is_made_once_and_for_one_window() {
+    let mut tracks =
+        Tracks::new(vec![Demand { selection: Selection::all(&ICMP_RTT), window: secs(900) }]);
+    let key = key(&ICMP_RTT, "core", "a", &[]);
+    let cadence = Cadence::every(secs(1), Mono(0));
+    let mut rooms = Vec::new();
+    for second in (0..3_000).chain(9_000..12_000) {
+        let at = Mono::from_secs(second);
+        tracks.push(&key, cadence, at, Value::Number(1.0), at);
+        rooms.push(tracks.get(&key).map(|track| track.points.capacity()));
+    }
+    rooms.dedup();
+    assert_eq!(rooms, [Some(905)], "whether it fills, runs over or begins anew");
+    tracks.demand(vec![Demand { selection: Selection::all(&ICMP_RTT), window: secs(60) }]);
+    let at = Mono::from_secs(12_000);
+    tracks.push(&key, cadence, at, Value::Number(1.0), at);
+    let room = tracks.get(&key).map(|track| track.points.capacity());
+    assert!(room.is_some_and(|room| room < 200), "a shorter window gives back: {room:?}");
 }
 
 #[test]

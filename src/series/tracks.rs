@@ -8,7 +8,7 @@ use super::{Cadence, Selection, Track, TrackKey, Value};
 use crate::catalogue::Metric;
 use crate::time::Mono;
 
-/// The most points of all tracks together: 24 MB at 24 bytes each, far above what a plan of
+/// The most points of all tracks together: 16 MB at 16 bytes each, far above what a plan of
 /// hundreds of targets and windows of an hour needs.
 pub const POINTS_LIMIT: usize = 1_000_000;
 
@@ -104,6 +104,7 @@ impl Tracks {
             return;
         }
         let Some(track) = self.tracks.get_mut(key) else { return };
+        track.fit(window);
         track.push(at, value);
         self.points = (self.points + 1).saturating_sub(track.forget(window, now));
         if self.points > self.limits.points {

@@ -119,11 +119,8 @@ impl State {
             .gates
             .iter()
             .zip(&self.findings)
-            .map(|(gate, finding)| Judged {
-                gate,
-                finding: finding.clone(),
-                promql: gate::promql::promql(gate, &self.boundaries),
-            })
+            .zip(&self.texts)
+            .map(|((gate, finding), texts)| Judged { gate, finding: finding.clone(), texts })
             .collect();
         ledger::assemble(ledger::Parts {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),

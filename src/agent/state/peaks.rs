@@ -21,33 +21,31 @@ const SPANS: usize = (WINDOW_LEAST_SECONDS as usize).div_ceil(SPAN.as_secs() as 
 pub(super) struct Rolling {
     row: Row,
     lowest: bool,
-    /// The worst of each span; None where nothing was measured in it.
-    spans: [Option<f64>; SPANS],
+    /// The worst of each span; no number where nothing was measured in it.
+    spans: [f64; SPANS],
 }
 
 impl Rolling {
     pub(super) fn new(row: Row, peak: &Peak) -> Self {
-        Self { row, lowest: peak.lowest, spans: [None; SPANS] }
+        Self { row, lowest: peak.lowest, spans: [f64::NAN; SPANS] }
     }
 
-    fn worse(&self, one: Option<f64>, other: Option<f64>) -> Option<f64> {
-        match (one, other) {
-            (Some(one), Some(other)) if self.lowest => Some(one.min(other)),
-            (Some(one), Some(other)) => Some(one.max(other)),
-            (one, other) => one.or(other),
-        }
+    /// Of what is no number and a number, the number.
+    fn worse(&self, one: f64, other: f64) -> f64 {
+        if self.lowest { one.min(other) } else { one.max(other) }
     }
 
     fn take(&mut self, place: usize, signal: Signal<'_>) {
         let Signal::Number(value) = signal else { return };
-        let worst = self.worse(self.spans.get(place).copied().flatten(), Some(value));
+        let worst = self.worse(self.spans.get(place).copied().unwrap_or(f64::NAN), value);
         if let Some(span) = self.spans.get_mut(place) {
             *span = worst;
         }
     }
 
     fn worst(&self) -> Option<f64> {
-        self.spans.iter().copied().fold(None, |one, other| self.worse(one, other))
+        let worst = self.spans.iter().copied().fold(f64::NAN, |one, other| self.worse(one, other));
+        (!worst.is_nan()).then_some(worst)
     }
 }
 
@@ -71,7 +69,7 @@ impl Turn {
             for rolling in all {
                 for step in 0..gone {
                     if let Some(span) = rolling.spans.get_mut(place(now - step)) {
-                        *span = None;
+                        *span = f64::NAN;
                     }
                 }
             }
