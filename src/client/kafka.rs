@@ -21,14 +21,17 @@ use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 use crate::spec::Secret;
 use crate::time::Mono;
 
-pub use produce::{Batch, Delivery, Placement, Record};
+pub use produce::{Batch, Delivery, Placement, Record, Sent};
 pub use read::{Cut, Ends, Message, Seen, Wanted};
+pub use sending::{Acks, Compression, Sending};
 use session::{Role, Session};
 
 mod classify;
 mod produce;
 mod read;
+mod sending;
 mod session;
+mod token;
 
 /// Lanes at once. Each is a thread of ours and a few of librdkafka's; a plan that needs more
 /// clusters and topics than this is meant for several agents.
@@ -53,13 +56,38 @@ pub struct Security {
     pub sasl: Option<Sasl>,
 }
 
-/// A login by name and password.
+/// A login: by name and password, or with OAUTHBEARER by a token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
     pub mechanism: Mechanism,
-    pub username: String,
-    pub password: Secret,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The token of OAUTHBEARER. It is read (a command is run) anew for each client: when one
+    /// begins, after five minutes, and before a JWT's `exp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+impl Sasl {
+    fn validate(&self) -> Result<(), String> {
+        let word = self.mechanism.word();
+        let by_name = self.username.is_some() && self.password.is_some();
+        match (self.mechanism, &self.token) {
+            (Mechanism::OauthBearer, None) => Err(format!("{word} needs a `token`")),
+            (Mechanism::OauthBearer, _) if self.username.is_some() || self.password.is_some() => {
+                Err(format!("{word} logs in by its token; leave `username` and `password` out"))
+            }
+            (Mechanism::OauthBearer, _) => Ok(()),
+            (_, Some(_)) => {
+                Err(format!("{word} takes no `token`; leave it out, or use OAUTHBEARER"))
+            }
+            (_, None) if by_name => Ok(()),
+            (_, None) => Err(format!("{word} needs a `username` and a `password`")),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -70,6 +98,8 @@ pub enum Mechanism {
     ScramSha256,
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
 }
 
 impl Mechanism {
@@ -78,6 +108,7 @@ impl Mechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
+            Self::OauthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -87,6 +118,7 @@ impl Mechanism {
 pub struct Cluster {
     brokers: Arc<str>,
     security: Arc<Security>,
+    sending: Sending,
     /// Names the cluster among the lanes; holds no secret's value.
     id: Arc<str>,
 }
@@ -104,12 +136,27 @@ impl Cluster {
                 ));
             }
         }
+        if let Some(sasl) = &security.sasl {
+            sasl.validate()?;
+        }
         let security_id = serde_json::to_string(security).map_err(|e| e.to_string())?;
         Ok(Self {
             brokers: brokers.into(),
             security: Arc::new(security.clone()),
+            sending: Sending::default(),
             id: format!("{brokers} {security_id}").into(),
         })
+    }
+
+    /// The same cluster, sent to in this way; each way has a client of its own.
+    pub fn sending(self, sending: Sending) -> Result<Self, String> {
+        sending.validate()?;
+        Ok(Self { id: format!("{} {sending:?}", self.id).into(), sending, ..self })
+    }
+
+    /// The secret that OAUTHBEARER logs in by.
+    fn token(&self) -> Option<&Secret> {
+        self.security.sasl.as_ref().and_then(|sasl| sasl.token.as_ref())
     }
 
     pub fn brokers(&self) -> &str {
@@ -198,7 +245,7 @@ impl Kafka {
         cluster: &Cluster,
         batch: Batch,
         timeout: Duration,
-    ) -> Result<Vec<Delivery>, Trouble> {
+    ) -> Result<Sent, Trouble> {
         let count = batch.records.len();
         let work =
             move |session: &mut Session, deadline| session.produce(|p| p.send(batch, deadline));
@@ -207,7 +254,7 @@ impl Kafka {
             Err(NoAnswer::NotBegun(fault)) => Err(fault.into()),
             Err(NoAnswer::Unknown(fault)) => {
                 let reason = Reason::new(ReasonCode::Timeout, fault.text);
-                Ok(vec![Delivery::Unknown(reason); count])
+                Ok(Sent { deliveries: vec![Delivery::Unknown(reason); count], throttled: None })
             }
         }
     }

@@ -18,6 +18,9 @@ pub use super::token::{
 };
 use super::{Event, Run};
 use crate::time::Wall;
+pub use label::Label;
+
+mod label;
 
 /// The header that carries the token where the transport has headers.
 pub const ID_HEADER: &str = "greenlight-id";

@@ -107,15 +107,15 @@ impl Kafka {
         let partitions: Vec<i32> = ends.partitions.keys().copied().collect();
         let records = partitions.iter().map(|partition| Record {
             placement: Placement::Partition(*partition),
-            key: id.clone(),
-            header: (HEADER, id.clone()),
+            key: Some(id.clone()),
+            headers: vec![(HEADER.into(), id.clone())],
             payload: Bytes::from(format!("greenlight probe {id}, partition {partition}: a test")),
         });
         let batch = Batch { topic: topic.to_string(), records: records.collect() };
         let handed_over = Mono::now();
-        let deliveries = kafka.produce(&cluster, batch, left()).await?;
-        on.trace.note(format_args!("produced: {deliveries:?}"));
-        let (written, first_trouble) = stored(&partitions, deliveries);
+        let sent = kafka.produce(&cluster, batch, left()).await?;
+        on.trace.note(format_args!("produced: {sent:?}"));
+        let (written, first_trouble) = stored(&partitions, sent.deliveries);
         samples.extend(
             written
                 .values()

@@ -124,6 +124,16 @@ impl Secret {
         self.reveal().map(drop)
     }
 
+    /// Like `load`, but a command is run again though it has given a secret before: for what
+    /// expires. Where it fails now, what it gave before is not used any more. It blocks as well.
+    pub fn renew(&self) -> Result<(), Fault> {
+        if let Reference::Command(words) = &self.reference {
+            let answer = run(words);
+            *self.cached() = Some(answer);
+        }
+        self.reveal().map(drop)
+    }
+
     fn cached(&self) -> MutexGuard<'_, Option<Result<Revealed, Fault>>> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }

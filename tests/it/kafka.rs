@@ -26,6 +26,8 @@ use serde_json::{Value, json};
 use crate::peers::{Kafka, folder, free_port, kafka, own_kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod sending;
+
 /// One run of events and what a test does with them.
 struct Round {
     clients: Clients,
@@ -114,14 +116,14 @@ fn sender(brokers: &str, topic: &str) -> send::kafka::Kafka {
 }
 
 fn secured_sender(brokers: &str, topic: &str, security: Security) -> send::kafka::Kafka {
-    let spec = send::kafka::Spec {
-        brokers: brokers.to_string(),
-        topic: topic.to_string(),
-        partitions: send::kafka::Partitions::All,
-        security,
-        timeout: None,
-    };
-    send::kafka::Kafka::new(spec).expect("a valid spec")
+    let security = serde_json::to_value(security).expect("it is JSON");
+    planned(json!({"brokers": brokers, "topic": topic, "security": security}))
+}
+
+/// A sender as a plan would make it.
+fn planned(spec: Value) -> send::kafka::Kafka {
+    send::kafka::Kafka::new(serde_json::from_value(spec).expect("a valid spec"))
+        .expect("it is whole")
 }
 
 fn confirmer(brokers: &str, topic: &str, dead_letter: Option<&str>) -> confirm::kafka::Kafka {
@@ -524,10 +526,20 @@ fn login(kafka: &Kafka, mechanism: Mechanism, password: &str) -> Security {
         tls: Some(tls::Options { ca: Some(kafka.certificate.clone()), ..tls::Options::default() }),
         sasl: Some(Sasl {
             mechanism,
-            username: "alice".to_string(),
-            password: Secret::file(secret.display().to_string()),
+            username: Some("alice".to_string()),
+            password: Some(Secret::file(secret.display().to_string())),
+            token: None,
         }),
     }
+}
+
+fn by_token(kafka: &Kafka, token: &str) -> Security {
+    let mut security = login(kafka, Mechanism::OauthBearer, token);
+    if let Some(sasl) = &mut security.sasl {
+        sasl.username = None;
+        sasl.token = sasl.password.take();
+    }
+    security
 }
 
 async fn probe_once(brokers: &str, topic: &str, security: Security) -> Reading {
@@ -582,6 +594,9 @@ async fn kafka_logs_in_over_tls_and_says_why_where_it_may_not() {
         let security = login(kafka, mechanism, "alice-secret");
         let reading = probe_once(&kafka.secured, "secured", security).await;
         assert_eq!(reading.outcome, Outcome::Success, "{mechanism:?}");
+        let to = secured_sender(&kafka.secured, "secured", login(kafka, mechanism, "alice-secret"));
+        let receipts = Round::new(2).send(&to, 0..2).await;
+        assert!(all_accepted(&receipts), "{mechanism:?}: {receipts:?}");
     }
     let reading =
         probe_once(&kafka.secured, "secured", login(kafka, Mechanism::ScramSha512, "wrong")).await;

@@ -69,10 +69,11 @@ const WAYS_IN: &[(&str, &[Met])] = &[
     (
         "kafka",
         &[Real(
-            "Apache Kafka 4 (PLAINTEXT; SASL_SSL with PLAIN and SCRAM)",
+            "Apache Kafka 4 (PLAINTEXT; SASL_SSL with PLAIN, SCRAM and OAUTHBEARER)",
             &[
                 "kafka_shows_exactly_what_was_sent_over_all_partitions",
                 "kafka_logs_in_over_tls_and_says_why_where_it_may_not",
+                "kafka_logs_in_by_a_token_that_is_read_anew",
             ],
         )],
     ),

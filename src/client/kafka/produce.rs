@@ -1,6 +1,7 @@
 //! Sending: one batch, one answer a record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,8 +32,8 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub struct Record {
     pub placement: Placement,
-    pub key: String,
-    pub header: (&'static str, String),
+    pub key: Option<String>,
+    pub headers: Vec<(Arc<str>, String)>,
     pub payload: Bytes,
 }
 
@@ -43,6 +44,8 @@ pub enum Placement {
     Partition(i32),
     /// The partitions in turn: this number modulo how many there are.
     Turn(u64),
+    /// One partition of each leader in turn.
+    Leader(u64),
     /// By the key's hash, as Kafka's own producer does.
     Key,
 }
@@ -50,7 +53,7 @@ pub enum Placement {
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivery {
-    /// Stored on all replicas in sync.
+    /// Stored, by the word of whoever was to acknowledge it.
     Stored { at: Mono, partition: i32, offset: i64 },
     /// Certainly not handed over.
     NotSent(Reason),
@@ -62,6 +65,22 @@ pub enum Delivery {
     Fault(Fault),
 }
 
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// One a record, in order.
+    pub deliveries: Vec<Delivery>,
+    /// The longest that a broker held us back for a quota, of what became known with this batch.
+    pub throttled: Option<Duration>,
+}
+
+impl Sent {
+    /// Whether every record was stored.
+    pub fn whole(&self) -> bool {
+        self.deliveries.iter().all(|one| matches!(one, Delivery::Stored { .. }))
+    }
+}
+
 pub(super) struct Producer<'a> {
     pub(super) client: &'a BaseProducer<Ear>,
     pub(super) cluster: &'a Cluster,
@@ -70,13 +89,22 @@ pub(super) struct Producer<'a> {
 /// A topic's partitions that can be written, and why the others can't.
 struct Layout {
     count: i32,
+    /// The first partition of each leader.
+    of_leaders: Vec<i32>,
     unwritable: BTreeMap<i32, Trouble>,
 }
 
 impl Producer<'_> {
-    pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Vec<Delivery>, Trouble> {
+    pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Sent, Trouble> {
         let ear = self.client.client().context();
-        let layout = self.layout(&batch, deadline)?;
+        let layout = self.layout(&batch, deadline).map_err(|trouble| match trouble {
+            Trouble::Reason(reason) => {
+                Trouble::Reason(held_back(self.cluster, reason, ear.throttled()))
+            }
+            fault => fault,
+        })?;
+        // What piled up since the last batch is no part of this one's times.
+        ear.drain(|| self.client.poll(Duration::ZERO));
         *locked(&ear.answers) = vec![None; batch.records.len()];
         let early: Vec<Option<Delivery>> = batch
             .records
@@ -98,11 +126,13 @@ impl Producer<'_> {
             }
         }
         let heard = ear.heard();
+        let throttled = ear.throttled();
         let answers = std::mem::take(&mut *locked(&ear.answers));
         let delivered = early.into_iter().zip(answers);
-        Ok(delivered
-            .map(|(early, answer)| early.unwrap_or_else(|| self.delivery(answer, &heard)))
-            .collect())
+        let deliveries = delivered.map(|(early, answer)| {
+            early.unwrap_or_else(|| self.delivery(answer, &heard, throttled))
+        });
+        Ok(Sent { deliveries: deliveries.collect(), throttled })
     }
 
     /// Asks what partitions there are and each of their leaders for a word, so that a leader that
@@ -126,8 +156,14 @@ impl Producer<'_> {
         if count == 0 {
             return Err(failed(Some(Code::UnknownTopic)));
         }
-        let used: BTreeSet<i32> =
-            batch.records.iter().filter_map(|record| partition_of(record, count)).collect();
+        let mut of_leaders = BTreeMap::new();
+        for partition in found.partitions().iter().filter(|partition| partition.leader() >= 0) {
+            let first = of_leaders.entry(partition.leader()).or_insert(partition.id());
+            *first = partition.id().min(*first);
+        }
+        let of_leaders: Vec<i32> = of_leaders.into_values().collect();
+        let placed = |record: &Record| partition_of(record, count, &of_leaders);
+        let used: BTreeSet<i32> = batch.records.iter().filter_map(placed).collect();
         let all = batch.records.iter().any(|record| record.placement == Placement::Key);
         let mut leaders: BTreeMap<i32, Result<(), Trouble>> = BTreeMap::new();
         let mut unwritable = BTreeMap::new();
@@ -153,7 +189,13 @@ impl Producer<'_> {
                 unwritable.insert(id, trouble.clone());
             }
         }
-        Ok(Layout { count, unwritable })
+        for id in used {
+            if !found.partitions().iter().any(|partition| partition.id() == id) {
+                let text = format!("{what}: it has {count} partitions and no partition {id}");
+                unwritable.insert(id, Trouble::reason(ReasonCode::NotFound, text));
+            }
+        }
+        Ok(Layout { count, of_leaders, unwritable })
     }
 
     /// Gives one record to librdkafka; an error is its final answer.
@@ -164,7 +206,7 @@ impl Producer<'_> {
         record: &Record,
         layout: &Layout,
     ) -> Result<(), Delivery> {
-        let partition = partition_of(record, layout.count);
+        let partition = partition_of(record, layout.count, &layout.of_leaders);
         // By key, librdkafka chooses: where any leader is away it might be that one, so none goes.
         let barred = match partition {
             Some(partition) => layout.unwritable.get(&partition),
@@ -176,12 +218,13 @@ impl Producer<'_> {
                 Trouble::Fault(fault) => Delivery::Fault(fault),
             });
         }
-        let (name, value) = &record.header;
-        let headers = OwnedHeaders::new().insert(Header { key: name, value: Some(value) });
-        let mut base = BaseRecord::with_opaque_to(topic, index)
-            .key(&record.key)
-            .payload(&*record.payload)
-            .headers(headers);
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        let headers = record.headers.iter().fold(headers, |headers, (name, value)| {
+            headers.insert(Header { key: name, value: Some(value) })
+        });
+        let mut base: BaseRecord<'_, str, [u8], usize> =
+            BaseRecord::with_opaque_to(topic, index).payload(&record.payload[..]).headers(headers);
+        base.key = record.key.as_deref();
         base.partition = partition;
         self.client.send(base).map_err(|(error, _)| {
             let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
@@ -194,7 +237,12 @@ impl Producer<'_> {
         })
     }
 
-    fn delivery(&self, answer: Option<Answer>, heard: &[Heard]) -> Delivery {
+    fn delivery(
+        &self,
+        answer: Option<Answer>,
+        heard: &[Heard],
+        throttled: Option<Duration>,
+    ) -> Delivery {
         let (at, result) = match answer {
             Some(answer) => (answer.at, answer.result),
             None => (Mono::now(), Err(Code::OperationTimedOut)),
@@ -211,7 +259,7 @@ impl Producer<'_> {
             Some(told) => format!("{}: {code}; {}", self.cluster, told.text),
             None => format!("{}: {code}", self.cluster),
         };
-        let reason = Reason::new(reason, text);
+        let reason = held_back(self.cluster, Reason::new(reason, text), throttled);
         match fate {
             Fate::NotSent => Delivery::NotSent(reason),
             Fate::Refused => Delivery::Refused(reason),
@@ -220,14 +268,65 @@ impl Producer<'_> {
     }
 }
 
+/// A broker that holds us back for a quota is not late: it answers when it may.
+fn held_back(cluster: &Cluster, reason: Reason, throttled: Option<Duration>) -> Reason {
+    match throttled {
+        Some(held) if reason.code == ReasonCode::Timeout => Reason::new(
+            ReasonCode::Throttled,
+            format!("{cluster}: a quota holds us back for {held:?}; raise it, or send less"),
+        ),
+        _ => reason,
+    }
+}
+
 /// None: librdkafka chooses by the key.
-fn partition_of(record: &Record, count: i32) -> Option<i32> {
+fn partition_of(record: &Record, count: i32, of_leaders: &[i32]) -> Option<i32> {
+    let in_turn = |turn: u64, of: usize| {
+        usize::try_from(turn % u64::try_from(of).unwrap_or(1).max(1)).unwrap_or_default()
+    };
     match record.placement {
         Placement::Partition(partition) => Some(partition),
         Placement::Turn(turn) => {
-            let count = u64::try_from(count).unwrap_or(1).max(1);
-            i32::try_from(turn % count).ok()
+            i32::try_from(in_turn(turn, usize::try_from(count).unwrap_or(1))).ok()
+        }
+        // Where nobody leads, partition 0 will tell so.
+        Placement::Leader(turn) => {
+            Some(of_leaders.get(in_turn(turn, of_leaders.len())).copied().unwrap_or_default())
         }
         Placement::Key => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::kafka::Security;
+
+    fn record(placement: Placement) -> Record {
+        Record { placement, key: None, headers: Vec::new(), payload: Bytes::new() }
+    }
+
+    #[test]
+    fn partitions_are_taken_in_turn_and_each_leader_has_its_share() {
+        let of = |placement| partition_of(&record(placement), 6, &[0, 2, 5]);
+        assert_eq!(of(Placement::Turn(8)), Some(2));
+        assert_eq!(of(Placement::Partition(4)), Some(4));
+        assert_eq!(of(Placement::Key), None);
+        let leaders: Vec<_> = (0..4).map(|turn| of(Placement::Leader(turn))).collect();
+        assert_eq!(leaders, [Some(0), Some(2), Some(5), Some(0)]);
+        let nobody = partition_of(&record(Placement::Leader(3)), 6, &[]);
+        assert_eq!(nobody, Some(0), "it will tell that nobody leads it");
+    }
+
+    #[test]
+    fn only_a_wait_is_explained_by_a_quota() {
+        let cluster = Cluster::new("b:9092", &Security::default()).expect("it is whole");
+        let held = |code, throttled| {
+            held_back(&cluster, Reason::new(code, String::from("why")), throttled).code
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(held(ReasonCode::Timeout, second), ReasonCode::Throttled);
+        assert_eq!(held(ReasonCode::Timeout, None), ReasonCode::Timeout);
+        assert_eq!(held(ReasonCode::TooLarge, second), ReasonCode::TooLarge);
     }
 }

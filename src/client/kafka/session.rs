@@ -2,22 +2,25 @@
 //! error.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::metadata::Metadata;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 
-use super::Cluster;
-use super::produce::{Delivery, Producer};
+use super::produce::{Producer, Sent};
 use super::read::Consumer;
+use super::{Cluster, token};
 use crate::outcome::{Fault, FaultCode, Trouble};
+use crate::spec::Secret;
 use crate::time::Mono;
 
 /// The last errors that a client told of explain a failure.
@@ -28,6 +31,11 @@ const HEARD_FOR: Duration = Duration::from_secs(31);
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A client whose broker is away says so twenty times a second.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+/// So often a producer tells its statistics; the longest throttling since the last time is among
+/// them. They wait for the next batch: no more than a client's idle time holds.
+const STATISTICS_MS: &str = "5000";
+/// More than pile up while a client is idle.
+const DRAIN_LIMIT: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -42,11 +50,12 @@ pub(super) struct Session {
     consumer: Option<BaseConsumer<Ear>>,
     /// Whether the client met an error and is to be closed.
     spent: bool,
+    made: Mono,
 }
 
 impl Session {
     pub(super) fn new(cluster: Cluster, role: Role) -> Self {
-        Self { cluster, role, producer: None, consumer: None, spent: false }
+        Self { cluster, role, producer: None, consumer: None, spent: false, made: Mono::now() }
     }
 
     /// Closes a client that met an error. That may take its time, so it is done when the answer
@@ -58,10 +67,26 @@ impl Session {
         }
     }
 
+    /// Closes a client whose token is old.
+    fn refresh(&mut self) {
+        if self.cluster.token().is_none() {
+            return;
+        }
+        let now = Mono::now();
+        if now.since(self.made) >= token::LIFETIME {
+            self.producer = None;
+            self.consumer = None;
+        }
+        if self.producer.is_none() && self.consumer.is_none() {
+            self.made = now;
+        }
+    }
+
     pub(super) fn produce(
         &mut self,
-        work: impl FnOnce(&Producer<'_>) -> Result<Vec<Delivery>, Trouble>,
-    ) -> Result<Vec<Delivery>, Trouble> {
+        work: impl FnOnce(&Producer<'_>) -> Result<Sent, Trouble>,
+    ) -> Result<Sent, Trouble> {
+        self.refresh();
         let client = match &mut self.producer {
             Some(client) => client,
             none => {
@@ -70,9 +95,8 @@ impl Session {
             }
         };
         let done = work(&Producer { client, cluster: &self.cluster });
-        self.spent = !done
-            .as_ref()
-            .is_ok_and(|all| all.iter().all(|one| matches!(one, Delivery::Stored { .. })));
+        let done = done.map_err(|trouble| client.client().context().or_unread(trouble));
+        self.spent = !done.as_ref().is_ok_and(Sent::whole);
         done
     }
 
@@ -80,6 +104,7 @@ impl Session {
         &mut self,
         work: impl FnOnce(&Consumer<'_>) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
+        self.refresh();
         let client = match &mut self.consumer {
             Some(client) => client,
             none => {
@@ -88,13 +113,18 @@ impl Session {
             }
         };
         let done = work(&Consumer { client, cluster: &self.cluster });
+        let done = done.map_err(|trouble| client.client().context().or_unread(trouble));
         self.spent = done.is_err();
         done
     }
 }
 
 fn make<C: FromClientConfigAndContext<Ear>>(cluster: &Cluster, role: Role) -> Result<C, Trouble> {
-    config(cluster, role)?.create_with_context(Ear::default()).map_err(|error| {
+    let secret = cluster.token();
+    // Read before librdkafka asks, so that what can't be read is ours and no refused login.
+    let first = Mutex::new(secret.map(token::read).transpose()?);
+    let ear = Ear { token: secret.cloned(), first, ..Ear::default() };
+    config(cluster, role)?.create_with_context(ear).map_err(|error| {
         // What librdkafka finds at once is ours: a certificate file that can't be read.
         let text = match error {
             KafkaError::ClientConfig(_, why, key, _) => format!("{key}: {why}"),
@@ -142,22 +172,20 @@ fn config(cluster: &Cluster, role: Role) -> Result<ClientConfig, Fault> {
         }
     }
     if let Some(sasl) = &security.sasl {
-        config
-            .set("sasl.mechanism", sasl.mechanism.word())
-            .set("sasl.username", &sasl.username)
-            .set("sasl.password", sasl.password.reveal()?.expose());
+        config.set("sasl.mechanism", sasl.mechanism.word());
+        if let (Some(username), Some(password)) = (&sasl.username, &sasl.password) {
+            config.set("sasl.username", username).set("sasl.password", password.reveal()?.expose());
+        }
+    }
+    if role == Role::Send {
+        cluster.sending.configure(&mut config);
     }
     match role {
         Role::Send => config
-            // The idempotent producer makes no duplicate and no disorder of its own.
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
             .set("linger.ms", "0")
             // The caller's deadline ends the wait, not a timer of librdkafka's.
             .set("message.timeout.ms", "0")
-            // Rides out an election, then hands over the broker's own word (5 s with the
-            // default backoff).
-            .set("message.send.max.retries", "8")
+            .set("statistics.interval.ms", STATISTICS_MS)
             // Large events are for the broker to refuse, not for us.
             .set("message.max.bytes", "20000000")
             .set("partitioner", "murmur2_random"),
@@ -196,6 +224,15 @@ pub(super) struct Ear {
     /// One a record of the batch under way.
     pub(super) answers: Mutex<Vec<Option<Answer>>>,
     logged: Mutex<Option<Mono>>,
+    token: Option<Secret>,
+    /// What was read of it when the client was made.
+    first: Mutex<Option<OAuthToken>>,
+    /// Why it could not be read again.
+    unread: Mutex<Option<Fault>>,
+    /// The longest throttling that was told and not asked for yet.
+    throttled: Mutex<Option<Duration>>,
+    /// How often statistics were told.
+    told: AtomicU64,
 }
 
 /// The fate of one record, as librdkafka reported it.
@@ -212,6 +249,27 @@ impl Ear {
         let mut heard = locked(&self.heard);
         heard.retain(|heard| now.since(heard.at) <= HEARD_FOR);
         heard.iter().cloned().collect()
+    }
+
+    /// The longest that a broker held us back since this was asked last.
+    pub(super) fn throttled(&self) -> Option<Duration> {
+        locked(&self.throttled).take()
+    }
+
+    /// A login that failed because its token could not be read again is our own fault.
+    fn or_unread(&self, trouble: Trouble) -> Trouble {
+        locked(&self.unread).take().map_or(trouble, Trouble::from)
+    }
+
+    /// Takes the statistics that wait; `poll` serves one event.
+    pub(super) fn drain(&self, poll: impl Fn()) {
+        for _ in 0..DRAIN_LIMIT {
+            let told = self.told.load(Relaxed);
+            poll();
+            if self.told.load(Relaxed) == told {
+                return;
+            }
+        }
     }
 
     fn hear(&self, code: RDKafkaErrorCode, text: &str) {
@@ -253,7 +311,30 @@ impl ClientContext for Ear {
         }
     }
 
-    fn stats(&self, _: Statistics) {}
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        if let Some(first) = locked(&self.first).take() {
+            return Ok(first);
+        }
+        let secret = self.token.as_ref().ok_or("the plan names no token")?;
+        token::read(secret).map_err(|fault| {
+            let text = fault.text.clone();
+            *locked(&self.unread) = Some(fault);
+            text.into()
+        })
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.told.fetch_add(1, Relaxed);
+        let windows = statistics.brokers.values().filter_map(|broker| broker.throttle.as_ref());
+        // In milliseconds (librdkafka's STATISTICS.md, brokers.throttle).
+        let longest = windows.filter_map(|window| u64::try_from(window.max).ok()).max();
+        if let Some(longest) = longest.filter(|longest| *longest > 0) {
+            let mut throttled = locked(&self.throttled);
+            *throttled = (*throttled).max(Some(Duration::from_millis(longest)));
+        }
+    }
 
     fn error(&self, error: KafkaError, text: &str) {
         if let Some(code) = error.rdkafka_error_code() {
@@ -286,6 +367,10 @@ pub(super) fn metadata(
     deadline: Mono,
     listen: impl Fn(),
 ) -> Result<Metadata, Option<RDKafkaErrorCode>> {
+    // Nobody is connected to before librdkafka has asked us for a token.
+    if client.context().token.is_some() {
+        listen();
+    }
     loop {
         let error = match client.fetch_metadata(Some(topic), ASK_AGAIN.min(left(deadline))) {
             Ok(metadata) => return Ok(metadata),

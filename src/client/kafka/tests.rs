@@ -20,8 +20,9 @@ fn addresses_and_topics_are_checked_before_anything_is_asked() {
 fn a_cluster_is_named_without_its_secret() {
     let sasl = Sasl {
         mechanism: Mechanism::ScramSha512,
-        username: "alice".to_string(),
-        password: Secret::env("GREENLIGHT_TEST_PASSWORD"),
+        username: Some("alice".to_string()),
+        password: Some(Secret::env("GREENLIGHT_TEST_PASSWORD")),
+        token: None,
     };
     let security = Security { tls: None, sasl: Some(sasl) };
     let cluster = Cluster::new("b:9092", &security).expect("it is whole");
@@ -36,20 +37,29 @@ fn a_cluster_is_named_without_its_secret() {
 
 #[tokio::test]
 async fn an_unset_secret_is_our_fault_and_is_said_before_anything_is_sent() {
-    let sasl = Sasl {
+    let by_name = Sasl {
         mechanism: Mechanism::Plain,
-        username: "alice".to_string(),
-        password: Secret::env("GREENLIGHT_TEST_UNSET"),
+        username: Some("alice".to_string()),
+        password: Some(Secret::env("GREENLIGHT_TEST_UNSET")),
+        token: None,
     };
-    let security = Security { tls: None, sasl: Some(sasl) };
-    let cluster = Cluster::new("127.0.0.1:9", &security).expect("it is whole");
-    let kafka = Kafka::default();
-    let batch = Batch { topic: "t".to_string(), records: Vec::new() };
-    let sent = kafka.produce(&cluster, batch, Duration::from_secs(5)).await;
-    assert!(
-        matches!(&sent, Err(Trouble::Fault(fault)) if fault.code == FaultCode::Unreadable),
-        "{sent:?}"
-    );
+    let by_token = Sasl {
+        mechanism: Mechanism::OauthBearer,
+        username: None,
+        password: None,
+        token: Some(Secret::env("GREENLIGHT_TEST_UNSET")),
+    };
+    for sasl in [by_name, by_token] {
+        let security = Security { tls: None, sasl: Some(sasl) };
+        let cluster = Cluster::new("127.0.0.1:9", &security).expect("it is whole");
+        let kafka = Kafka::default();
+        let batch = Batch { topic: "t".to_string(), records: Vec::new() };
+        let sent = kafka.produce(&cluster, batch, Duration::from_secs(5)).await;
+        assert!(
+            matches!(&sent, Err(Trouble::Fault(fault)) if fault.code == FaultCode::Unreadable),
+            "{sent:?}"
+        );
+    }
 }
 
 #[tokio::test]

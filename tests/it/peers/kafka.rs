@@ -1,11 +1,15 @@
 //! Apache Kafka 4 in KRaft mode: one broker, PLAINTEXT and SASL_SSL.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 use std::{fs, io};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -18,7 +22,7 @@ pub(crate) struct Kafka {
     /// The PLAINTEXT address.
     pub(crate) brokers: String,
     /// The SASL_SSL address: user `alice`, password `alice-secret`, mechanisms PLAIN,
-    /// SCRAM-SHA-256 and SCRAM-SHA-512.
+    /// SCRAM-SHA-256 and SCRAM-SHA-512; OAUTHBEARER with an unsecured JWS.
     pub(crate) secured: String,
     /// The file of the certificate that the SASL_SSL address shows (self-signed).
     pub(crate) certificate: PathBuf,
@@ -70,6 +74,41 @@ impl Kafka {
     /// SIGKILL: the broker has no time for a last word.
     pub(crate) fn kill(&self) {
         *self.process.lock().expect("no panic inside") = None;
+    }
+
+    /// Stops it where it is, or lets it go on: its connections stay, and nothing answers.
+    pub(crate) fn pause(&self, paused: bool) {
+        let process = self.process.lock().expect("no panic inside");
+        let pid = process.as_ref().expect("it runs").pid();
+        let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
+        let signal = if paused { Signal::SIGSTOP } else { Signal::SIGCONT };
+        kill(pid, signal).expect("own child");
+    }
+
+    /// A quota on what clients of this id may produce. librdkafka has no call for it: the request
+    /// is AlterClientQuotas, version 0, as Kafka's protocol guide has it.
+    pub(crate) fn quota(&self, client: &str, bytes_a_second: f64) {
+        let text = |text: &str, out: &mut Vec<u8>| {
+            out.extend(i16::try_from(text.len()).expect("a short text").to_be_bytes());
+            out.extend(text.as_bytes());
+        };
+        let mut request = vec![0, 49, 0, 0, 0, 0, 0, 1];
+        text("tests", &mut request);
+        request.extend([0, 0, 0, 1, 0, 0, 0, 1]);
+        text("client-id", &mut request);
+        text(client, &mut request);
+        request.extend([0, 0, 0, 1]);
+        text("producer_byte_rate", &mut request);
+        request.extend(bytes_a_second.to_be_bytes());
+        request.extend([0, 0]);
+        let mut broker = TcpStream::connect(&self.brokers).expect("kafka is there");
+        let size = u32::try_from(request.len()).expect("a short request");
+        broker.write_all(&size.to_be_bytes()).expect("kafka reads");
+        broker.write_all(&request).expect("kafka reads");
+        let mut answer = [0; 18];
+        broker.read_exact(&mut answer).expect("kafka answers");
+        // Size, correlation, throttle time, one entry, its error.
+        assert_eq!(answer[12..], [0, 0, 0, 1, 0, 0], "{answer:?}");
     }
 
     /// Starts it (again) on its own ports and data, and waits until it answers.
