@@ -4,6 +4,7 @@
 mod captures;
 pub mod clock;
 mod exporter;
+pub mod load;
 pub mod node;
 mod peers;
 pub mod recorder;

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod load;
 mod node;
 mod once;
 mod output;
@@ -18,11 +19,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::gate::load::{self, LoadWindow};
+use crate::agent::load::Order;
+use crate::gate::load::{LoadWindow, declare};
 use crate::journey::Stage;
 use crate::plan::load::Inputs;
 use crate::plan::{Facts, Invalid, Plan};
-use crate::spec::units::Period;
+use crate::spec::units::{Period, Size};
 use output::Output;
 
 /// Exit codes, by the contract.
@@ -184,6 +186,30 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Proves that a platform takes a rate: sends a journey's events when they are due, whatever
+    /// the platform does, and follows each through the journey's stages
+    Load {
+        /// The id of a journey
+        #[arg(value_name = "JOURNEY")]
+        journey: String,
+        #[command(flatten)]
+        plan: PlanArgs,
+        /// Events a second
+        #[arg(long, value_name = "N", value_parser = positive)]
+        rate: f64,
+        /// How long to send
+        #[arg(long = "for", value_name = "DURATION", value_parser = period)]
+        span: Period,
+        /// Ends when so much was sent
+        #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GB")]
+        budget: Size,
+        /// An agent on this node that is told when the load was on, for gates with `during: load`:
+        /// `http://127.0.0.1:9765`
+        #[arg(long, value_name = "URL")]
+        agent: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// What would be done, and every side effect before it happens
     Plan {
         #[command(flatten)]
@@ -268,11 +294,15 @@ fn load_window(text: &str) -> Result<LoadWindow, String> {
     let (start, end) = text
         .split_once('/')
         .ok_or("write START/END, such as `now/+10m` or two instants of RFC 3339")?;
-    load::declare(start, end, "check --load", crate::agent::clock::now())
+    declare(start, end, "check --load", crate::agent::clock::now())
 }
 
 fn period(text: &str) -> Result<Period, String> {
     text.parse::<Period>().map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    text.parse::<Size>().map_err(|error| error.to_string())
 }
 
 /// Parses, runs, and turns everything into an exit code.
@@ -306,6 +336,10 @@ pub fn main() -> ExitCode {
         Command::Replay { file, journey, plan, rate, speed, output } => {
             let pace = replay::Pace { rate, speed };
             replay::run(&global, &file, &journey, &plan, &pace, &output.output)
+        }
+        Command::Load { journey, plan, rate, span, budget, agent, output } => {
+            let order = Order { rate, span: span.0, budget: budget.0 };
+            load::run(&global, &journey, &plan, order, agent.as_deref(), &output.output)
         }
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)

@@ -11,6 +11,7 @@ pub mod event;
 mod format;
 pub mod fresh;
 mod layout;
+pub mod load;
 pub mod reconcile;
 pub mod replay;
 pub mod tally;

@@ -29,7 +29,7 @@ use crate::store::{OpenRound, RoundRecord, Store};
 use crate::time::{Mono, Now, Schedule, Wall};
 
 /// A look that takes longer than this saw nothing.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Each round has a run of its own, so its events are counted from one.
 const FIRST_SEQ: u64 = 1;
 /// What `once` says that nobody hears.

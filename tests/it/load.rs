@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::command::{Daemon, code, err, folder_with, greenlight, out};
 
+mod sent;
+
 const PLAN: &str = "node: { name: n1 }\n\
     gates:\n\
     - { id: quiet, require: { min: node.memory.available, over: 20s, at_least: 2, above: 0.001%, during: load } }\n";
