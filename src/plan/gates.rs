@@ -1,5 +1,6 @@
 //! Gates as written, compiled into the words that `gate` judges.
 
+mod applies;
 mod during;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use applies::Part;
+
 use super::load::Loaded;
 use super::{Check, Facts, Journey};
 use crate::catalogue::{self, Metric};
 use crate::gate::{
-    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, When, sentence,
+    Bound, Criterion, Function, Gate, Level, Requirement, Selection, Subject, sentence,
 };
 use crate::journey::Stage;
 use crate::series::{LabelNames, NODE_CHECK};
@@ -162,7 +165,7 @@ fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<
 
     let when_spec = when_node.as_ref().and_then(|node| decode::<WhenSpec>(node, diagnostics));
     let when = match (&when_node, &when_spec) {
-        (Some(node), Some(spec)) => Some(condition(node, spec, known, diagnostics)?),
+        (Some(node), Some(spec)) => Some(applies::condition(node, spec, known, diagnostics)?),
         (Some(_), None) => return None,
         (None, _) => None,
     };
@@ -201,51 +204,6 @@ fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<
     })
 }
 
-fn condition(
-    node: &Node,
-    spec: &WhenSpec,
-    known: &Known<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<When> {
-    let wanted = spec.equals.as_deref().unwrap_or("true");
-    let (what, value) = match (&spec.var, &spec.fact, &spec.decision) {
-        (Some(name), None, None) => (
-            format!("the variable `{name}`"),
-            known.vars.get(name).filter(|value| !value.is_null()).map(|value| match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            }),
-        ),
-        (None, Some(name), None) => {
-            (format!("the fact `{name}` of this node"), known.facts.facts.get(name).cloned())
-        }
-        // No decision can be recorded yet, so each is unset: open, and counted as mandatory.
-        (None, None, Some(id)) => (format!("the decision `{id}`"), None),
-        _ => {
-            diagnostics
-                .error(node.span, "`when` names not exactly one thing")
-                .expected("one of `var`, `fact`, `decision`");
-            return None;
-        }
-    };
-    // A `yes` must not be taken for "does not apply".
-    if let Some(value) = &value
-        && spec.equals.is_none()
-        && value != "true"
-        && value != "false"
-    {
-        diagnostics
-            .error(node.span, format!("{what} is `{value}`, neither true nor false"))
-            .hint("name the value that is meant: `equals: VALUE`");
-        return None;
-    }
-    Some(match value {
-        None => When::Unset(format!("{what} is not set")),
-        Some(value) if value == wanted => When::True(format!("{what} is {value}")),
-        Some(value) => When::False(format!("{what} is {value}, not {wanted}")),
-    })
-}
-
 /// Groups deeper than this are a mistake, not a criterion.
 const DEPTH_LIMIT: usize = 8;
 
@@ -268,9 +226,19 @@ fn requirement(
             diagnostics.error(parts.span, format!("`{word}` holds no list of criteria"));
             return None;
         };
-        let compiled: Vec<_> =
-            list.iter().map(|part| requirement(part, known, diagnostics, depth + 1)).collect();
-        return compiled.into_iter().collect::<Option<Vec<_>>>().map(group);
+        let mut one = |part: &Node| match applies::part(part, known, diagnostics)? {
+            Part::Judged(part) => requirement(&part, known, diagnostics, depth + 1).map(Some),
+            Part::Open(why) => Some(Some(Requirement::Missing(why))),
+            Part::Left => Some(None),
+        };
+        let compiled: Vec<_> = list.iter().map(&mut one).collect();
+        let parts: Vec<_> =
+            compiled.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        return Some(if parts.is_empty() {
+            Requirement::Missing("no part of the group applies to this node".to_owned())
+        } else {
+            group(parts)
+        });
     }
     if let Some(missing) = node.get("missing") {
         let mut fields = Fields::new(node, "a part that nothing measures", diagnostics)?;
@@ -278,7 +246,7 @@ fn requirement(
         fields.finish(&[], diagnostics);
         return decode::<String>(missing, diagnostics).map(Requirement::Missing);
     }
-    if let Some(needs) = needs(node, diagnostics) {
+    if let Some(needs) = applies::needs(node, diagnostics) {
         return Some(Requirement::Missing(needs));
     }
     match each_journey(node, known) {
@@ -336,24 +304,6 @@ fn each_journey(node: &Node, known: &Known<'_>) -> Option<Vec<Node>> {
         Node { span: node.span, value: Tree::Map(entries) }
     };
     Some(ids.into_iter().map(on).collect())
-}
-
-/// A pack can't know the names of a platform's checks and journeys: they stand in variables that
-/// are empty at first. A criterion about nothing, with `needs:`, is a part that nothing measures.
-fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
-    let needs = node.get("needs")?;
-    let empty = |node: Option<&Node>| {
-        node.is_some_and(|node| {
-            node.as_str() == Some("") || node.as_list().is_some_and(|l| l.is_empty())
-        })
-    };
-    let named = node
-        .as_map()?
-        .iter()
-        .any(|(key, value)| function(&key.text).is_some() && empty(Some(value)));
-    let check =
-        node.get("where").is_some_and(|at| empty(at.get("check")) || empty(at.get("journey")));
-    if named || check { decode::<String>(needs, diagnostics) } else { None }
 }
 
 pub(super) fn function(key: &str) -> Option<Function> {

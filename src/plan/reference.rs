@@ -56,6 +56,11 @@ interruption. `where:` chooses by check, target, journey, stage, or another labe
 `POST /api/v1/load`): coverage and `at_least` count within them, and where none was declared in the
 window the gate is open. It selects samples of the node and of checks, by a function of a window.
 
+A part of a group may have a `when:` of its own, as a gate has: where it does not hold, the part is
+left out, and where what it names is not set, the part is open. So a criterion and its twin for
+nodes that lack what it looks at stand in one gate, and the report's sentence names the one that
+was judged. `needs:` says what to set while a criterion is about an empty variable, or against one.
+
 ```yaml
 checks:
   - id: api

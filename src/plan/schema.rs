@@ -49,7 +49,8 @@ pub fn schema() -> Value {
         "additionalProperties": false,
     });
     let mut defs = generator.take_definitions(true);
-    defs.insert("requirement".into(), requirement(&mut generator));
+    defs.insert("requirement".into(), requirement(&mut generator, false));
+    defs.insert("part".into(), requirement(&mut generator, true));
     defs.extend(generator.take_definitions(true));
     if let Some(map) = root.as_object_mut() {
         map.insert("$defs".into(), Value::Object(defs));
@@ -264,8 +265,20 @@ fn gate(generator: &mut SchemaGenerator) -> Value {
     )
 }
 
-fn requirement(generator: &mut SchemaGenerator) -> Value {
-    let part = json!({ "$ref": "#/$defs/requirement" });
+/// What a gate requires, or a part of a group, which may hang on something.
+fn requirement(generator: &mut SchemaGenerator, part: bool) -> Value {
+    let when = |generator: &mut SchemaGenerator| {
+        part.then(|| {
+            let what = "When the part is judged; otherwise it is left out of its group.";
+            ("when", described(what, typed::<WhenSpec>(generator)))
+        })
+    };
+    let whole = |key, value, generator: &mut SchemaGenerator| {
+        let mut properties = vec![(key, value)];
+        properties.extend(when(generator));
+        object(properties, &[key])
+    };
+    let part = json!({ "$ref": "#/$defs/part" });
     let parts = json!({ "type": "array", "minItems": 1, "items": part });
     let common = |generator: &mut SchemaGenerator| {
         vec![
@@ -290,6 +303,7 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
         ]
     };
     let mut properties = common(generator);
+    properties.extend(when(generator));
     let mut choices = Vec::new();
     for function in FUNCTIONS {
         let subject = match gates::function(function) {
@@ -315,9 +329,9 @@ fn requirement(generator: &mut SchemaGenerator) -> Value {
         map.insert("oneOf".into(), Value::Array(choices));
     }
     json!({ "oneOf": [
-        object(vec![("all", parts.clone())], &["all"]),
-        object(vec![("any", parts)], &["any"]),
-        object(vec![("missing", json!({ "type": "string" }))], &["missing"]),
+        whole("all", parts.clone(), generator),
+        whole("any", parts, generator),
+        whole("missing", json!({ "type": "string" }), generator),
         criterion,
     ] })
 }

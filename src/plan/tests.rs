@@ -156,6 +156,37 @@ fn what_could_never_be_judged_is_a_mistake() {
 }
 
 #[test]
+fn a_part_of_a_group_that_does_not_apply_is_left_out_and_one_that_nobody_knows_is_open() {
+    let judged = |psi: Option<&str>, parts: &str| {
+        let text = format!("gates: [ {{ id: g, require: {{ all: [ {parts} ] }} }} ]");
+        let facts = psi.map(|psi| ("psi".to_owned(), psi.to_owned())).into_iter().collect();
+        let facts = Facts { hostname: "node-1".into(), facts };
+        let plan = Plan::compile(&inputs(&text), &facts).map_err(|e| e.render(false))?;
+        Ok::<_, String>(crate::gate::sentence(&plan.gates[0]))
+    };
+    let twins = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 1m, below: 10% }, \
+                 { when: { fact: psi, equals: 'false' }, all: [ { mean: node.cpu.wait, over: 1m, below: 1 } ] }";
+    let with = judged(Some("true"), twins).unwrap();
+    assert!(with.contains("node.psi.cpu.some") && !with.contains("node.cpu.wait"), "{with}");
+    let without = judged(Some("false"), twins).unwrap();
+    assert!(!without.contains("node.psi.cpu.some") && without.contains("node.cpu.wait"));
+    let unknown = judged(None, twins).unwrap();
+    assert!(unknown.contains("not measured yet: the fact `psi` of this node is not set"));
+    let one = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 1m, below: 10% }";
+    assert!(judged(Some("false"), one).unwrap().contains("no part of the group applies"));
+    let wrong = "{ when: { fact: psi, is: 1 }, mean: node.psi.cpu.some, over: 1m, below: 10% }";
+    assert!(judged(Some("true"), wrong).is_err());
+    // A whole gate has its own `when`.
+    let whole =
+        "gates: [ { id: g, require: { when: { fact: psi }, last: node.fs.hung, below: 0 } } ]";
+    assert!(compile(whole).is_err_and(|text| text.contains("when")));
+    // A threshold that only the owner knows.
+    let needs = "{ last: node.fs.hung, below: '', needs: set the variable x }";
+    assert!(judged(None, needs).unwrap().contains("set the variable x"));
+    assert!(judged(None, "{ last: node.fs.hung, below: '' }").is_err());
+}
+
+#[test]
 fn the_packs_compile_and_partner_platform_has_all_its_lines() {
     for (name, _) in packs::BUILT_IN.iter().filter(|(name, _)| *name != "demo") {
         let plan = compile(&format!("include: [ 'pack:{name}' ]"));

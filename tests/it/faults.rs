@@ -5,6 +5,8 @@
 //! by the packs' variables. They need root, and fail at once without it. [`table`] says which
 //! gate is proven where.
 
+mod bottlenecks;
+mod compile;
 mod demo;
 mod disk;
 mod memory;

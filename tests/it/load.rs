@@ -80,7 +80,7 @@ fn a_load_that_can_be_none_is_wrong_usage() {
     }
 }
 
-fn post(address: &str, body: &str) -> (u16, Value) {
+pub(crate) fn post(address: &str, body: &str) -> (u16, Value) {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut answer = agent

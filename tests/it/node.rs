@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greenlight::client::kernel::ClockState;
-use greenlight::gate::{self, Evidence, Finding, Standing, Verdict};
+use greenlight::gate::{self, Evidence, Finding, Span, Standing, Verdict};
 use greenlight::lanes::Cells;
 use greenlight::node::{self, Frame, Paths, ReadClock, Sampler, Signal};
 use greenlight::plan::load::Inputs;
@@ -19,6 +19,7 @@ use greenlight::time::{Mono, Now, Wall};
 
 mod faults;
 mod network;
+mod partner;
 mod real;
 mod sockets;
 mod storage;
@@ -48,6 +49,7 @@ struct Watched {
     plan: Plan,
     tracks: Tracks,
     standings: BTreeMap<String, Standing>,
+    load: Vec<Span>,
     sampler: Sampler,
     cells: Cells,
     frame: Frame,
@@ -63,8 +65,18 @@ impl Watched {
 
     /// `cells` are the sampler's.
     fn with(paths: &Paths, vars: &[(&str, &str)], sampler: Sampler, cells: Cells) -> Self {
+        Self::over("include: [ 'pack:linux-node' ]", paths, vars, sampler, cells)
+    }
+
+    fn over(
+        text: &str,
+        paths: &Paths,
+        vars: &[(&str, &str)],
+        sampler: Sampler,
+        cells: Cells,
+    ) -> Self {
         let inputs = Inputs {
-            texts: vec![("plan.yaml".into(), "include: [ 'pack:linux-node' ]".into())],
+            texts: vec![("plan.yaml".into(), text.into())],
             vars: vars.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
             ..Inputs::default()
         };
@@ -76,6 +88,7 @@ impl Watched {
             plan,
             tracks: Tracks::new(demands),
             standings: BTreeMap::new(),
+            load: Vec::new(),
             sampler,
             cells,
             frame: Frame::default(),
@@ -110,7 +123,7 @@ impl Watched {
         let mut findings = BTreeMap::new();
         for gate in &self.plan.gates {
             let standing = self.standings.entry(gate.id.clone()).or_default();
-            let evidence = Evidence { tracks: &self.tracks, journeys: &[], load: &[] };
+            let evidence = Evidence { tracks: &self.tracks, journeys: &[], load: &self.load };
             let (finding, after) = gate::judge(gate, &evidence, standing, self.now);
             *standing = after;
             findings.insert(gate.id.clone(), finding);
@@ -234,6 +247,10 @@ struct Recorded {
 
 impl Recorded {
     fn new(pressure: bool, vars: &[(&str, &str)]) -> Self {
+        Self::over("include: [ 'pack:linux-node' ]", pressure, vars)
+    }
+
+    fn over(plan: &str, pressure: bool, vars: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/node/idle");
         copied(&fixture, folder.path());
@@ -295,7 +312,7 @@ impl Recorded {
         let told: ReadClock = Box::new(move || Ok(*told.lock().unwrap()));
         let cells = Cells::new();
         let sampler = Sampler::with_clock(&paths, &cells, told);
-        let watched = Watched::with(&paths, vars, sampler, cells);
+        let watched = Watched::over(plan, &paths, vars, sampler, cells);
         let this = Self { folder, counters, watched, second: 0, clock };
         this.write();
         this

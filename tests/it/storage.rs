@@ -1,6 +1,8 @@
 //! The disk probes on real filesystems: fast, slow, failing, nearly full, and killed in between.
 //! They need root, and fail at once without it.
 
+mod partner;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -38,6 +38,10 @@ const FILLED: Proof = Real("memory_filled_turns_its_gates_red_and_green_again");
 const DISKS: Proof = Real("disks_filesystems_and_processors_turn_their_gates_red_and_green_again");
 const SLOW: Proof = Real("a_slow_disk_turns_its_gates_red");
 const FILESYSTEMS: Proof = Real("a_full_and_a_read_only_filesystem_are_red_until_they_are_mended");
+const PARTNER_NODE: Proof =
+    Recorded("each_bottleneck_of_the_partner_is_red_alone_and_green_again_on_a_recorded_node");
+const PARTNER_STORAGE: Proof =
+    Real("a_slow_data_path_under_load_turns_the_partners_storage_gate_red_and_green_again");
 const NVME: Proof = Recorded("a_controller_that_is_not_live_is_red");
 const DEMO: Proof = Real("the_demo_is_go_and_each_broken_stage_is_named");
 const DEMO_NODE: Proof = Real("the_demos_node_gates_turn_red_and_green_again");
@@ -152,7 +156,22 @@ const PROOFS: &[(&str, &[Proof])] = &[
         &[Real("enrichment_gate_turns_red_for_each_criterion_and_green_again")],
     ),
     ("partner.core.parsers", &[Real("parsers_gate_turns_red_for_each_criterion_and_green_again")]),
-    ("partner.cluster.memory", &[MEMORY, FILLED]),
+    (
+        "partner.cluster.cpu",
+        &[
+            Real("burnt_processors_under_load_turn_the_partners_gate_red_and_green_again"),
+            PARTNER_NODE,
+        ],
+    ),
+    ("partner.cluster.memory", &[MEMORY, FILLED, PARTNER_NODE]),
+    (
+        "partner.cluster.io",
+        &[
+            PARTNER_NODE,
+            Because("it is red for any filesystem that fails, and other tests make some fail"),
+        ],
+    ),
+    ("partner.capacity.storage-performance", &[PARTNER_STORAGE]),
     (
         "partner.acceptance.use-case",
         &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again")],
@@ -186,8 +205,10 @@ const NETWORK_GATES: [(&str, &str, Proof); 5] = [
 
 /// The gates of each pack that no pack before it has.
 fn packs() -> Vec<(&'static str, Vec<Gate>)> {
-    let facts =
-        Facts { hostname: "node-1".into(), facts: BTreeMap::from([("psi".into(), "true".into())]) };
+    // A node that has everything that a criterion may hang on.
+    let has = ["psi", "schedstat", "cgroup_quota", "ext4", "disk_errors", "md", "nvme"];
+    let facts = has.map(|fact| (fact.to_owned(), "true".to_owned()));
+    let facts = Facts { hostname: "node-1".into(), facts: BTreeMap::from(facts) };
     let mut known = BTreeSet::new();
     let mut packs = Vec::new();
     for name in ["linux-node", "partner-platform", "demo"] {

@@ -1,0 +1,96 @@
+//! What a gate, a part of a group and a criterion hang on: facts, variables, names not yet given.
+
+use serde_json::Value;
+
+use super::{Known, WhenSpec, function};
+use crate::gate::When;
+use crate::spec::{Diagnostics, Node, Tree, decode};
+
+/// What becomes of a part of a group by its own `when:`.
+pub(super) enum Part {
+    /// It is judged: the part without its `when:`.
+    Judged(Node),
+    /// It is about what this node does not have.
+    Left,
+    /// Nobody knows.
+    Open(String),
+}
+
+/// Of a criterion and its twin for nodes that lack what it looks at, one is judged, and the
+/// report's sentence names that one. None is a mistake.
+pub(super) fn part(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<Part> {
+    let Some((at, entries)) = node.get("when").zip(node.as_map()) else {
+        return Some(Part::Judged(node.clone()));
+    };
+    let spec = decode::<WhenSpec>(at, diagnostics)?;
+    Some(match condition(at, &spec, known, diagnostics)? {
+        When::True(_) => {
+            let rest = entries.iter().filter(|(key, _)| key.text != "when").cloned().collect();
+            Part::Judged(Node { span: node.span, value: Tree::Map(rest) })
+        }
+        When::False(_) => Part::Left,
+        When::Unset(why) => Part::Open(why),
+    })
+}
+
+pub(super) fn condition(
+    node: &Node,
+    spec: &WhenSpec,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<When> {
+    let wanted = spec.equals.as_deref().unwrap_or("true");
+    let (what, value) = match (&spec.var, &spec.fact, &spec.decision) {
+        (Some(name), None, None) => (
+            format!("the variable `{name}`"),
+            known.vars.get(name).filter(|value| !value.is_null()).map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            }),
+        ),
+        (None, Some(name), None) => {
+            (format!("the fact `{name}` of this node"), known.facts.facts.get(name).cloned())
+        }
+        // No decision can be recorded yet, so each is unset: open, and counted as mandatory.
+        (None, None, Some(id)) => (format!("the decision `{id}`"), None),
+        _ => {
+            diagnostics
+                .error(node.span, "`when` names not exactly one thing")
+                .expected("one of `var`, `fact`, `decision`");
+            return None;
+        }
+    };
+    // A `yes` must not be taken for "does not apply".
+    if let Some(value) = &value
+        && spec.equals.is_none()
+        && value != "true"
+        && value != "false"
+    {
+        diagnostics
+            .error(node.span, format!("{what} is `{value}`, neither true nor false"))
+            .hint("name the value that is meant: `equals: VALUE`");
+        return None;
+    }
+    Some(match value {
+        None => When::Unset(format!("{what} is not set")),
+        Some(value) if value == wanted => When::True(format!("{what} is {value}")),
+        Some(value) => When::False(format!("{what} is {value}, not {wanted}")),
+    })
+}
+
+/// A pack can't know the names of a platform's checks and journeys, nor what was agreed: they stand
+/// in variables that are empty at first. A criterion about nothing, or against nothing, with
+/// `needs:`, is a part that nothing measures.
+pub(super) fn needs(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
+    let needs = node.get("needs")?;
+    let empty = |node: &Node| {
+        node.as_str() == Some("") || node.as_list().is_some_and(|list| list.is_empty())
+    };
+    let chosen = node.get("where").and_then(Node::as_map).unwrap_or_default();
+    let mut named = node.as_map()?.iter().filter(|(key, _)| {
+        function(&key.text).is_some() || matches!(key.text.as_str(), "below" | "above")
+    });
+    let nothing =
+        named.any(|(_, value)| empty(value)) || chosen.iter().any(|(_, value)| empty(value));
+    if nothing { decode::<String>(needs, diagnostics) } else { None }
+}
