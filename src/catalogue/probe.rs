@@ -42,14 +42,14 @@ metrics! {
     SYSLOG_CONNECT = Histogram(LATENCY) "greenlight_syslog_connect_seconds" [check, target] Seconds as "syslog.connect";
     /// Time of each fdatasync after a small write.
     DISK_SYNC = Histogram(LATENCY) "greenlight_disk_sync_seconds" [check, target] Seconds as "disk_sync.latency";
-    /// Percentiles of the syncs of the newest attempt (quantile 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
-    DISK_SYNC_QUANTILE = Gauge "greenlight_disk_sync_quantile_seconds" [check, target, quantile, bound] Seconds as "disk_sync.quantile";
+    /// Percentiles of the syncs of the newest attempt (probability 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
+    DISK_SYNC_QUANTILE = Gauge "greenlight_disk_sync_quantile_seconds" [check, target, probability, bound] Seconds as "disk_sync.quantile";
     /// Syncs of the newest attempt.
     DISK_SYNC_SAMPLES = Gauge "greenlight_disk_sync_samples" [check, target] Count;
     /// Syncs in a second that the disk took at full speed; only of an attempt that has it for itself.
     DISK_SYNC_RATE = Gauge "greenlight_disk_syncs_per_second" [check, target] Count as "disk_sync.rate";
-    /// Percentiles of the requests of the newest attempt (quantile 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
-    DISK_IO_LATENCY = Gauge "greenlight_disk_io_quantile_seconds" [check, target, profile, quantile, bound] Seconds as "disk_io.latency";
+    /// Percentiles of the requests of the newest attempt (probability 1 is the longest), each with the bounds of its 95 % confidence interval: bound is estimate, lower or upper.
+    DISK_IO_LATENCY = Gauge "greenlight_disk_io_quantile_seconds" [check, target, profile, probability, bound] Seconds as "disk_io.latency";
     /// Requests of the newest attempt.
     DISK_IO_SAMPLES = Gauge "greenlight_disk_io_samples" [check, target, profile] Count;
     /// Requests in a second that the disk takes at the profile's depth.

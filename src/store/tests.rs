@@ -256,6 +256,7 @@ async fn a_clock_that_is_set_between_two_runs_moves_nothing() {
         assert_eq!((found.rounds[0].began, found.ended[0].at), (before, before));
         assert_eq!(found.notifications, [(set, json!({"n": 1}))], "{days} days");
         assert_eq!(found.standings["g"], standing);
+        store.close().await.expect("closes");
         drop(store);
 
         // After a reboot the time that something held goes on from where the wall clock says.

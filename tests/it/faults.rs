@@ -26,7 +26,7 @@ use crate::command::{Daemon, folder_with};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Every window of `linux-node` and `partner-platform`, and the fewest samples, made small.
-const SCALED: [&str; 17] = [
+pub(crate) const SCALED: [&str; 17] = [
     "node_window=6s",
     "node_oom_window=6s",
     "node_iowait_window=6s",
@@ -54,7 +54,7 @@ fn root() {
 }
 
 /// Held by tests that disturb the whole machine: one of them at a time.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -46,3 +46,4 @@ mod support;
 mod syslog;
 mod tidy;
 mod values;
+mod vm;

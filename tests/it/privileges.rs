@@ -129,6 +129,8 @@ fn no_source_of_the_node_names_procfs_or_sysfs_itself() {
             }
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            // A thread's own files are at the usual place too: they say which namespace it is in.
+            let code = code.replace("\"/proc/thread-self/", "");
             for line in code.lines().map(|line| line.split("//").next().unwrap()) {
                 if ["\"/proc/", "\"/sys/", "\"/etc/"].iter().any(|place| line.contains(place)) {
                     named.push(format!("{}: {}", path.display(), line.trim()));
