@@ -125,7 +125,11 @@ pub(crate) fn rabbitmq() -> &'static RabbitMq {
             Process::start("env", "coreutils", &arguments, &folder.join("rabbitmq.log"));
         let management = format!("http://alice:alice-secret@127.0.0.1:{management}");
         let health = format!("{management}/api/queues/%2F/small");
-        process.wait_until(|| get(&health).is_some_and(|(status, _)| status == 200));
+        // Its listeners come last of all.
+        process.wait_until(|| {
+            get(&health).is_some_and(|(status, _)| status == 200)
+                && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         RabbitMq { port, management, _processes: Mutex::new([process, epmd]) }
     })
 }
