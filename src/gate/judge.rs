@@ -55,7 +55,7 @@ const NOT_MEASURED: &str = "not_measured";
 /// The code of what asks for a load that nobody declared: true of all targets alike.
 const NO_LOAD: &str = "no_load";
 
-/// A requirement of which a part is not measured yet is open and names that part, whatever the
+/// A requirement of which a part is not measured yet is open and names that part, whatever good the
 /// measured parts say: nothing is judged by half.
 fn not_measured(parts: &[Finding]) -> Option<Finding> {
     let reasons = parts.iter().filter_map(|part| part.reason.as_ref());
@@ -144,7 +144,9 @@ impl Judging<'_> {
             }),
             Requirement::All(parts) => {
                 let parts = judged(parts);
-                not_measured(&parts).or_else(|| worst(parts))
+                // A part that fails fails the whole, whatever the missing ones would have said.
+                let failed = parts.iter().any(|part| part.verdict == Verdict::Fail);
+                not_measured(&parts).filter(|_| !failed).or_else(|| worst(parts))
             }
             // Where one way is enough and was taken, another that is missing does not matter.
             Requirement::Any(parts) => {
@@ -406,16 +408,12 @@ impl Judging<'_> {
     }
 }
 
-/// The time held so far, and the step since the judging before. A step is measured on the clock
-/// of this boot; across a reboot, where that begins anew, on the wall clock, and only if it is
-/// short enough to be believed.
+/// The time held so far, and the step since the judging before, where that is short enough to be
+/// believed. What an earlier boot left, the store has placed on the clock of this one.
 fn continued(before: Option<Held>, now: Now, joins: Duration) -> Held {
     let joins = i64::try_from(joins.as_nanos()).unwrap_or(i64::MAX);
     let nanos = before.map_or(0, |held| {
-        let by_mono = now.mono.0.saturating_sub(held.mono);
-        let by_wall = now.wall.0.saturating_sub(held.wall);
-        let step = if by_mono >= 0 { by_mono } else { by_wall };
-        match u64::try_from(step) {
+        match u64::try_from(now.mono.0.saturating_sub(held.mono)) {
             Ok(forward) if step <= joins => held.nanos.saturating_add(forward),
             _ => 0,
         }
