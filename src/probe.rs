@@ -44,6 +44,9 @@ pub trait Probe: Sized + Send + Sync + 'static {
     const METRICS: &'static [&'static Metric] = &[];
     /// Whether a check of this kind names targets; where not, it has the one target `self`.
     const TARGETS: bool = true;
+    /// How often it runs where the plan does not say: often enough for a window of minutes, rare
+    /// enough for a fleet.
+    const EVERY: Duration = Duration::from_secs(30);
     /// The deadline of an attempt where the plan gives none.
     const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -91,6 +94,7 @@ pub struct Entry<T: ?Sized> {
     pub kind: &'static str,
     pub metrics: &'static [&'static Metric],
     pub targets: bool,
+    pub every: Duration,
     pub timeout: Duration,
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
     /// Decodes what stands under the key; collects its mistakes. The JSON is the canonical spec,
@@ -106,6 +110,7 @@ fn entry<P: Probe>() -> Entry<dyn AnyProbe> {
         kind: P::KIND,
         metrics: P::METRICS,
         targets: P::TARGETS,
+        every: P::EVERY,
         timeout: P::TIMEOUT,
         schema: |generator| generator.subschema_for::<P::Spec>(),
         compile: |node, diagnostics| {

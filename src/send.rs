@@ -90,7 +90,9 @@ fn entry<S: Sender>() -> Entry<dyn AnySender> {
         kind: S::KIND,
         metrics: &[],
         targets: false,
-        timeout: Duration::from_secs(10),
+        // A journey paces its ways.
+        every: Duration::ZERO,
+        timeout: Duration::ZERO,
         schema: |generator| generator.subschema_for::<S::Spec>(),
         compile: |node, diagnostics| {
             let (made, json) = crate::spec::compile(node, diagnostics, S::new)?;

@@ -411,13 +411,12 @@ impl Judging<'_> {
 /// The time held so far, and the step since the judging before, where that is short enough to be
 /// believed. What an earlier boot left, the store has placed on the clock of this one.
 fn continued(before: Option<Held>, now: Now, joins: Duration) -> Held {
-    let joins = i64::try_from(joins.as_nanos()).unwrap_or(i64::MAX);
-    let nanos = before.map_or(0, |held| {
-        match u64::try_from(now.mono.0.saturating_sub(held.mono)) {
-            Ok(forward) if step <= joins => held.nanos.saturating_add(forward),
+    let joins = u64::try_from(joins.as_nanos()).unwrap_or(u64::MAX);
+    let nanos =
+        before.map_or(0, |held| match u64::try_from(now.mono.0.saturating_sub(held.mono)) {
+            Ok(forward) if forward <= joins => held.nanos.saturating_add(forward),
             _ => 0,
-        }
-    });
+        });
     Held { nanos, mono: now.mono.0, wall: now.wall.0 }
 }
 

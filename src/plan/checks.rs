@@ -16,9 +16,6 @@ use crate::spec::selector::Selector;
 use crate::spec::units::Period;
 use crate::spec::{AllowedTimes, Diagnostics, Fields, Node};
 
-/// How often a check runs where the plan does not say: often enough for a window of minutes, rare
-/// enough for a fleet.
-const EVERY: Duration = Duration::from_secs(30);
 /// A check can't be due more often than this; bursts belong to one attempt (`count`).
 const EVERY_LEAST: Duration = Duration::from_millis(100);
 /// The one target of a kind that names none.
@@ -119,7 +116,7 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<C
     let table = kinds();
     let mut fields = Fields::new(node, "a check", diagnostics)?;
     let id = fields.require::<String>("id", diagnostics);
-    let every = fields.take::<Period>("every", diagnostics).map_or(EVERY, |period| period.0);
+    let every = fields.take::<Period>("every", diagnostics).map(|period| period.0);
     let timeout_node = fields.take_node("timeout");
     let timeout = timeout_node
         .as_ref()
@@ -134,6 +131,7 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<C
 
     let (kind, key, spec_node) = kind?;
     let entry = table.into_iter().find(|entry| entry.kind == kind)?;
+    let every = every.unwrap_or(entry.every);
     let compiled = (entry.compile)(&spec_node, diagnostics);
     if every < EVERY_LEAST {
         diagnostics

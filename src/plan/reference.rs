@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::schema;
+use crate::spec::units::Period;
 
 const OPENING: &str = "# The plan file
 
@@ -103,9 +104,11 @@ pub fn markdown() -> String {
     let check = at(&schema, &["properties", "checks", "items"]);
     text.push_str("\n## Checks\n\nA check has one key that names its kind.\n\n");
     table(&mut text, &schema, check, &checks);
-    for kind in &checks {
+    for entry in crate::probe::kinds() {
+        let (kind, every, timeout) = (entry.kind, Period(entry.every), Period(entry.timeout));
         let _ = writeln!(text, "\n### Check: `{kind}`\n");
         table(&mut text, &schema, at(check, &["properties", kind]), &[]);
+        let _ = writeln!(text, "\nDefault `every: {every}` and `timeout: {timeout}`.");
     }
     let journey = at(&schema, &["properties", "journeys", "items"]);
     text.push_str("\n## Journeys\n\n");

@@ -192,6 +192,8 @@ impl Probe for DiskSync {
         &DISK_PROBE_PRESSURE,
         &DISK_PROBE_REQUESTS,
     ];
+    /// It works the disk: a few times an hour tell how fast it is.
+    const EVERY: Duration = Duration::from_secs(15 * 60);
     const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn new(spec: Spec) -> Result<Self, String> {

@@ -101,7 +101,18 @@ impl Watched {
     fn sample(&mut self, now: Now) {
         self.now = now;
         let since = *self.since.get_or_insert(now.mono);
+        let before = self.frame.layout.generation;
         self.sampler.sample(now, &mut self.frame);
+        if self.frame.layout.generation != before {
+            // As in the agent, tracks go with their instances: another test's disk, say.
+            let layout = &self.frame.layout;
+            self.tracks.retain(|key| {
+                layout.slots.iter().any(|def| {
+                    def.metric == key.metric
+                        && def.instance().map_or("", |instance| instance) == &*key.target
+                })
+            });
+        }
         for (def, signal) in self.frame.iter().filter(|(def, _)| def.judged()) {
             let key = TrackKey {
                 metric: def.metric,
