@@ -32,6 +32,7 @@ mod settings;
 mod sockstat;
 mod softnet;
 mod stat;
+mod sysctl;
 mod text;
 mod vmstat;
 
@@ -325,6 +326,7 @@ impl Sampler {
             Box::new(links::Source::new(paths, cells)),
             Box::new(hardware::Source::new(paths)),
             Box::new(settings::Source::new(paths)),
+            Box::new(sysctl::Source::new(paths)),
             Box::new(cgroups::Source::new(paths, cells)),
             Box::new(softnet::Source::new(paths)),
             Box::new(protocols::Source::new(paths)),

@@ -235,6 +235,8 @@ metrics! {
     GOVERNED_FOR_PERFORMANCE = Histogram(RATIO) "greenlight_node_cpu_performance_governor_ratio" [] Ratio as "node.settings.performance_governor";
     /// Whether memory is given in huge pages never (0), on request (1) or always (2), once a second.
     HUGE_PAGES = Histogram(NEVER_ALWAYS) "greenlight_node_transparent_hugepages" [] Count as "node.settings.transparent_hugepages";
+    /// Settings of the kernel that products ask for, by their names in sysctl(8). One that a kernel lacks is not there.
+    KERNEL_SETTING = Gauge "greenlight_node_kernel_setting" [setting] Count as "node.settings.kernel";
     /// Kernel, distribution and what the node runs on; always 1.
     SYSTEM_INFO = Gauge "greenlight_node_system_info" [kernel, os, os_version, architecture, virtualisation] Count;
     /// Model of the processors and version of their microcode; always 1.

@@ -59,10 +59,13 @@ const NO_LOAD: &str = "no_load";
 /// measured parts say: nothing is judged by half.
 fn not_measured(parts: &[Finding]) -> Option<Finding> {
     let reasons = parts.iter().filter_map(|part| part.reason.as_ref());
-    let texts: Vec<&str> = reasons
-        .filter(|reason| reason.code == NOT_MEASURED)
-        .map(|reason| reason.text.as_str())
-        .collect();
+    let mut texts: Vec<&str> = Vec::new();
+    for reason in reasons.filter(|reason| reason.code == NOT_MEASURED) {
+        // What several parts lack is said once.
+        if !texts.contains(&reason.text.as_str()) {
+            texts.push(&reason.text);
+        }
+    }
     (!texts.is_empty()).then(|| Finding::open(NOT_MEASURED, texts.join("; ")))
 }
 

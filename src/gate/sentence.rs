@@ -21,10 +21,35 @@ fn requirement(require: &Requirement, outermost: bool) -> String {
         Requirement::Criterion(one) | Requirement::Elsewhere { criterion: one, .. } => {
             criterion(one)
         }
-        Requirement::All(parts) => joined(parts, "; and "),
+        Requirement::All(parts) => of_each(parts).unwrap_or_else(|| joined(parts, "; and ")),
         Requirement::Any(parts) => joined(parts, "; or "),
         Requirement::Missing(what) => format!("not measured yet: {what}"),
     }
+}
+
+/// The same criterion on several journeys is said once. None where the parts differ in more.
+fn of_each(parts: &[Requirement]) -> Option<String> {
+    let mut named = Vec::new();
+    for part in parts {
+        let (Requirement::Criterion(one) | Requirement::Elsewhere { criterion: one, .. }) = part
+        else {
+            return None;
+        };
+        let Subject::Journey { journey, .. } = &one.subject else { return None };
+        named.push((one, journey.as_str()));
+    }
+    let names: Vec<&str> = named.iter().map(|(_, journey)| *journey).collect();
+    let (last, front) = names.split_last().filter(|(_, front)| !front.is_empty())?;
+    let all = format!("{} and {last} (each)", front.join(", "));
+    let mut texts = named.into_iter().map(|(one, _)| {
+        let mut one = one.clone();
+        if let Subject::Journey { journey, .. } = &mut one.subject {
+            journey.clone_from(&all);
+        }
+        criterion(&one)
+    });
+    let text = texts.next()?;
+    texts.all(|other| other == text).then_some(text)
 }
 
 /// One criterion, in words.
@@ -237,6 +262,24 @@ mod tests {
             pooled: false,
             during: None,
         }
+    }
+
+    #[test]
+    fn what_is_asked_of_several_journeys_is_said_once() {
+        let on = |journey: &str, limit| {
+            let subject = Subject::Journey { journey: journey.into(), stage: Some(Stage::Stored) };
+            let fail = Some(Bound::Above(limit));
+            Requirement::Criterion(Criterion { fail, ..of(Function::Complete, subject) })
+        };
+        let said = |parts| requirement(&Requirement::All(parts), true);
+        assert_eq!(
+            said(vec![on("a", 1.0), on("b", 1.0), on("c", 1.0)]),
+            "the share of events that arrive whole, in time and in order on journey a, b and c \
+             (each) at stage stored is at or above 100 %, over 15 m"
+        );
+        let apart = said(vec![on("a", 1.0), on("b", 0.9)]);
+        assert!(apart.contains("journey a at") && apart.contains("90 %"), "{apart}");
+        assert!(!said(vec![on("a", 1.0)]).contains("each"));
     }
 
     #[test]

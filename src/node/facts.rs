@@ -15,6 +15,8 @@ const DISKS_LIMIT: usize = 64;
 
 /// Since Linux 6.13, with CONFIG_DETECT_HUNG_TASK.
 const HUNG_TASKS: &str = "sys/kernel/hung_task_detect_count";
+/// Only kernels that know of several memories (CONFIG_NUMA) have it.
+const ZONE_RECLAIM: &str = "sys/vm/zone_reclaim_mode";
 /// Interfaces that are looked at.
 const LINKS_LIMIT: usize = 4096;
 
@@ -70,7 +72,9 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     fact("overcommit_memory", proc("sys/vm/overcommit_memory"));
     let swap = small(&paths.procfs.join("swaps"));
     fact("swap", swap.map(|text| (text.lines().count() > 1).to_string()));
-    for (name, file) in [("schedstat", "schedstat"), ("hung_tasks", HUNG_TASKS)] {
+    for (name, file) in
+        [("schedstat", "schedstat"), ("hung_tasks", HUNG_TASKS), ("numa", ZONE_RECLAIM)]
+    {
         fact(name, there(paths.procfs.join("stat"), || paths.procfs.join(file).exists()));
     }
     let corrupted = |text: &String| text.contains("HardwareCorrupted:").to_string();
@@ -86,6 +90,8 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     fact("governor", same(governors.iter().filter_map(|file| small(file))));
     let huge_pages = small(&settings::huge_pages_file(sysfs));
     let chosen = huge_pages.as_ref().and_then(|text| settings::chosen(text.as_bytes()));
+    let tells = || settings::huge_pages_file(sysfs).exists();
+    fact("huge_pages", there(sysfs.join("kernel"), tells));
     fact("transparent_hugepages", chosen.map(|word| String::from_utf8_lossy(word).into_owned()));
     let disks = disks(paths, DISKS_LIMIT);
     fact("disks", there(sysfs.join("block"), || true).map(|_| disks.len().to_string()));

@@ -435,7 +435,7 @@ fn the_layout_changes_when_instances_come_or_go_and_only_then() {
 #[test]
 fn judged_series_have_their_instance_first_and_nothing_else() {
     for metric in crate::catalogue::node::ALL.iter().filter(|metric| metric.series.is_some()) {
-        let instance = ["device", "mountpoint", "interface", "cpu"];
+        let instance = ["device", "mountpoint", "interface", "cpu", "setting"];
         let fits = match metric.labels {
             [] => true,
             [label] => instance.contains(label),

@@ -2,8 +2,11 @@
 
 /// Name and text of each pack that ships with the binary.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("database-node", include_str!("../../probes/database-node.yaml")),
     ("demo", include_str!("../../probes/demo.yaml")),
+    ("kubernetes-node", include_str!("../../probes/kubernetes-node.yaml")),
     ("linux-node", include_str!("../../probes/linux-node.yaml")),
+    ("log-node", include_str!("../../probes/log-node.yaml")),
     ("partner-platform", include_str!("../../probes/partner-platform.yaml")),
 ];
 

@@ -49,11 +49,31 @@ pub(super) fn shell(document: &Document, head: Markup, body: &Markup) -> Markup 
                 title { (title) }
                 // An empty icon, so that no browser asks for one.
                 link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(head_of_sheets(document))) }
             }
             body { (body) }
         }
     }
+}
+
+/// What stands above every printed sheet: a sheet alone must say of what it is.
+fn head_of_sheets(document: &Document) -> String {
+    let name = format!("{} · {}", document.decision.headline(), document.node.name);
+    let of = format!("{} · plan {}", readable(&document.finished_at), short(&document.plan.digest));
+    format!("@page{{@top-left{{content:{}}}@top-right{{content:{}}}}}", quoted(&name), quoted(&of))
+}
+
+/// A string of CSS. What is no plain letter is written as its number, so that no text ends it.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in clean(text).chars() {
+        if c.is_alphanumeric() || " -.:·".contains(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\{:x} ", u32::from(c)));
+        }
+    }
+    out + "\""
 }
 
 /// All blocks of a report.
@@ -63,10 +83,10 @@ pub(super) fn body(document: &Document, history: &History, banner: Option<&str>)
         (hero(document))
         @let [counting, optional] = parts(document);
         @if document.gates.is_empty() || !counting.is_empty() {
-            (gates("Gates", "", &counting, history))
+            (gates("Gates", "", &counting, history, &document.node.name))
         }
         (journeys::journeys(document))
-        @if !optional.is_empty() { (gates("Optional gates", OPTIONAL, &optional, history)) }
+        @if !optional.is_empty() { (gates("Optional gates", OPTIONAL, &optional, history, &document.node.name)) }
         (checks(document))
         (foot(document))
     }
@@ -128,6 +148,7 @@ fn gates(
     anchor: &str,
     groups: &[(Verdict, Vec<&GateRow>)],
     history: &History,
+    node: &str,
 ) -> Markup {
     let number: usize = groups.iter().map(|(_, gates)| gates.len()).sum();
     html! {
@@ -138,7 +159,7 @@ fn gates(
                 @let of = *of;
                 div.group.{ "v-" (of.word()) } id={ (anchor) (of.word()) } {
                     h3 { (sign(of)) (capital(verdict(of))) " " span.n { (gates.len()) } }
-                    @for row in gates { (gate(row, history)) }
+                    @for row in gates { (gate(row, history, node)) }
                 }
             }
         }
@@ -146,7 +167,7 @@ fn gates(
 }
 
 /// One gate. What needs nobody's attention is set smaller, never left out.
-fn gate(gate: &GateRow, history: &History) -> Markup {
+fn gate(gate: &GateRow, history: &History, node: &str) -> Markup {
     let quiet = matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable)
         || (gate.verdict == Verdict::Open && !counts(gate));
     let told = !matches!(gate.verdict, Verdict::Pass | Verdict::NotApplicable);
@@ -168,7 +189,9 @@ fn gate(gate: &GateRow, history: &History) -> Markup {
                 @if let Some(stage) = gate.first_failing_stage {
                     p.detail { b { "First failing stage " } (stage.word()) }
                 }
-                @if let Some(worst) = worst(gate) {
+                // Of the node there is but one.
+                @if let Some(worst) = worst(gate)
+                    && gate.worst.as_ref().is_some_and(|worst| worst.target != node) {
                     p.detail { b { "Worst " } (clean(&worst)) }
                 }
                 @if told {
@@ -194,7 +217,7 @@ fn measure(gate: &GateRow, history: &History) -> Markup {
             @if let Some(threshold) = &threshold {
                 p.threshold {
                     span { "against " (threshold) }
-                    @if let Some(margin) = margin(gate) { " · " span { (margin) } }
+                    @if let Some(margin) = margin(gate) { " " span { (margin) } }
                 }
             }
             (meter(gate))
@@ -315,14 +338,17 @@ fn typed(text: &str) -> Markup {
     }
 }
 
-/// `2026-11-22 18:20:03 UTC` of RFC 3339; other text as it is.
 fn time(text: &str) -> Markup {
+    html! { time datetime=(clean(text)) { (readable(text)) } }
+}
+
+/// `2026-11-22 18:20:03 UTC` of RFC 3339; other text as it is.
+fn readable(text: &str) -> String {
     let text = clean(text);
-    let readable = text
-        .strip_suffix('Z')
-        .and_then(|text| text.split_once('T'))
-        .map(|(day, time)| format!("{day} {} UTC", time.split('.').next().unwrap_or(time)));
-    html! { time datetime=(text) { (readable.unwrap_or_else(|| text.clone())) } }
+    let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+    let readable =
+        parts.map(|(day, time)| format!("{day} {} UTC", time.split('.').next().unwrap_or(time)));
+    readable.unwrap_or_else(|| text.to_string())
 }
 
 /// The front of a digest: enough to tell two apart by eye.

@@ -46,14 +46,14 @@ impl History {
 
 pub fn page(document: &Document, history: &History, banner: Option<&str>) -> String {
     let content = html! {
-        main {
-            (body(document, history, banner))
-        }
-        p.live id="live" {
-            a href="/metrics" { "metrics" } " · "
-            a href="/api/v1/ledger" { "ledger" } " · "
+        p.live {
+            a href="/metrics" { "metrics" }
+            a href="/api/v1/ledger" { "ledger" }
             a href="/api/v1/plan" { "plan" }
             span id="state" {}
+        }
+        main {
+            (body(document, history, banner))
         }
         script { (PreEscaped(SCRIPT)) }
     };

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -39,11 +40,15 @@ pub(crate) fn folder_with(plan: &str) -> (tempfile::TempDir, String) {
     (folder, name)
 }
 
+/// How long the agent may take to listen, and to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A running `greenlight run`, killed when it is dropped.
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) address: String,
-    log: Option<std::thread::JoinHandle<String>>,
+    said: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Daemon {
@@ -59,24 +64,26 @@ impl Daemon {
     /// Whatever says where it listens: `run`, and `demo` without `--once`.
     pub(crate) fn listening(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let mut said = String::new();
-        let address = loop {
-            let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).expect("UTF-8");
-            said.push_str(&line);
-            said.push('\n');
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().to_owned();
-            }
-        };
-        let log = std::thread::spawn(move || {
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let (tell, told) = mpsc::channel();
+        let said = Arc::<Mutex<String>>::default();
+        let heard = Arc::clone(&said);
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                said.push_str(&line);
-                said.push('\n');
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_str(&line);
+                heard.push('\n');
+                if let Some((_, address)) = line.split_once("listening on http://") {
+                    let _ = tell.send(address.trim().to_owned());
+                }
             }
-            said
         });
-        Self { child, address, log: Some(log) }
+        let mut this = Self { child, address: String::new(), said, reader: Some(reader) };
+        match told.recv_timeout(PATIENCE) {
+            Ok(address) => this.address = address,
+            Err(_) => panic!("it does not listen: {}", this.so_far()),
+        }
+        this
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -91,16 +98,27 @@ impl Daemon {
     /// The exit code and all that it said, within a deadline.
     pub(crate) fn end(mut self, signal: Signal) -> (Option<i32>, String) {
         self.signal(signal);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it did not end within 30 s");
-            std::thread::sleep(Duration::from_millis(20));
+        let Some(status) = self.ended() else {
+            panic!("it did not end within {PATIENCE:?}: {}", self.so_far());
         };
-        let log = self.log.take().expect("it is read once");
-        (status.code(), log.join().expect("the log was read"))
+        self.reader.take().expect("it ends once").join().expect("it is read to its end");
+        (status.code(), self.so_far())
+    }
+
+    /// How it ended, if it did within the deadline.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.child.try_wait().ok()?;
+            if status.is_some() || Instant::now() > deadline {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn so_far(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
@@ -154,7 +172,10 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Not even a killed process ends while the kernel holds it, as a dead mount makes it do.
+        if self.ended().is_none() {
+            eprintln!("process {} was killed and does not end", self.child.id());
+        }
     }
 }
 

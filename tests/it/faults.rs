@@ -11,19 +11,16 @@ mod demo;
 mod disk;
 mod memory;
 mod network;
-pub(crate) mod table;
+mod table;
+mod variants;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::command::{Daemon, folder_with};
-
-/// How long a verdict is waited for; other tests keep the machine busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::machine::PATIENCE;
 
 /// Every window of `linux-node` and `partner-platform`, and the fewest samples, made small.
 pub(crate) const SCALED: [&str; 17] = [
@@ -45,62 +42,6 @@ pub(crate) const SCALED: [&str; 17] = [
     "partner_window=6s",
     "partner_samples=3",
 ];
-
-fn root() {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "this test mounts filesystems and makes cgroups and namespaces: run it as root"
-    );
-}
-
-/// Held by tests that disturb the whole machine: one of them at a time.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a script; panics with what it said where it fails.
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {text}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Undoes something when the test ends, also by a panic.
-struct Undo<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for Undo<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-/// A process that is killed and waited for when the test ends.
-struct Process(Child);
-
-impl Process {
-    fn start(program: &str, arguments: &[&str]) -> Self {
-        let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
-        Self(child.unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs it")))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until something holds; panics with these words where it does not.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A running agent, and the folder of its plan and state.
 struct Agent {

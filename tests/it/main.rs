@@ -22,6 +22,7 @@ mod journey_cases;
 mod journeys;
 mod kafka;
 mod load;
+mod machine;
 mod netns;
 mod network;
 mod node;

@@ -28,10 +28,7 @@ impl Netns {
     pub(crate) fn new() -> Self {
         static STALE: Once = Once::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "this test makes network namespaces: run it as root"
-        );
+        crate::machine::root();
         STALE.call_once(remove_stale);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());

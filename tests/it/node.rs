@@ -23,6 +23,7 @@ mod partner;
 mod real;
 mod sockets;
 mod storage;
+mod variants;
 
 /// Every window of the pack, and the fewest samples, made small; no threshold is touched.
 const SCALED: [(&str, &str); 15] = [
@@ -214,6 +215,7 @@ struct Counters {
     uncorrected: u64,
     committed_kb: u64,
     damaged_kb: u64,
+    swap_kb: u64,
     open_files: u64,
     tasks: u64,
     hung: u64,
@@ -240,7 +242,7 @@ fn idle(c: &mut Counters) {
     c.flushes += 1;
     c.flush_ms += 2;
     c.drops += 1;
-    (c.root_readonly, c.array_lacks) = (false, false);
+    (c.root_readonly, c.array_lacks, c.swap_kb) = (false, false, 0);
     c.wait += 2_000_000;
     c.refaults += 3;
     (c.committed_kb, c.damaged_kb, c.open_files, c.tasks) = (1_100_000, 0, 677, 200);
@@ -308,6 +310,7 @@ impl Recorded {
             uncorrected: 0,
             committed_kb: 1_100_000,
             damaged_kb: 0,
+            swap_kb: 0,
             open_files: 677,
             tasks: 200,
             hung: 0,
@@ -353,8 +356,8 @@ impl Recorded {
             "meminfo",
             format!(
                 "MemTotal: 25000000 kB\nMemAvailable: {} kB\nCommitLimit: 14000000 kB\n\
-                 Committed_AS: {} kB\nHardwareCorrupted: {} kB\n",
-                c.available_kb, c.committed_kb, c.damaged_kb
+                 Committed_AS: {} kB\nHardwareCorrupted: {} kB\nSwapTotal: {} kB\n",
+                c.available_kb, c.committed_kb, c.damaged_kb, c.swap_kb
             ),
         );
         let waits = |cpu| format!("cpu{cpu} 0 0 0 0 0 0 212340987123 {} 9\n", c.wait);

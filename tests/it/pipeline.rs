@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fs, io, thread};
 
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::command::folder_with;
 use crate::journeys::{counts, ended_once, started_once};
+use crate::machine::until;
 use crate::peers::{Process, folder, free_port, kafka, opensearch, post, run};
 
 mod between;
@@ -31,7 +32,6 @@ const EVENTS: u64 = 100;
 const WITHIN: Duration = Duration::from_secs(15);
 /// What is held up is held up so long.
 const HELD: Duration = Duration::from_secs(18);
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a test may want otherwise.
 struct Shape {
@@ -336,14 +336,6 @@ impl Round {
         *fates.entry("ok".to_owned()).or_default() += rest;
         fates.retain(|_, count| *count > 0);
         fates
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(50));
     }
 }
 

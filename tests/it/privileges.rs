@@ -17,7 +17,7 @@ const PLAN: &str = "include: [ 'pack:linux-node' ]\n\
 
 /// A place that everybody may read, with the binary and the plan in it.
 fn place() -> tempfile::TempDir {
-    assert!(nix::unistd::geteuid().is_root(), "this test becomes other users: run it as root");
+    crate::machine::root();
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(BINARY, folder.path().join("greenlight")).unwrap();

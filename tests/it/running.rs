@@ -9,16 +9,9 @@ use nix::sys::signal::Signal;
 
 use crate::command::{BINARY, Daemon, code, err, folder_with, greenlight};
 use crate::contract::{open_port, web};
+use crate::machine::until;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
 
 fn post(daemon: &Daemon, path: &str, body: &str) {
     let answer = ureq::post(format!("http://{}{path}", daemon.address))
@@ -213,7 +206,7 @@ fn the_file_of_peers_is_followed_and_a_bad_one_keeps_the_last_good_members() {
 /// and another identity of the boot.
 #[test]
 fn after_a_reboot_the_windows_go_on_from_the_store() {
-    assert!(nix::unistd::geteuid().is_root(), "this test makes namespaces: run it as root");
+    crate::machine::root();
     // Ten attempts a window; a gap of up to three intervals is borne.
     let (folder, plan) = folder_with(&format!(
         "checks: [ {{ id: up, tcp: {{}}, targets: [ '127.0.0.1:{}' ], every: 3s }} ]\n\

@@ -3,106 +3,18 @@
 
 mod partner;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::command::{Daemon, folder_with};
+use crate::machine::{Disk, PATIENCE, until};
 
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {text}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// An ext4 filesystem on a loop device: over a plain file, or over nbdkit, which can be made slow
-/// and made to fail.
-struct Filesystem {
-    folder: tempfile::TempDir,
-    device: String,
-    children: Vec<Child>,
-}
-
-impl Filesystem {
-    fn plain() -> Self {
-        let this = Self::empty();
-        fs::File::create(this.path("disk")).unwrap().set_len(256 << 20).unwrap();
-        this.mounted()
-    }
-
-    fn served() -> Self {
-        let mut this = Self::empty();
-        let text = |name: &str| this.path(name).display().to_string();
-        let server = Command::new("nbdkit")
-            .args([
-                "-f",
-                "-U",
-                &text("socket"),
-                "--filter=error",
-                "--filter=rate",
-                "memory",
-                "256M",
-            ])
-            .arg(format!("error-file={}", text("inject")))
-            .args(["error-rate=100%", "error=EIO", "burstiness=0.1"])
-            .arg(format!("rate-file={}", text("rate")))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("nbdkit: {error}; tests/run installs it"));
-        this.children.push(server);
-        let [socket, disk] = [this.path("socket"), this.path("disk")];
-        until("nbdkit listens", || socket.exists());
-        fs::write(&disk, "").unwrap();
-        let fuse = Command::new("nbdfuse")
-            .args([&disk.display().to_string(), "--unix", &socket.display().to_string()])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        this.children.push(fuse);
-        until("nbdfuse mounts", || fs::metadata(&disk).is_ok_and(|disk| disk.len() > 0));
-        this.mounted()
-    }
-
-    fn empty() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test mounts filesystems: run it as root");
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("data")).unwrap();
-        Self { folder, device: String::new(), children: Vec::new() }
-    }
-
-    fn mounted(mut self) -> Self {
-        self.device = sh(&format!("losetup -f --show {}", self.path("disk").display()));
-        sh(&format!(
-            "mkfs.ext4 -q -F -m 0 -O ^has_journal -E nodiscard,lazy_itable_init=1 {0}
-             mount -o noinit_itable,errors=continue {0} {1}",
-            self.device,
-            self.data().display()
-        ));
-        self
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-
+impl Disk {
     /// One attempt of a check of this kind in the filesystem.
     fn once(&self, kind: &str) -> Value {
         once(&self.data(), kind)
@@ -111,32 +23,6 @@ impl Filesystem {
     fn is_empty(&self) -> bool {
         let names = fs::read_dir(self.data()).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name != "lost+found").count() == 0
-    }
-}
-
-impl Drop for Filesystem {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(self.path("inject"));
-        let _ = fs::remove_file(self.path("rate"));
-        let tries = |command: &mut Command| {
-            for _ in 0..200 {
-                if command.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        };
-        tries(Command::new("umount").arg(self.data()));
-        if !self.device.is_empty() {
-            tries(Command::new("losetup").args(["-d", &self.device]));
-        }
-        if !self.children.is_empty() {
-            tries(Command::new("fusermount3").arg("-u").arg(self.path("disk")));
-        }
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
@@ -190,7 +76,7 @@ fn noted(seen: &Value, what: &str) -> bool {
 
 #[test]
 fn syncs_are_timed_one_by_one_and_nothing_is_left() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let seen = disk.once("disk_sync: { exclusive: true, bytes: 2MB }");
     assert_eq!(seen["outcome"], "success", "{seen:#}");
     let count = value(&seen, "greenlight_disk_sync_samples", &[]).unwrap();
@@ -210,7 +96,7 @@ fn syncs_are_timed_one_by_one_and_nothing_is_left() {
 
 #[test]
 fn a_gentle_probe_keeps_to_its_pace() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let seen = disk.once("disk_sync: { time: 2s }");
     // Others on the machine may make it give way; it never goes faster.
     if seen["outcome"] == "success" {
@@ -224,7 +110,7 @@ fn a_gentle_probe_keeps_to_its_pace() {
 
 #[test]
 fn six_profiles_past_the_cache_and_what_the_volume_needs_of_them() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let profiles = [
         "sequential_write",
         "sequential_read",
@@ -284,7 +170,7 @@ gates:
 /// A filter of system calls that refuses io_uring, as containers have it.
 #[test]
 fn where_io_uring_is_forbidden_psync_stands_in_and_says_so() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let forbid = r"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -313,7 +199,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 #[test]
 fn a_nearly_full_filesystem_is_not_written_to() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let free = nix::sys::statvfs::statvfs(&disk.data()).unwrap();
     let size = free.blocks_available() as u64 * free.fragment_size() as u64;
     let filler = fs::File::create(disk.data().join("filler")).unwrap();
@@ -331,7 +217,7 @@ fn a_nearly_full_filesystem_is_not_written_to() {
 
 #[test]
 fn a_failing_disk_is_a_failure_with_its_reason() {
-    let disk = Filesystem::served();
+    let disk = Disk::faulty().mounted();
     let healthy = disk.once("disk_sync: { exclusive: true, bytes: 500kB }");
     assert_eq!(healthy["outcome"], "success", "{healthy:#}");
     fs::write(disk.path("inject"), "").unwrap();
@@ -345,7 +231,7 @@ fn a_failing_disk_is_a_failure_with_its_reason() {
 /// The disk becomes slow while it is measured: a gentle probe gives way, and long before its end.
 #[test]
 fn a_probe_stops_when_the_disk_suffers() {
-    let disk = Filesystem::served();
+    let disk = Disk::faulty().mounted();
     let (_folder, file) = folder_with(&plan(&disk.data(), "disk_sync: { time: 20s }"));
     let began = Instant::now();
     let child = greenlight()
@@ -373,7 +259,7 @@ fn a_probe_stops_when_the_disk_suffers() {
 /// The process behind the disk stops: the attempt ends all the same, and says what hung.
 #[test]
 fn a_disk_that_hangs_is_a_failure_within_seconds() {
-    let disk = Filesystem::served();
+    let disk = Disk::faulty().mounted();
     let (_folder, file) = folder_with(&plan(&disk.data(), "disk_sync: { time: 20s }"));
     let began = Instant::now();
     let mut child = greenlight()
@@ -391,8 +277,7 @@ fn a_disk_that_hangs_is_a_failure_within_seconds() {
         }
     });
     until("the probe writes", || began.elapsed() > Duration::from_secs(4));
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(disk.children[0].id()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    disk.signal(Signal::SIGSTOP);
     let slow = Instant::now();
     let mut text = Vec::new();
     let seen: Option<Value> = loop {
@@ -405,7 +290,7 @@ fn a_disk_that_hangs_is_a_failure_within_seconds() {
         }
     };
     let after = slow.elapsed();
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    disk.signal(Signal::SIGCONT);
     child.wait().unwrap();
     reader.join().unwrap();
     let seen = seen.unwrap_or_else(|| panic!("no answer after {after:?}"));
@@ -416,7 +301,7 @@ fn a_disk_that_hangs_is_a_failure_within_seconds() {
 
 #[test]
 fn a_killed_probe_leaves_no_file_and_no_bytes() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let free = || {
         let space = nix::sys::statvfs::statvfs(&disk.data()).unwrap();
         space.blocks_free() as u64 * space.fragment_size() as u64
@@ -443,7 +328,7 @@ fn a_killed_probe_leaves_no_file_and_no_bytes() {
 
 #[test]
 fn one_prober_a_device_at_a_time() {
-    let disk = Filesystem::plain();
+    let disk = Disk::plain().mounted();
     let (_folder, file) = folder_with(&plan(&disk.data(), "disk_sync: { time: 30s }"));
     let mut first = greenlight().args(["once", "disk", "-c", &file]).spawn().unwrap();
     let name = format!("@greenlight-disk-{}", {

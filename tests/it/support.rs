@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use std::fs;
+use std::path::Path;
+
+use crate::tidy::{committed, tests};
 
 /// What a kind was tried against.
 enum Met {
@@ -193,41 +195,11 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("the folder is there");
-    entries
-        .map(|entry| entry.expect("it can be read").path())
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { iter::once(path).collect() })
-        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
-        .collect()
-}
-
-/// The file of every test by the test's name.
-fn tests() -> BTreeMap<String, String> {
-    let mut tests = BTreeMap::new();
-    for path in ["src", "tests/it"].iter().flat_map(|folder| sources(&root().join(folder))) {
-        let text = fs::read_to_string(&path).expect("it can be read");
-        let file = path.strip_prefix(root()).expect("it is of this tree").display().to_string();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            if matches!(line.trim(), "#[test]" | "#[tokio::test]") {
-                let name = lines.find_map(|l| l.trim().split("fn ").nth(1)?.split('(').next());
-                tests.insert(name.expect("a test has a name").to_owned(), file.clone());
-            }
-        }
-    }
-    tests
-}
-
 fn rows(
     text: &mut String,
     kinds: &[&str],
     listed: &[(&str, &[Met])],
-    tests: &BTreeMap<String, String>,
+    tests: &BTreeMap<String, (String, String)>,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     text.push_str("\n| kind | tried against | how | tests |\n| --- | --- | --- | --- |\n");
@@ -240,7 +212,8 @@ fn rows(
             let (how, what, names) = match one {
                 Real(server, names) => ("real server", (*server).to_owned(), names),
                 Fixture(file, names) => {
-                    let path = root().join("tests/fixtures").join(file);
+                    let path =
+                        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file);
                     let text = fs::read_to_string(&path).unwrap_or_default();
                     let first = text.lines().next().unwrap_or_default().to_owned();
                     let how = if first.starts_with("recorded from ") {
@@ -262,7 +235,7 @@ fn rows(
             let mut cells = Vec::new();
             for name in *names {
                 match tests.get(*name) {
-                    Some(file) => cells.push(format!("`{name}` ({file})")),
+                    Some((file, _)) => cells.push(format!("`{name}` ({file})")),
                     None => wrong.push(format!("{kind}: there is no test {name}")),
                 }
             }
@@ -276,7 +249,8 @@ fn rows(
 
 #[test]
 fn the_table_of_support_is_what_the_kinds_and_the_tests_say() {
-    let tests = tests();
+    let mut all = tests("src");
+    all.extend(tests("tests/it"));
     let mut text = String::from(
         "# What has met which server\n\n\
          Made by a test from the kinds that there are and from `tests/it/support.rs`; the test \
@@ -288,14 +262,10 @@ fn the_table_of_support_is_what_the_kinds_and_the_tests_say() {
          ## Ways in\n",
     );
     let ways: Vec<&str> = greenlight::send::kinds().iter().map(|kind| kind.kind).collect();
-    let mut wrong = rows(&mut text, &ways, WAYS_IN, &tests);
+    let mut wrong = rows(&mut text, &ways, WAYS_IN, &all);
     text.push_str("\n## Ways to see\n");
     let looks: Vec<&str> = greenlight::confirm::kinds().iter().map(|kind| kind.kind).collect();
-    wrong.extend(rows(&mut text, &looks, WAYS_TO_SEE, &tests));
+    wrong.extend(rows(&mut text, &looks, WAYS_TO_SEE, &all));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let path = root().join("docs/support.md");
-    if fs::read_to_string(&path).unwrap_or_default() != text {
-        fs::write(&path, text).expect("the folder can be written");
-        panic!("docs/support.md was stale and has been written anew: commit it");
-    }
+    committed("docs/support.md", &text);
 }

@@ -1,6 +1,8 @@
 //! What keeps the house in order: which room may import which, how long a file may be, which
 //! crates may be depended on, and that what is generated is what the code says.
 
+mod deploy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,34 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     }
     files.sort();
     files
+}
+
+/// Every test under a folder by its name, with the file that it is in and that file's text.
+pub(crate) fn tests(folder: &str) -> BTreeMap<String, (String, String)> {
+    let mut tests = BTreeMap::new();
+    for path in rust_files(folder) {
+        let text = fs::read_to_string(&path).expect("the file can be read");
+        let file = path.strip_prefix(root()).expect("of this tree").display().to_string();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if matches!(line.trim(), "#[test]" | "#[tokio::test]") {
+                let name = lines.find_map(|l| l.trim().split("fn ").nth(1)?.split('(').next());
+                let name = name.expect("a test has a name").to_owned();
+                tests.insert(name, (file.clone(), text.clone()));
+            }
+        }
+    }
+    tests
+}
+
+/// Fails where a generated document is not the one that is committed, and writes it anew.
+#[track_caller]
+pub(crate) fn committed(file: &str, text: &str) {
+    let path = root().join(file);
+    if fs::read_to_string(&path).unwrap_or_default() != text {
+        fs::write(&path, text).expect("the folder can be written");
+        panic!("{file} was stale and has been written anew: commit it");
+    }
 }
 
 /// The room that a source file belongs to; None for `lib.rs` and `main.rs`.

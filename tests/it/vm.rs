@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::command::BINARY;
+use crate::machine::alone;
 
 /// The boot takes a few seconds; the rest is waiting for verdicts, on a processor that is emulated.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -85,8 +86,8 @@ fn boot_files(folder: &Path) -> (PathBuf, PathBuf) {
 /// Runs a scenario of `tests/vm` and returns what it said.
 fn scenario(name: &str) -> String {
     // An emulated machine takes all processors of this one.
-    let _alone = crate::faults::alone();
-    assert!(nix::unistd::geteuid().is_root(), "the machine reads this one's root: run it as root");
+    let _alone = alone();
+    crate::machine::root();
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (kernel, image) = boot_files(folder.path());
     // A debug binary is mostly debug information, and the machine reads slowly.

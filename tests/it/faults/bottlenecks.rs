@@ -1,10 +1,8 @@
 //! Processors that are short under a declared load.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::disk::meanwhile;
-use super::{Agent, PATIENCE, alone};
+use super::Agent;
 use crate::load::post;
+use crate::machine::{PATIENCE, alone, burnt};
 
 const S3: &str = "partner.cluster.cpu";
 
@@ -32,13 +30,7 @@ fn burnt_processors_under_load_turn_the_partners_gate_red_and_green_again() {
         assert_eq!(status, 200, "{row}");
         agent.green(&[S3]);
     }
-    let burn = |_: usize, stop: &AtomicBool| {
-        while !stop.load(Ordering::Relaxed) {
-            std::hint::spin_loop();
-        }
-    };
-    let cores = std::thread::available_parallelism().unwrap().get();
-    meanwhile(cores * 8, burn, || {
+    burnt(8, || {
         for (agent, series) in agents.iter().zip(["node.cpu.running_per_core", "node.psi.cpu.some"])
         {
             let row = agent.red(S3, None);

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, thread};
 
-use super::disk::meanwhile;
-use super::{Agent, PATIENCE, alone, is_red};
+use super::{Agent, is_red};
+use crate::machine::{PATIENCE, alone, meanwhile};
 
 const PROCESSORS: [&str; 4] =
     ["node.cpu.busy", "node.cpu.pressure", "node.cpu.queue", "node.cpu.wait"];

@@ -1,10 +1,9 @@
 //! The demo's two gates of the node. Those of its stages are in [`crate::demo`].
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::disk::meanwhile;
-use super::{Agent, alone, root, without_pressure};
+use super::{Agent, without_pressure};
+use crate::machine::{alone, burnt};
 
 const GATES: [&str; 2] = ["demo.node.cpu", "demo.node.memory"];
 
@@ -12,7 +11,6 @@ const GATES: [&str; 2] = ["demo.node.cpu", "demo.node.memory"];
 /// recorded: the kernel's file, with another number in it.
 #[test]
 fn the_demos_node_gates_turn_red_and_green_again() {
-    root();
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let procfs = without_pressure(folder.path());
@@ -35,12 +33,6 @@ fn the_demos_node_gates_turn_red_and_green_again() {
     assert_eq!(row["value"], 0.08, "{row:#}");
     available(20_000_000);
 
-    let burn = |_: usize, stop: &AtomicBool| {
-        while !stop.load(Ordering::Relaxed) {
-            std::hint::spin_loop();
-        }
-    };
-    let cores = std::thread::available_parallelism().unwrap().get();
-    meanwhile(cores * 2, burn, || drop(agent.red("demo.node.cpu", None)));
+    burnt(2, || drop(agent.red("demo.node.cpu", None)));
     agent.green(&GATES);
 }

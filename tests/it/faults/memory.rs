@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Agent, Process, Undo, alone, is_green, is_red, root, sh, until};
+use super::{Agent, is_green, is_red};
+use crate::machine::{Group, Process, Tmpfs, Undo, alone, sh, until};
 
 const PLAN: &str = "include: [ 'pack:linux-node', 'pack:partner-platform' ]";
 const S4: &str = "partner.cluster.memory";
@@ -18,48 +19,11 @@ const S4: &str = "partner.cluster.memory";
 const LIMIT: u64 = 24 << 20;
 const MORE: u64 = 64 << 20;
 
-/// A cgroup with a limit of memory: version 1 where it has the controller, else version 2.
-struct Group(String);
-
-impl Group {
-    fn new(name: &str) -> Self {
-        let name = format!("greenlight-it-{}-{name}", std::process::id());
-        let (folder, limit) = if Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-            (format!("/sys/fs/cgroup/memory/{name}"), "memory.limit_in_bytes")
-        } else {
-            (format!("/sys/fs/cgroup/{name}"), "memory.max")
-        };
-        fs::create_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
-        let this = Self(folder);
-        fs::write(format!("{}/{limit}", this.0), LIMIT.to_string()).unwrap();
-        this
-    }
-
-    /// A Python program inside the group, ended with what this returns; `size` is [`MORE`].
-    fn python(&self, code: &str) -> Process {
-        let code = format!("import mmap, os, sys, time\nsize = {MORE}\n{code}");
-        let inside = format!("echo $$ > {}/cgroup.procs; exec python3 -c \"$0\" ", self.0);
-        Process(
-            Command::new("sh")
-                .args(["-c", &inside, &code])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The kernel needs a moment after the last process is gone.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+/// A Python program inside the group, ended with what this returns; `size` is [`MORE`].
+fn python(group: &Group, code: &str) -> Process {
+    let code = format!("import mmap, os, sys, time\nsize = {MORE}\n{code}");
+    let mut inside = group.inside("exec python3 -c \"$0\"", &code);
+    Process::start(inside.stdout(Stdio::null()))
 }
 
 /// Reads a file that does not fit, page by page: the pages that it just lost are read again.
@@ -102,7 +66,6 @@ fn s4_red(agent: &Agent, threshold: f64) -> f64 {
 /// other takes none.
 #[test]
 fn stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again() {
-    root();
     let _alone = alone();
     let strict = Agent::start(PLAN, &["memory_stalled_most=0.1%"], &[]);
     let lax = Agent::start(PLAN, &["memory_stalled_most=100%"], &[]);
@@ -122,8 +85,8 @@ fn stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("greenlight-it-{}-reread", std::process::id()));
     let _file = Undo(|| drop(fs::remove_file(&file)));
-    let group = Group::new("reread");
-    let reading = group.python(&REREAD.replace("FILE", file.to_str().unwrap()));
+    let group = Group::of_memory("reread", LIMIT);
+    let reading = python(&group, &REREAD.replace("FILE", file.to_str().unwrap()));
     strict.red("node.memory.major-faults", None);
     let stalled = s4_red(&strict, 0.001);
     assert!(stalled > 0.001 && stalled <= 1.0, "{stalled}");
@@ -132,8 +95,8 @@ fn stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again() {
 
     // A kill, within a group that can't swap.
     lax.green(&[S4]);
-    let group = Group::new("kill");
-    let mut grown = group.python(GROW);
+    let group = Group::of_memory("kill", LIMIT);
+    let mut grown = python(&group, GROW);
     let status = grown.0.wait().unwrap();
     assert!(!status.success(), "it was not killed: is there swap on this machine?");
     let kills = s4_red(&lax, 0.0);
@@ -146,8 +109,8 @@ fn stalls_swapping_and_kills_turn_the_memory_gates_red_and_green_again() {
     // Swapping.
     lax.green(&[S4]);
     let swap = Swap::on();
-    let group = Group::new("swap");
-    let swapping = group.python(SWAP);
+    let group = Group::of_memory("swap", LIMIT);
+    let swapping = python(&group, SWAP);
     strict.red("node.memory.swap", None);
     strict.red("node.memory.pressure", None);
     // Kills have the same threshold, but nobody kills a hundred in a second.
@@ -202,7 +165,6 @@ fn available() -> (f64, f64) {
 /// them too far.
 #[test]
 fn memory_filled_turns_its_gates_red_and_green_again() {
-    root();
     let _alone = alone();
     let mut seen = Vec::new();
     for _ in 0..5 {
@@ -233,11 +195,9 @@ fn filled() -> Result<(), Value> {
     for gate in GATES {
         agent.wait(gate, WITHIN, is_green)?;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path().display();
-    sh(&format!("mount -t tmpfs -o size=50% greenlight-test {at}"));
-    let mounted = Undo(|| drop(Command::new("umount").arg(folder.path()).status()));
-    let mut file = fs::File::create(folder.path().join("full")).unwrap();
+    let mounted = Tmpfs::new("size=50%");
+    let at = mounted.name();
+    let mut file = fs::File::create(mounted.path().join("full")).unwrap();
     let mebibyte = vec![1; 1 << 20];
     let mut left = total * 0.06;
     while left > 0.0 {
@@ -252,9 +212,7 @@ fn filled() -> Result<(), Value> {
         assert!(value < threshold && threshold < share, "{row:#}");
     }
     drop(mounted);
-    until("unmounted", || {
-        !fs::read_to_string("/proc/self/mounts").unwrap().contains(&at.to_string())
-    });
+    until("unmounted", || !fs::read_to_string("/proc/self/mounts").unwrap().contains(&at));
     for gate in GATES {
         agent.wait(gate, WITHIN, is_green)?;
     }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Agent, root};
+use super::Agent;
+use crate::machine::until;
 use crate::netns::{FAR, Routed, at};
 
 /// Short windows, as long as the slowest attempt: a black hole is known after some seconds.
@@ -29,9 +30,7 @@ const GATES: [&str; 5] =
 #[track_caller]
 fn because(agent: &Agent, check: &str, targets: [String; 2], code: &str, words: &str) {
     for target in targets {
-        super::until(&format!("{check} on {target} says {code}"), || {
-            agent.last(check, &target).0 == code
-        });
+        until(&format!("{check} on {target} says {code}"), || agent.last(check, &target).0 == code);
         let (_, text) = agent.last(check, &target);
         assert!(text.contains(words), "{check} on {target}: no {words:?} in {text:?}");
     }
@@ -39,7 +38,6 @@ fn because(agent: &Agent, check: &str, targets: [String; 2], code: &str, words: 
 
 #[test]
 fn network_gates_turn_red_on_real_faults_and_green_again() {
-    root();
     let net = Routed::new(1500, 1500);
     let _open: Vec<_> =
         (81..=83).flat_map(|port| FAR.map(|far| net.far.listen(at(far, port)))).collect();

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::{fs, iter};
 
 use greenlight::gate::{Gate, Requirement};
 use greenlight::plan::load::Inputs;
 use greenlight::plan::{Facts, Plan};
+
+use crate::tidy::{committed, tests};
 
 /// What made a gate red in a test.
 #[derive(Clone, Copy)]
@@ -47,6 +47,10 @@ const NVME: Proof = Recorded("a_controller_that_is_not_live_is_red");
 const DEMO: Proof = Real("the_demo_is_go_and_each_broken_stage_is_named");
 const DEMO_NODE: Proof = Real("the_demos_node_gates_turn_red_and_green_again");
 const NETWORK: Proof = Real("network_gates_turn_red_on_real_faults_and_green_again");
+const KUBERNETES: Proof = Real("a_kubernetes_nodes_own_gates_turn_red_and_green_again");
+const PRODUCTS: Proof = Real("a_databases_and_a_logs_own_gates_turn_red_and_green_again");
+const SETTING: Proof = Recorded("each_setting_that_differs_turns_its_gate_red_and_green_again");
+const WHOLE_MACHINE: Proof = Because("the setting is the whole machine's");
 
 /// Every gate of the packs, but those that say themselves what is not measured yet.
 const PROOFS: &[(&str, &[Proof])] = &[
@@ -145,6 +149,30 @@ const PROOFS: &[(&str, &[Proof])] = &[
     ("node.udp.buffers", &[DATAGRAMS, NETWORK_RECORDED]),
     ("node.neighbours", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
     ("node.conntrack", &[NETWORK_RECORDED, Because("the table is the whole machine's")]),
+    ("kubernetes.kubelet", &[KUBERNETES]),
+    ("kubernetes.proxy", &[KUBERNETES]),
+    ("kubernetes.disks", &[KUBERNETES]),
+    ("kubernetes.swap", &[Recorded("swap_is_red_where_it_is_on_and_used"), WHOLE_MACHINE]),
+    ("kubernetes.forwarding", &[SETTING, WHOLE_MACHINE]),
+    ("kubernetes.kernel", &[SETTING, WHOLE_MACHINE]),
+    ("kubernetes.inotify", &[SETTING, WHOLE_MACHINE]),
+    ("kubernetes.map-count", &[SETTING, WHOLE_MACHINE]),
+    ("kubernetes.conntrack", &[SETTING, WHOLE_MACHINE]),
+    ("database.port", &[PRODUCTS]),
+    ("database.sync", &[PRODUCTS]),
+    ("database.room", &[PRODUCTS]),
+    ("database.governor", &[SETTING, WHOLE_MACHINE]),
+    ("database.huge-pages", &[SETTING, WHOLE_MACHINE]),
+    ("database.swap", &[SETTING, WHOLE_MACHINE]),
+    ("database.zones", &[SETTING, WHOLE_MACHINE]),
+    ("log.port", &[PRODUCTS]),
+    ("log.sync", &[PRODUCTS]),
+    ("log.room", &[PRODUCTS]),
+    ("log.map-count", &[SETTING, WHOLE_MACHINE]),
+    ("log.swap", &[SETTING, WHOLE_MACHINE]),
+    ("log.receive-buffer", &[SETTING, WHOLE_MACHINE]),
+    ("log.backlog", &[SETTING, WHOLE_MACHINE]),
+    ("log.inotify", &[SETTING, WHOLE_MACHINE]),
     (
         "partner.service-levels",
         &[Real("service_gate_turns_red_for_each_criterion_and_green_again")],
@@ -204,12 +232,26 @@ const NETWORK_GATES: [(&str, &str, Proof); 5] = [
 /// The gates of each pack that no pack before it has.
 fn packs() -> Vec<(&'static str, Vec<Gate>)> {
     // A node that has everything that a criterion may hang on.
-    let has = ["psi", "schedstat", "cgroup_quota", "ext4", "disk_errors", "md", "nvme"];
+    let has = [
+        "psi",
+        "schedstat",
+        "cgroup_quota",
+        "ext4",
+        "disk_errors",
+        "md",
+        "nvme",
+        "cpufreq",
+        "huge_pages",
+        "numa",
+        "conntrack",
+    ];
     let facts = has.map(|fact| (fact.to_owned(), "true".to_owned()));
     let facts = Facts { hostname: "node-1".into(), facts: BTreeMap::from(facts) };
     let mut known = BTreeSet::new();
     let mut packs = Vec::new();
-    for name in ["linux-node", "partner-platform", "demo"] {
+    let names =
+        ["linux-node", "kubernetes-node", "database-node", "log-node", "partner-platform", "demo"];
+    for name in names {
         let inputs = Inputs {
             texts: vec![("plan.yaml".into(), format!("include: [ 'pack:{name}' ]"))],
             ..Inputs::default()
@@ -233,33 +275,6 @@ fn missing(require: &Requirement) -> Option<&str> {
         Requirement::All(parts) | Requirement::Any(parts) => parts.iter().find_map(missing),
         Requirement::Criterion(_) | Requirement::Elsewhere { .. } => None,
     }
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| if path.is_dir() { sources(&path) } else { iter::once(path).collect() })
-        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
-        .collect()
-}
-
-/// Every test under a folder by its name, with the file it is in and that file's text.
-pub(crate) fn tests(folder: &str) -> BTreeMap<String, (String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut tests = BTreeMap::new();
-    for path in sources(&root.join(folder)) {
-        let text = fs::read_to_string(&path).unwrap();
-        let file = path.strip_prefix(root).unwrap().display().to_string();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            if !matches!(line.trim(), "#[test]" | "#[tokio::test]") {
-                continue;
-            }
-            let name = lines.find_map(|line| line.trim().split("fn ").nth(1)?.split('(').next());
-            tests.insert(name.unwrap().to_owned(), (file.clone(), text.clone()));
-        }
-    }
-    tests
 }
 
 /// A row's last two cells, or what is wrong with them.
@@ -354,10 +369,5 @@ fn the_table_of_gates_is_what_the_packs_and_the_tests_say() {
     }
     wrong.extend(listed.keys().map(|gate| format!("{gate}: no pack has it")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gates.md");
-    if fs::read_to_string(&path).unwrap_or_default() != text {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        panic!("docs/gates.md was stale and has been written anew: commit it");
-    }
+    committed("docs/gates.md", &text);
 }

@@ -1,48 +1,15 @@
 //! Real faults, on the real kernel: each gate red while the fault lasts, green when it is gone.
 //! They need root, and fail at once without it.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::*;
+use crate::machine::{
+    Disk, Group, PATIENCE, Process, Tmpfs, Undo, burnt, meanwhile, patiently, root, sh, until,
+};
 use crate::netns::{Netns, wire};
-
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-
-pub(super) fn root() {
-    assert!(
-        nix::unistd::geteuid().is_root(),
-        "this test mounts filesystems and makes cgroups: run it as root"
-    );
-}
-
-pub(super) fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {text}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Undoes something when the test ends, also by a panic.
-pub(super) struct Undo<F: FnMut()>(pub(super) F);
-
-impl<F: FnMut()> Drop for Undo<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-/// Tries for a while, and gives up quietly.
-pub(super) fn patiently(command: &mut Command) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !command.stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        if Instant::now() > until {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
 
 impl Watched {
     /// Samples every second until the gate has the verdict.
@@ -74,18 +41,13 @@ impl Watched {
 
 #[test]
 fn a_full_and_a_read_only_filesystem_are_red_until_they_are_mended() {
-    root();
-    let folder = tempfile::tempdir().unwrap();
-    let point = folder.path().join("data");
-    fs::create_dir(&point).unwrap();
-    let at = point.display();
-    sh(&format!("mount -t tmpfs -o size=8m,nr_inodes=200 greenlight-test {at}"));
-    let _undo = Undo(|| drop(Command::new("umount").arg(&point).status()));
+    let tmpfs = Tmpfs::new("size=8m,nr_inodes=200");
+    let (point, at) = (tmpfs.path(), tmpfs.name());
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     let ours = |finding: &Finding| {
         let worst = finding.worst.as_ref().map(|(check, target)| (check.as_str(), target.as_str()));
-        assert_eq!(worst, Some(("node", point.to_str().unwrap())), "{finding:?}");
+        assert_eq!(worst, Some(("node", at.as_str())), "{finding:?}");
     };
     watched.until_all(&[
         ("node.fs.space", Verdict::Pass),
@@ -112,34 +74,21 @@ fn a_full_and_a_read_only_filesystem_are_red_until_they_are_mended() {
 }
 
 /// A process in a namespace, so that its /proc shows the namespace's interfaces.
-pub(super) struct Inside(Child);
+pub(super) struct Inside(Process);
 
 impl Inside {
     pub(super) fn id(&self) -> u32 {
-        self.0.id()
+        self.0.0.id()
     }
 
     pub(super) fn of(namespace: &Netns) -> Self {
-        let child = Command::new("ip")
-            .args(["netns", "exec", namespace.name(), "sleep", "1000"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut sleep = Command::new("ip");
+        sleep.args(["netns", "exec", namespace.name(), "sleep", "1000"]);
+        let this = Self(Process::start(&mut sleep));
         // `ip` becomes `sleep` once it is inside.
-        let comm = format!("/proc/{}/comm", child.id());
-        let until = Instant::now() + PATIENCE;
-        while fs::read_to_string(&comm).unwrap().trim() != "sleep" {
-            assert!(Instant::now() < until, "no process inside the namespace");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self(child)
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let comm = format!("/proc/{}/comm", this.id());
+        until("inside", || fs::read_to_string(&comm).unwrap().trim() == "sleep");
+        this
     }
 }
 
@@ -161,7 +110,7 @@ fn dropped_packets_are_counted_exactly_and_turn_their_gate_red() {
     root();
     let (near, far) = wire(1500, 1500);
     let inside = Inside::of(&far);
-    let view = View::new(inside.0.id());
+    let view = View::new(inside.id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     watched.until("node.link.drops", Verdict::Pass);
     let drops = |watched: &Watched| number(&watched.frame, "node.link.drops", Some("e0"));
@@ -191,7 +140,7 @@ fn damaged_packets_turn_their_gate_red() {
     let address = address.split('/').next().unwrap().to_owned();
     far.sh("ip link add vx0 type vxlan id 7 dev e0 dstport 4789 && ip link set vx0 up");
     let inside = Inside::of(&far);
-    let view = View::new(inside.0.id());
+    let view = View::new(inside.id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     watched.until("node.link.errors", Verdict::Pass);
     let before = number(&watched.frame, "node.link.errors", Some("vx0"));
@@ -217,32 +166,9 @@ fn a_kill_for_want_of_memory_turns_its_gate_red() {
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     watched.until("node.memory.oom", Verdict::Pass);
-    let name = format!("greenlight-test-{}", std::process::id());
-    // cgroup v1 where the memory controller is there, else v2.
-    let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
-    let (folder, limits) = if v1 {
-        (format!("/sys/fs/cgroup/memory/{name}"), vec!["memory.limit_in_bytes"])
-    } else {
-        (format!("/sys/fs/cgroup/{name}"), vec!["memory.max"])
-    };
-    fs::create_dir(&folder).unwrap();
-    let _undo = Undo(|| {
-        for _ in 0..100 {
-            if fs::remove_dir(&folder).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    });
-    for limit in limits {
-        fs::write(format!("{folder}/{limit}"), "33554432").unwrap();
-    }
+    let group = Group::of_memory("oom", 32 << 20);
     let before = number(&watched.frame, "node.oom.kills", None);
-    let status = Command::new("sh")
-        .args(["-c", &format!("echo $$ > {folder}/cgroup.procs; exec tail /dev/zero")])
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
+    let status = group.inside("exec tail /dev/zero", "").stdout(Stdio::null()).status().unwrap();
     assert!(!status.success(), "it was not killed");
     watched.until("node.memory.oom", Verdict::Fail);
     assert!(number(&watched.frame, "node.oom.kills", None) > before);
@@ -255,17 +181,7 @@ fn burnt_processors_turn_their_gates_red() {
     let mut watched = Watched::new(&view.paths(), &SCALED);
     let psi = node::facts(&view.paths())["psi"] == "true";
     let waiting = if psi { "node.cpu.pressure" } else { "node.cpu.queue" };
-    let stop = AtomicBool::new(false);
-    let cpus = std::thread::available_parallelism().unwrap().get();
-    std::thread::scope(|scope| {
-        let _undo = Undo(|| stop.store(true, Ordering::Relaxed));
-        for _ in 0..cpus * 4 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
+    burnt(4, || {
         watched.until_all(&[("node.cpu.busy", Verdict::Fail), (waiting, Verdict::Fail)]);
     });
     // Idle they are green; other tests may keep them busy until all of those are done.
@@ -284,36 +200,19 @@ fn burnt_processors_turn_their_gates_red() {
 /// A group that may take a fifth of a processor and wants one.
 #[test]
 fn a_throttled_group_turns_its_gate_red_and_is_named() {
-    root();
-    let name = format!("greenlight-throttled-{}", std::process::id());
-    let v1 = Path::new("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists()
-        || Path::new("/sys/fs/cgroup/cpu/cpu.stat").exists();
-    let folder = if v1 {
-        PathBuf::from("/sys/fs/cgroup/cpu").join(&name)
-    } else {
-        PathBuf::from("/sys/fs/cgroup").join(&name)
-    };
-    fs::create_dir(&folder).unwrap();
-    let _folder = Undo(|| patiently(Command::new("rmdir").arg(&folder)));
-    let (file, limit) =
-        if v1 { ("cpu.cfs_quota_us", "20000") } else { ("cpu.max", "20000 100000") };
-    fs::write(folder.join(file), limit).unwrap();
-
+    let quota = [["cpu.cfs_quota_us", "20000"], ["cpu.max", "20000 100000"]];
+    let group = Group::new("throttled", "cpu", quota[0], quota[1]);
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     assert_eq!(node::facts(&view.paths())["cgroup_quota"], "true");
     watched.until("node.cpu.throttled-groups", Verdict::Pass);
-    let burn = format!("echo $$ > {}/cgroup.procs; while :; do :; done", folder.display());
-    let mut burner = Command::new("sh").args(["-c", &burn]).spawn().unwrap();
-    let mut burnt = Undo(|| {
-        let _ = burner.kill();
-        let _ = burner.wait();
-    });
+    let burner = Process::start(&mut group.inside("while :; do :; done", ""));
     let finding = watched.until("node.cpu.throttled-groups", Verdict::Fail);
     assert!(finding.value.unwrap() > 0.25, "{finding:?}");
-    let throttled = exported(&watched.frame, "greenlight_node_cgroup_throttled_ratio", &[&name]);
+    let throttled =
+        exported(&watched.frame, "greenlight_node_cgroup_throttled_ratio", &[group.name()]);
     assert!(throttled > 0.25 && throttled <= 1.0, "{throttled}");
-    (burnt.0)();
+    drop(burner);
     watched.until("node.cpu.throttled-groups", Verdict::Pass);
 }
 
@@ -344,18 +243,12 @@ fn leaked_files_and_tasks_turn_their_gates_red() {
         files = [os.open('/dev/null', os.O_RDONLY) for _ in range(9000)]\n\
         for _ in range(1000): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n\
         time.sleep(600)";
-    let mut leaking = Command::new("sh")
-        .args(["-c", "ulimit -n 12000; exec python3 -c \"$0\"", leak])
-        .spawn()
-        .unwrap();
-    let mut leaked = Undo(|| {
-        let _ = leaking.kill();
-        let _ = leaking.wait();
-    });
+    let limited = ["-c", "ulimit -n 12000; exec python3 -c \"$0\"", leak];
+    let leaking = Process::start(Command::new("sh").args(limited));
     watched.until_all(&[("node.files", Verdict::Fail), ("node.tasks", Verdict::Fail)]);
     let open = exported(&watched.frame, "greenlight_node_open_files", &[]);
     assert!(open / limit - files > 8000.0 / limit, "{open} files are open");
-    (leaked.0)();
+    drop(leaking);
     watched.until_all(&[("node.files", Verdict::Pass), ("node.tasks", Verdict::Pass)]);
 }
 
@@ -396,69 +289,23 @@ fn a_hung_task_turns_its_gate_red() {
     watched.until("node.tasks.hung", Verdict::Pass);
 }
 
-/// A block device that takes a fifth of a second for each request.
 #[test]
 fn a_slow_disk_turns_its_gates_red() {
-    root();
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path().display();
-    fs::create_dir(folder.path().join("data")).unwrap();
-    fs::write(folder.path().join("disk"), "").unwrap();
-    let mut server = Command::new("nbdkit")
-        .args(["-f", "-U", &format!("{at}/socket"), "--filter=delay", "memory", "64M"])
-        .args(["delay-write=200ms"])
-        .spawn()
-        .unwrap();
-    let _server = Undo(|| {
-        let _ = server.kill();
-        let _ = server.wait();
-    });
-    let until = Instant::now() + PATIENCE;
-    while !folder.path().join("socket").exists() {
-        assert!(Instant::now() < until, "nbdkit did not start");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let mut mount = Command::new("nbdfuse")
-        .args([format!("{at}/disk"), "--unix".into(), format!("{at}/socket")])
-        .spawn()
-        .unwrap();
-    let _mount = Undo(|| {
-        // The loop device lets go of its file a moment after it was told to.
-        patiently(Command::new("fusermount3").arg("-u").arg(folder.path().join("disk")));
-        let _ = mount.kill();
-        let _ = mount.wait();
-    });
-    while fs::metadata(folder.path().join("disk")).map_or(0, |disk| disk.len()) == 0 {
-        assert!(Instant::now() < until, "nbdfuse did not mount");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let device = sh(&format!("losetup -f --show {at}/disk")).trim().to_owned();
-    let _loop = Undo(|| drop(Command::new("losetup").args(["-d", &device]).status()));
-    sh(&format!("mkfs.ext4 -q -F -O ^has_journal -E nodiscard,lazy_itable_init=1 {device}"));
-    sh(&format!("mount {device} {at}/data"));
-    let _data = Undo(|| patiently(Command::new("umount").arg(folder.path().join("data"))));
-
+    let disk = Disk::slow().mounted();
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
-    let name = device.trim_start_matches("/dev/").to_owned();
     watched.until("node.disk.latency", Verdict::Pass);
 
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _undo = Undo(|| stop.store(true, Ordering::Relaxed));
-        for n in 0..3 {
-            let file = folder.path().join(format!("data/{n}"));
-            let stop = &stop;
-            scope.spawn(move || {
-                let mut file = fs::File::create(file).unwrap();
-                while !stop.load(Ordering::Relaxed) {
-                    std::io::Write::write_all(&mut file, &[1; 4096]).unwrap();
-                    file.sync_all().unwrap();
-                }
-            });
+    let write = |n: usize, stop: &AtomicBool| {
+        let mut file = fs::File::create(disk.data().join(n.to_string())).unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            std::io::Write::write_all(&mut file, &[1; 4096]).unwrap();
+            file.sync_all().unwrap();
         }
+    };
+    meanwhile(3, write, || {
         let finding = watched.until("node.disk.latency", Verdict::Fail);
-        assert_eq!(finding.worst, Some(("node".into(), name)));
+        assert_eq!(finding.worst, Some(("node".into(), disk.name().into())));
         assert!(finding.value.is_some_and(|value| value > 0.15), "{finding:?}");
         if node::facts(&view.paths())["psi"] == "true" {
             watched.until("node.io.pressure", Verdict::Fail);

@@ -145,7 +145,6 @@ impl Counters {
             ),
         );
         put("proc/sys/net/netfilter/nf_conntrack_count", format!("{entries}\n"));
-        put("proc/sys/net/netfilter/nf_conntrack_max", "262144\n".into());
     }
 }
 

@@ -1,75 +1,20 @@
 //! Storage that hangs, fails or fills, and controllers that are gone.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
-use nix::sys::signal::{Signal as Kill, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal as Kill;
 
-use super::faults::{PATIENCE, Undo, patiently, root, sh};
 use super::*;
-
-/// A disk in memory behind nbdkit, as a file that nbdfuse serves.
-struct Disk {
-    folder: tempfile::TempDir,
-    server: Child,
-    fuse: Child,
-}
-
-impl Disk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path().display();
-        fs::write(folder.path().join("disk"), "").unwrap();
-        fs::create_dir(folder.path().join("data")).unwrap();
-        let server = Command::new("nbdkit")
-            .args(["-f", "-U", &format!("{at}/socket"), "--filter=error", "memory", "64M"])
-            .args([&format!("error-file={at}/inject"), "error-rate=100%", "error=EIO"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let until = Instant::now() + PATIENCE;
-        while !folder.path().join("socket").exists() {
-            assert!(Instant::now() < until, "nbdkit did not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let fuse = Command::new("nbdfuse")
-            .args([format!("{at}/disk"), "--unix".into(), format!("{at}/socket")])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let this = Self { folder, server, fuse };
-        while fs::metadata(this.folder.path().join("disk")).map_or(0, |disk| disk.len()) == 0 {
-            assert!(Instant::now() < until, "nbdfuse did not mount");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        this
-    }
-
-    fn signal(&self, signal: Kill) {
-        kill(Pid::from_raw(i32::try_from(self.fuse.id()).unwrap()), signal).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.signal(Kill::SIGCONT);
-        patiently(Command::new("fusermount3").arg("-u").arg(self.folder.path().join("disk")));
-        for child in [&mut self.fuse, &mut self.server] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
+use crate::machine::{Disk, PATIENCE, Undo, root, sh};
 
 /// The process behind a FUSE mount stops: whoever asks it waits for ever.
 #[test]
 fn a_hung_mount_is_red_and_costs_one_thread() {
-    root();
-    let disk = Disk::new();
+    let disk = Disk::faulty();
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
-    let point = disk.folder.path().join("disk").display().to_string();
+    let point = disk.path("disk").display().to_string();
     watched.until("node.fs.answers", Verdict::Pass);
     assert_eq!(number(&watched.frame, "node.fs.hung", Some(&point)), 0.0);
 
@@ -100,30 +45,20 @@ fn a_hung_mount_is_red_and_costs_one_thread() {
 
 #[test]
 fn a_failing_device_turns_the_filesystems_gate_red() {
-    root();
-    let disk = Disk::new();
-    let at = disk.folder.path().display().to_string();
-    let device = sh(&format!("losetup -f --show {at}/disk")).trim().to_owned();
-    let _loop = Undo(|| drop(Command::new("losetup").args(["-d", &device]).status()));
-    sh(&format!(
-        "mkfs.ext4 -q -F -O ^has_journal -E nodiscard,lazy_itable_init=1 {device}
-         mount -o errors=continue {device} {at}/data"
-    ));
-    let _data = Undo(|| patiently(Command::new("umount").arg(format!("{at}/data"))));
+    let disk = Disk::faulty().mounted();
     let view = View::new(std::process::id());
     let mut watched = Watched::new(&view.paths(), &SCALED);
     watched.until("node.fs.errors", Verdict::Pass);
 
-    fs::write(format!("{at}/inject"), "").unwrap();
+    fs::write(disk.path("inject"), "").unwrap();
     // What is written can't reach the device, and ext4 counts that.
     let fail = |n: u32| {
-        let file = fs::File::create(format!("{at}/data/{n}"));
+        let file = fs::File::create(disk.data().join(n.to_string()));
         let _ = file.and_then(|mut file| {
             std::io::Write::write_all(&mut file, &[1; 4096])?;
             file.sync_all()
         });
     };
-    let name = device.trim_start_matches("/dev/").to_owned();
     let until = Instant::now() + PATIENCE;
     let mut n = 0;
     loop {
@@ -132,13 +67,13 @@ fn a_failing_device_turns_the_filesystems_gate_red() {
         watched.sample(real_now());
         let finding = watched.judge().remove("node.fs.errors").unwrap();
         if finding.verdict == Verdict::Fail {
-            assert_eq!(finding.worst, Some(("node".into(), name)));
+            assert_eq!(finding.worst, Some(("node".into(), disk.name().into())));
             break;
         }
         assert!(Instant::now() < until, "{finding:?}");
         std::thread::sleep(node::TICK);
     }
-    fs::remove_file(format!("{at}/inject")).unwrap();
+    fs::remove_file(disk.path("inject")).unwrap();
     watched.until("node.fs.errors", Verdict::Pass);
 }
 

@@ -22,20 +22,21 @@ pub(crate) fn opensearch() -> &'static Search {
 pub(crate) fn elasticsearch() -> &'static Search {
     static SHARED: OnceLock<Search> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let pom = include_bytes!("../../peers/elasticsearch/pom.xml");
-        let main = include_bytes!("../../peers/elasticsearch/Main.java");
-        start("elasticsearch", pom, main)
+        let pom = include_str!("../../peers/elasticsearch/pom.xml");
+        let main = MAIN.replace("opensearch", "elasticsearch");
+        start("elasticsearch", pom, &main.replace("OpenSearch", "Elasticsearch"))
     })
 }
 
 /// A node for one test alone, which may stop it.
 pub(crate) fn own_opensearch() -> Search {
-    let pom = include_bytes!("../../peers/opensearch/pom.xml");
-    let main = include_bytes!("../../peers/opensearch/Main.java");
-    start("opensearch", pom, main)
+    start("opensearch", include_str!("../../peers/opensearch/pom.xml"), MAIN)
 }
 
-fn start(name: &str, pom: &[u8], main: &[u8]) -> Search {
+/// What starts either, as `tests/peers/fetch` compiles it.
+const MAIN: &str = include_str!("../../peers/opensearch/Main.java");
+
+fn start(name: &str, pom: &str, main: &str) -> Search {
     require("java", "default-jre-headless");
     let folder = folder(name);
     let port = free_port();
@@ -95,9 +96,11 @@ impl Search {
 }
 
 /// The jars that `tests/peers/fetch` copied, and what it compiled.
-fn class_path(name: &str, pom: &[u8], main: &[u8]) -> String {
+fn class_path(name: &str, pom: &str, main: &str) -> String {
     let jars: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../peers").join(name);
-    let same = |file: &str, text: &[u8]| std::fs::read(jars.join(file)).is_ok_and(|is| is == text);
+    let same = |file: &str, text: &str| {
+        std::fs::read_to_string(jars.join(file)).is_ok_and(|is| is == text)
+    };
     assert!(
         same("pom.xml", pom) && same("classes/Main.java", main),
         "{name} is not fetched (see {}): run tests/run, or tests/peers/fetch",

@@ -2,10 +2,9 @@
 //! `docs/traps.md` is made of this.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use crate::faults::table::tests;
+use crate::tidy::{committed, tests};
 
 enum Held {
     /// A test of this binary, or of the library.
@@ -175,9 +174,5 @@ fn the_table_of_traps_is_what_the_tests_say() {
         let _ = writeln!(text, "| {trap} | {whose} | {} |", names.join("<br>"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let path = root.join("docs/traps.md");
-    if fs::read_to_string(&path).unwrap_or_default() != text {
-        fs::write(&path, text).expect("docs can be written");
-        panic!("docs/traps.md was stale and has been written anew: commit it");
-    }
+    committed("docs/traps.md", &text);
 }

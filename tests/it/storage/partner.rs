@@ -7,7 +7,7 @@ const GATE: &str = "partner.capacity.storage-performance";
 
 #[test]
 fn a_slow_data_path_under_load_turns_the_partners_storage_gate_red_and_green_again() {
-    let disk = Filesystem::served();
+    let disk = Disk::faulty().mounted();
     let data = disk.data().display().to_string();
     let text = format!(
         "include: [ 'pack:partner-platform' ]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::machine::{Group, Process, until};
 
 /// Ours, its labels, node_exporter's, and by how much ours may lie outside of what was read before
 /// and after.
@@ -156,53 +157,21 @@ fn limits_settings_and_facts_are_what_the_files_and_tools_say() {
 /// A group with a limit of memory: what it holds, and how often it met its limit.
 #[test]
 fn a_groups_memory_is_what_its_own_files_say() {
-    assert!(nix::unistd::geteuid().is_root(), "this test makes a cgroup: run it as root");
-    let name = format!("greenlight-values-{}", std::process::id());
-    let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
-    let (root, limit, usage) = if v1 {
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
-    } else {
-        ("/sys/fs/cgroup", "memory.max", "memory.current")
-    };
-    let folder = format!("{root}/{name}");
-    fs::create_dir(&folder).unwrap();
-    fs::write(format!("{folder}/{limit}"), "2000000000").unwrap();
+    let group = Group::of_memory("values", 2_000_000_000);
+    let usage = ["memory.usage_in_bytes", "memory.current"].map(|name| group.0.join(name));
+    let usage = usage.iter().find(|path| path.exists()).unwrap().display().to_string();
     let hold = "import time\nheld = b'x' * 800_000_000\ntime.sleep(600)";
-    let inside = format!("echo $$ > {folder}/cgroup.procs; exec python3 -c \"$0\"");
-    let child = Command::new("sh").args(["-c", &inside, hold]).spawn().unwrap();
-    let group = Group { child, folder: folder.clone() };
-    let began = Instant::now();
-    let bytes = || file(&format!("{folder}/{usage}")).parse::<f64>().unwrap();
-    while bytes() < 8e8 {
-        assert!(began.elapsed() < PATIENCE, "the group holds {} bytes only", bytes());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let holding = Process::start(&mut group.inside("exec python3 -c \"$0\"", hold));
+    let bytes = || file(&usage).parse::<f64>().unwrap();
+    until("the group holds what its process does", || bytes() >= 8e8);
     let frame = Node::new().sample();
-    let ours = value(&frame, "greenlight_node_cgroup_memory_bytes", &[&name])
+    let ours = value(&frame, "greenlight_node_cgroup_memory_bytes", &[group.name()])
         .expect("a group of 800 MB is among the largest");
     let theirs = bytes();
     assert!((ours - theirs).abs() < theirs * 0.02, "{ours}, its own file says {theirs}");
-    let events =
-        |event: &str| value(&frame, "greenlight_node_cgroup_memory_events_total", &[&name, event]);
+    let events = |event: &str| {
+        value(&frame, "greenlight_node_cgroup_memory_events_total", &[group.name(), event])
+    };
     assert_eq!((events("oom_kill"), events("max")), (Some(0.0), Some(0.0)));
-    drop(group);
-}
-
-struct Group {
-    child: Child,
-    folder: String,
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // The kernel needs a moment after the last process is gone.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+    drop(holding);
 }

@@ -1,0 +1,107 @@
+//! Settings of the kernel that products ask for, by their sysctl's names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::text::{Seldom, once, single};
+use super::{Paths, Sink, Slot, Tick};
+use crate::catalogue::node as metric;
+
+/// Settings change when somebody changes them.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// What packs judge. One that a kernel lacks is not shown.
+const SETTINGS: [&str; 12] = [
+    "fs.inotify.max_user_instances",
+    "fs.inotify.max_user_watches",
+    "kernel.panic_on_oops",
+    "net.core.rmem_max",
+    "net.core.somaxconn",
+    "net.ipv4.ip_forward",
+    // Not there where the packet filter tracks nothing (its module is not loaded).
+    "net.netfilter.nf_conntrack_max",
+    "vm.max_map_count",
+    "vm.overcommit_memory",
+    "vm.panic_on_oom",
+    "vm.swappiness",
+    "vm.zone_reclaim_mode",
+];
+
+struct Setting {
+    name: Arc<str>,
+    file: PathBuf,
+    there: bool,
+    value: Option<u64>,
+}
+
+pub(super) struct Source {
+    settings: Vec<Setting>,
+    due: Seldom,
+}
+
+impl Source {
+    pub(super) fn new(paths: &Paths) -> Self {
+        let setting = |name: &&str| Setting {
+            name: Arc::from(*name),
+            file: paths.procfs.join("sys").join(name.replace('.', "/")),
+            there: false,
+            value: None,
+        };
+        Self { settings: SETTINGS.iter().map(setting).collect(), due: Seldom::every(EVERY) }
+    }
+}
+
+impl super::Source for Source {
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        if !self.due.now(tick.at) {
+            return false;
+        }
+        let mut changed = false;
+        for setting in &mut self.settings {
+            setting.value = once(&setting.file, &mut tick.buffer).and_then(single);
+            let there = setting.value.is_some() || setting.file.exists();
+            changed |= std::mem::replace(&mut setting.there, there) != there;
+        }
+        changed
+    }
+
+    fn put(&self, sink: &mut Sink<'_>) {
+        for setting in self.settings.iter().filter(|setting| setting.there) {
+            sink.put(&metric::KERNEL_SETTING, &[&setting.name], Slot::of(setting.value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lanes::Cells;
+    use crate::node::tests::{Copy, sample};
+    use crate::node::{Frame, Sampler, Signal};
+
+    #[test]
+    fn settings_are_read_again_and_those_that_are_not_there_are_not_shown() {
+        let copy = Copy::of("idle");
+        let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+        let mut frame = Frame::default();
+        let mut at = 0;
+        let mut value = |name: &str| {
+            sample(&mut sampler, at, &mut frame);
+            at += 30;
+            match frame.find("node.settings.kernel", Some(name)) {
+                Some(Signal::Number(value)) => Ok(value),
+                Some(other) => Err(format!("{other:?}")),
+                None => Err("not shown".to_owned()),
+            }
+        };
+        assert_eq!(value("vm.max_map_count"), Ok(262_144.0));
+        assert_eq!(value("vm.swappiness"), Ok(1.0));
+        copy.write("proc/sys/vm/max_map_count", "65530\n");
+        assert_eq!(value("vm.max_map_count"), Ok(65_530.0));
+        // What is no number is not 0, and not gone either.
+        copy.write("proc/sys/vm/max_map_count", "many\n");
+        assert!(value("vm.max_map_count").is_err_and(|what| what.starts_with("Absent")));
+        std::fs::remove_file(copy.paths().procfs.join("sys/vm/max_map_count")).unwrap();
+        assert_eq!(value("vm.max_map_count"), Err("not shown".to_owned()));
+    }
+}
