@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
+use crate::client::inbox;
 use crate::lanes::Fill;
 use crate::ledger::{Document, LoadRow};
 use crate::metrics::Format;
@@ -53,7 +54,7 @@ pub trait Backend: Send + Sync + 'static {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
     fn webhook<'a>(
         &'a self,
-        kind: WebhookKind,
+        kind: inbox::Kind,
         body: Bytes,
     ) -> BoxFuture<'a, Result<(), WebhookError>>;
     /// Somebody declares when a load is on.
@@ -63,28 +64,6 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<LoadRow, WebhookError>>;
     /// One answered request: a route of a closed set, and a status class (`2xx`).
     fn count(&self, route: &'static str, class: &'static str);
-}
-
-/// Whose notification a webhook carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebhookKind {
-    Alertmanager,
-    Grafana,
-    Json,
-}
-
-impl WebhookKind {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Alertmanager => "alertmanager",
-            Self::Grafana => "grafana",
-            Self::Json => "json",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Alertmanager, Self::Grafana, Self::Json].into_iter().find(|k| k.word() == word)
-    }
 }
 
 /// When a load is on, as it is posted.

@@ -16,7 +16,7 @@ use crate::ledger::{Document, LoadRow};
 use crate::metrics::Format;
 use crate::node::culprits::Capture;
 use crate::render::page::History;
-use crate::serve::{Backend, Declaration, WebhookError, WebhookKind};
+use crate::serve::{Backend, Declaration, WebhookError};
 use crate::time::Mono;
 
 /// The recorder judges once a second; older than this, it stands still.
@@ -79,16 +79,11 @@ impl Backend for Exporter {
 
     fn webhook<'a>(
         &'a self,
-        kind: WebhookKind,
+        kind: inbox::Kind,
         body: Bytes,
     ) -> BoxFuture<'a, Result<(), WebhookError>> {
         async move {
             let now = clock::now();
-            let kind = match kind {
-                WebhookKind::Alertmanager => inbox::Kind::Alertmanager,
-                WebhookKind::Grafana => inbox::Kind::Grafana,
-                WebhookKind::Json => inbox::Kind::Json,
-            };
             let taken =
                 self.shared.clients.inbox().put(kind, &body, now).map_err(WebhookError::Bad)?;
             // On disk before the answer: what the sender believes delivered survives a kill.

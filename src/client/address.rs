@@ -59,6 +59,13 @@ pub fn host(text: &str) -> Result<&str, String> {
     }
 }
 
+/// The first address of a host.
+pub async fn first(clients: &Clients, host: &str, within: Duration) -> Result<IpAddr, Trouble> {
+    let addresses = lookup(clients, host, None, within).await?;
+    let none = || Trouble::reason(ReasonCode::NameNotFound, format!("{host} has no address"));
+    addresses.first().copied().ok_or_else(none)
+}
+
 /// All addresses of a host, those of the family of `from` only where it is given. An address
 /// needs no name service.
 pub async fn lookup(

@@ -105,12 +105,7 @@ pub async fn admission(
 ) -> Result<Admission, Trouble> {
     let deadline = Instant::now() + within;
     let late = |what: &str| Trouble::reason(ReasonCode::Timeout, format!("{}: {what}", to.host));
-    let address = address::lookup(clients, &to.host, None, within).await?.into_iter().next();
-    let Some(address) = address else {
-        let text = format!("{} has no address", to.host);
-        return Err(Trouble::reason(ReasonCode::NameNotFound, text));
-    };
-    let peer = SocketAddr::new(address, to.port);
+    let peer = SocketAddr::new(address::first(clients, &to.host, within).await?, to.port);
     let left = deadline.saturating_duration_since(Instant::now());
     let (stream, _) = tcp::connect(peer, None, left, trace).await.map_err(Trouble::from)?;
     let shaken = timeout_at(deadline, clients.tls().handshake(stream, &to.host, options)).await;

@@ -106,13 +106,9 @@ impl Probe for Icmp {
     async fn attempt(&self, on: Attempt<'_>) -> Reading {
         let within = address::margin(on.timeout);
         let deadline = Instant::now() + within;
-        let to = match address::lookup(on.clients, on.target, None, within).await {
-            Ok(addresses) => addresses.first().copied(),
+        let to = match address::first(on.clients, on.target, within).await {
+            Ok(to) => to,
             Err(trouble) => return trouble.into(),
-        };
-        let Some(to) = to else {
-            return Reason::new(ReasonCode::NameNotFound, format!("{} has no address", on.target))
-                .into();
         };
         let echoes = match Echoes::open(to) {
             Ok(echoes) => echoes,

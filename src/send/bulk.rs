@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::post::{Endpoint, Line, accepted, document, expect_answer, most, nonsense, packed};
+use super::post::{Endpoint, accepted, document, expect_answer, most, nonsense, packed, post_each};
 use super::{SendContext, Sender};
 use crate::client::http::{Auth, excerpt};
 use crate::client::tls;
@@ -91,29 +90,26 @@ impl Sender for Bulk {
     }
 
     async fn send(&self, events: &[Event], on: SendContext<'_>) -> Vec<Receipt> {
-        let mut line = match Line::new(&self.endpoint, on, self.timeout) {
-            Ok(line) => line,
-            Err(fault) => return vec![Receipt::Fault(fault); events.len()],
-        };
         // A data stream takes `create` only, and with an id of its own it tells a second copy.
         let item = |event: &Event| {
             let action = json!({"create": {"_index": self.index, "_id": event.token}});
             format!("{action}\n{}\n", document(event))
         };
         let packs = packed(events, self.per_request, "", item);
-        let count = packs.len();
-        let mut receipts = Vec::with_capacity(events.len());
-        for (index, (events, body)) in packs.into_iter().enumerate() {
-            let kind = "application/x-ndjson";
-            let waiting = count - index;
-            let posted = line.post(body.into_bytes(), kind, HeaderMap::new(), waiting).await;
-            let to = &self.endpoint.to;
-            match expect_answer(posted, to) {
-                Ok(response) => receipts.extend(judge(&response.body, events, to)),
-                Err(receipt) => receipts.extend(vec![receipt; events.len()]),
-            }
-        }
-        receipts
+        let to = &self.endpoint.to;
+        let judge = |posted, events: &[Event]| match expect_answer(posted, to) {
+            Ok(response) => judge(&response.body, events, to),
+            Err(receipt) => vec![receipt; events.len()],
+        };
+        post_each(
+            &self.endpoint,
+            on,
+            self.timeout,
+            "application/x-ndjson",
+            packs.into_iter(),
+            judge,
+        )
+        .await
     }
 }
 

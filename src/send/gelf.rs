@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::post::{Endpoint, Line, Posted, accepted, expect_answer, gzip};
+use super::post::{Endpoint, Posted, accepted, expect_answer, gzip, post_each};
 use super::syslog::receipt;
 use super::{SendContext, Sender};
 use crate::client::address::HostPort;
@@ -128,7 +127,18 @@ impl Sender for Gelf {
         let timeout = self.timeout.map_or(on.timeout, |timeout| timeout.min(on.timeout));
         let within = timeout.mul_f64(0.9);
         match &self.to {
-            To::Http(endpoint) => self.post(endpoint, messages, on).await,
+            To::Http(endpoint) => {
+                let judge = |posted, _: &[Event]| {
+                    vec![match posted {
+                        // The status is the whole answer: 202 has no body.
+                        Posted::Cut { status, .. } if (200..300).contains(&status) => accepted(),
+                        posted => expect_answer(posted, &endpoint.to)
+                            .map_or_else(|not| not, |_| accepted()),
+                    }]
+                };
+                let each = events.chunks(1).zip(messages);
+                post_each(endpoint, on, self.timeout, "application/json", each, judge).await
+            }
             To::Stream { to, tls } => {
                 // JSON holds no zero byte: it is escaped.
                 let framed = messages.map(|text| frame(Framing::Nul, text.as_bytes()));
@@ -149,32 +159,6 @@ impl Sender for Gelf {
 }
 
 impl Gelf {
-    async fn post(
-        &self,
-        endpoint: &Endpoint,
-        messages: impl ExactSizeIterator<Item = String> + Send,
-        on: SendContext<'_>,
-    ) -> Vec<Receipt> {
-        let count = messages.len();
-        let mut line = match Line::new(endpoint, on, self.timeout) {
-            Ok(line) => line,
-            Err(fault) => return vec![Receipt::Fault(fault); count],
-        };
-        let mut receipts = Vec::with_capacity(count);
-        for (index, text) in messages.enumerate() {
-            let (kind, headers) = ("application/json", HeaderMap::new());
-            let posted = line.post(text.into_bytes(), kind, headers, count - index).await;
-            receipts.push(match posted {
-                // The status is the whole answer: 202 has no body.
-                Posted::Cut { status, .. } if (200..300).contains(&status) => accepted(),
-                posted => {
-                    expect_answer(posted, &endpoint.to).map_or_else(|not| not, |_| accepted())
-                }
-            });
-        }
-        receipts
-    }
-
     async fn datagrams(
         &self,
         to: &HostPort,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::post::{Endpoint, Line, Posted, accepted, expect_answer, most, packed, refused, text};
+use super::post::{
+    Endpoint, Posted, accepted, expect_answer, most, packed, post_each, refused, text,
+};
 use super::{SendContext, Sender};
 use crate::client::http::Auth;
 use crate::client::tls;
@@ -111,23 +112,16 @@ impl Sender for Loki {
     }
 
     async fn send(&self, events: &[Event], on: SendContext<'_>) -> Vec<Receipt> {
-        let mut line = match Line::new(&self.endpoint, on, self.timeout) {
-            Ok(line) => line,
-            Err(fault) => return vec![Receipt::Fault(fault); events.len()],
-        };
         let packs = packed(events, self.per_request, ",", |event| self.entry(event).to_string());
-        let count = packs.len();
-        let mut receipts = Vec::with_capacity(events.len());
-        for (index, (events, entries)) in packs.into_iter().enumerate() {
-            let stream = json!(self.labels);
+        let stream = json!(self.labels);
+        let bodies = packs.into_iter().map(|(events, entries)| {
             let body = format!("{{\"streams\":[{{\"stream\":{stream},\"values\":[{entries}]}}]}}");
-            let kind = "application/json";
-            let waiting = count - index;
-            let posted = line.post(body.into_bytes(), kind, HeaderMap::new(), waiting).await;
-            let receipt = judge(posted, events.len(), &self.endpoint.to);
-            receipts.extend(vec![receipt; events.len()]);
-        }
-        receipts
+            (events, body)
+        });
+        let judge = |posted, events: &[Event]| {
+            vec![judge(posted, events.len(), &self.endpoint.to); events.len()]
+        };
+        post_each(&self.endpoint, on, self.timeout, "application/json", bodies, judge).await
     }
 }
 

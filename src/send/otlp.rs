@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::post::{Endpoint, Line, Posted, accepted, expect_answer, most, nonsense, packed};
+use super::post::{Endpoint, Posted, accepted, expect_answer, most, nonsense, packed, post_each};
 use super::{SendContext, Sender};
 use crate::client::http::{Auth, excerpt};
 use crate::client::tls;
@@ -82,26 +81,19 @@ impl Sender for Otlp {
     }
 
     async fn send(&self, events: &[Event], on: SendContext<'_>) -> Vec<Receipt> {
-        let mut line = match Line::new(&self.endpoint, on, self.timeout) {
-            Ok(line) => line,
-            Err(fault) => return vec![Receipt::Fault(fault); events.len()],
-        };
         let packs = packed(events, self.per_request, ",", |event| record(event).to_string());
-        let count = packs.len();
-        let mut receipts = Vec::with_capacity(events.len());
-        for (index, (events, records)) in packs.into_iter().enumerate() {
+        let bodies = packs.into_iter().map(|(events, records)| {
             let resource = self.resource(events);
             let body = format!(
                 "{{\"resourceLogs\":[{{\"resource\":{resource},\"scopeLogs\":[{{\"scope\":\
                  {{\"name\":\"greenlight\"}},\"logRecords\":[{records}]}}]}}]}}"
             );
-            let kind = "application/json";
-            let waiting = count - index;
-            let posted = line.post(body.into_bytes(), kind, HeaderMap::new(), waiting).await;
-            let receipt = judge(posted, events.len(), &self.endpoint.to);
-            receipts.extend(vec![receipt; events.len()]);
-        }
-        receipts
+            (events, body)
+        });
+        let judge = |posted, events: &[Event]| {
+            vec![judge(posted, events.len(), &self.endpoint.to); events.len()]
+        };
+        post_each(&self.endpoint, on, self.timeout, "application/json", bodies, judge).await
     }
 }
 

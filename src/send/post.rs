@@ -90,6 +90,33 @@ pub(super) enum Posted {
     Nothing(Receipt),
 }
 
+/// Posts each pack of events over one connection; `judge` says what an answer means for them.
+pub(super) async fn post_each<'e>(
+    endpoint: &Endpoint,
+    on: SendContext<'_>,
+    timeout: Option<Duration>,
+    kind: &'static str,
+    packs: impl ExactSizeIterator<Item = (&'e [Event], String)>,
+    judge: impl Fn(Posted, &'e [Event]) -> Vec<Receipt>,
+) -> Vec<Receipt> {
+    let mut line = match Line::new(endpoint, on, timeout) {
+        Ok(line) => line,
+        Err(fault) => {
+            return packs
+                .flat_map(|(events, _)| vec![Receipt::Fault(fault.clone()); events.len()])
+                .collect();
+        }
+    };
+    let mut waiting = packs.len();
+    let mut receipts = Vec::new();
+    for (events, body) in packs {
+        let posted = line.post(body.into_bytes(), kind, HeaderMap::new(), waiting).await;
+        receipts.extend(judge(posted, events));
+        waiting -= 1;
+    }
+    receipts
+}
+
 /// One connection at a time, opened when it is needed.
 pub(super) struct Line<'a> {
     open: Option<Connection>,

@@ -19,7 +19,8 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
 use super::guard::{Caller, Guard};
-use super::{Backend, Declaration, Web, WebhookError, WebhookKind, negotiate};
+use super::{Backend, Declaration, Web, WebhookError, negotiate};
+use crate::client::inbox;
 use crate::render::page;
 
 /// A notification of a platform's alerts: what Alertmanager groups in one message stays far
@@ -208,7 +209,7 @@ async fn webhook(
     Path(kind): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let Some(kind) = WebhookKind::parse(&kind) else {
+    let Some(kind) = inbox::Kind::parse(&kind) else {
         let text = format!("no webhook receiver `{kind}`: use alertmanager, grafana or json");
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", text));
     };

@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod memory;
 mod network;
+mod signals;
 mod table;
 mod variants;
 

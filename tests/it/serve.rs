@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use greenlight::catalogue::agent::DECISION;
+use greenlight::client::inbox;
 use greenlight::ledger::Document;
 use greenlight::metrics::{Format, Registry};
 use greenlight::render::page::History;
-use greenlight::serve::{Backend, Server, Web, WebConfig, WebhookError, WebhookKind};
+use greenlight::serve::{Backend, Server, Web, WebConfig, WebhookError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +84,7 @@ impl Backend for Answers {
     }
     fn webhook<'a>(
         &'a self,
-        kind: WebhookKind,
+        kind: inbox::Kind,
         body: Bytes,
     ) -> BoxFuture<'a, Result<(), WebhookError>> {
         self.note(format!("{} {}", kind.word(), body.len()));

@@ -13,7 +13,7 @@ use crate::tidy::{committed, tests};
 
 /// What made a gate red in a test.
 #[derive(Clone, Copy)]
-enum Proof {
+pub(super) enum Proof {
     /// The kernel, or the embedded platform over real sockets; the test's name.
     Real(&'static str),
     /// Files as the kernel writes them, changed second by second; the test's name.
@@ -53,7 +53,7 @@ const SETTING: Proof = Recorded("each_setting_that_differs_turns_its_gate_red_an
 const WHOLE_MACHINE: Proof = Because("the setting is the whole machine's");
 
 /// Every gate of the packs, but those that say themselves what is not measured yet.
-const PROOFS: &[(&str, &[Proof])] = &[
+pub(super) const PROOFS: &[(&str, &[Proof])] = &[
     ("node.cpu.busy", &[PROCESSORS, DISKS, RECORDED]),
     ("node.cpu.steal", &[RECORDED, Because("only a hypervisor can steal")]),
     ("node.cpu.pressure", &[PROCESSORS, RECORDED]),
@@ -230,7 +230,7 @@ const NETWORK_GATES: [(&str, &str, Proof); 5] = [
 ];
 
 /// The gates of each pack that no pack before it has.
-fn packs() -> Vec<(&'static str, Vec<Gate>)> {
+pub(super) fn packs() -> Vec<(&'static str, Vec<Gate>)> {
     // A node that has everything that a criterion may hang on.
     let has = [
         "psi",
@@ -278,7 +278,7 @@ fn missing(require: &Requirement) -> Option<&str> {
 }
 
 /// A row's last two cells, or what is wrong with them.
-fn cells(gate: &str, proofs: &[Proof]) -> Result<(String, String), String> {
+pub(super) fn cells(gate: &str, proofs: &[Proof]) -> Result<(String, String), String> {
     let tests = tests("tests/it");
     // A gate's name, or a part of it where a test goes through all of a kind.
     let (kind, name) = gate.split_once('.').unwrap_or_default();
