@@ -18,6 +18,8 @@ mod sections;
 pub mod terminal;
 mod text;
 
+pub use text::plural;
+
 /// The forms of a report, as `-o` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -40,10 +40,10 @@ fn summary(plan: &Plan) -> String {
     let _ = writeln!(text, "  from {}", plan.sources.join(", "));
     let _ = writeln!(
         text,
-        "  {} checks, {} journeys, {} gates",
-        plan.checks.len(),
-        plan.journeys.len(),
-        plan.gates.len()
+        "  {}, {}, {}",
+        render::plural(plan.checks.len(), "check"),
+        render::plural(plan.journeys.len(), "journey"),
+        render::plural(plan.gates.len(), "gate")
     );
     let _ = writeln!(
         text,

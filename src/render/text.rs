@@ -108,7 +108,7 @@ pub(super) fn pad_left(text: &str, width: usize) -> String {
 }
 
 /// `1 gate`, `3 gates`.
-pub(super) fn plural(count: usize, one: &str) -> String {
+pub fn plural(count: usize, one: &str) -> String {
     match count {
         1 => format!("1 {one}"),
         n => format!("{n} {one}s"),
