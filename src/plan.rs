@@ -13,7 +13,7 @@ pub mod reference;
 pub mod schema;
 mod share;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::render::rules::Watched;
 use crate::series::LabelNames;
 use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
-use crate::spec::{AllowedTimes, Diagnostics, Fields, Sources, decode};
+use crate::spec::{AllowedTimes, Diagnostics, Fields, Node, Sources, decode};
 
 /// The plan in force.
 #[derive(Clone)]
@@ -216,6 +216,22 @@ impl Plan {
         let Some(journey) = self.journey(id) else { return Duration::ZERO };
         journey.every + journey.give_up()
     }
+}
+
+/// An id stands for one thing of its kind: None where it is there already, which is told of things
+/// with other mistakes too.
+fn once(
+    node: &Node,
+    kind: &str,
+    seen: &mut BTreeSet<String>,
+    diagnostics: &mut Diagnostics,
+) -> Option<()> {
+    let Some(id) = node.get("id").and_then(Node::as_str) else { return Some(()) };
+    if seen.insert(id.to_owned()) {
+        return Some(());
+    }
+    diagnostics.error(node.span, format!("a {kind} `{id}` is there already"));
+    None
 }
 
 /// The key `allowed_times` of checks and journeys.

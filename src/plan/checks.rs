@@ -102,12 +102,9 @@ pub(super) fn compile(
         .items("checks", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let check = one(node, fleet, diagnostics)?;
-            if !seen.insert(check.id.clone()) {
-                diagnostics.error(node.span, format!("a check `{}` is there already", check.id));
-                return None;
-            }
-            Some(check)
+            let check = one(node, fleet, diagnostics);
+            super::once(node, "check", &mut seen, diagnostics)?;
+            check
         })
         .collect()
 }

@@ -136,13 +136,9 @@ pub(super) fn compile(
         .items("gates", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let compiled = one(node, known, diagnostics)?;
-            if !seen.insert(compiled.gate.id.clone()) {
-                diagnostics
-                    .error(node.span, format!("a gate `{}` is there already", compiled.gate.id));
-                return None;
-            }
-            Some(compiled)
+            let compiled = one(node, known, diagnostics);
+            super::once(node, "gate", &mut seen, diagnostics)?;
+            compiled
         })
         .collect()
 }
@@ -384,36 +380,43 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
                 .error(node.span, format!("`{}` takes no `where`", key.text))
                 .hint("write `stage: stored` for one stage");
         }
-        let subject = journey_subject(&subject_node, stage_node.as_ref(), known, diagnostics)?;
+        let subject = journey_subject(&subject_node, stage_node.as_ref(), known, diagnostics);
         let unit = if function == Function::Duplicates {
             catalogue::Unit::Count
         } else {
             catalogue::Unit::Ratio
         };
-        (subject, unit)
+        (subject, Some(unit))
     } else {
         if let Some(node) = &stage_node {
             diagnostics
                 .error(node.span, format!("`{}` takes no `stage`", key.text))
                 .hint("write `where: { journey: ..., stage: ... }`");
         }
-        let metric = series(&subject_node, diagnostics)?;
-        let selection = selection(metric, where_node.as_ref(), known, diagnostics)?;
-        let unit = match function {
-            Function::Fresh => catalogue::Unit::Seconds,
-            Function::Ratio => catalogue::Unit::Ratio,
-            _ => metric.unit,
+        let metric = series(&subject_node, diagnostics);
+        let selection = match metric {
+            Some(metric) => selection(metric, where_node.as_ref(), known, diagnostics),
+            None => {
+                named_subjects(where_node.as_ref(), known, diagnostics);
+                None
+            }
         };
-        (Subject::Series(selection), unit)
+        let unit = match function {
+            Function::Fresh => Some(catalogue::Unit::Seconds),
+            Function::Ratio => Some(catalogue::Unit::Ratio),
+            _ => metric.map(|metric| metric.unit),
+        };
+        (selection.map(Subject::Series), unit)
     };
 
-    let during = match &during_node {
-        Some(at) => Some(during::during(at, function, &key.text, &subject, diagnostics)?),
-        None => None,
+    // From here a mistake does not end the reading: the rest is looked at for others.
+    let during = match (&during_node, &subject) {
+        (Some(at), Some(subject)) => during::during(at, function, &key.text, subject, diagnostics),
+        _ => None,
     };
     let bound = |node: &Node, up: bool, diagnostics: &mut Diagnostics| -> Option<Bound> {
         let quantity = decode::<Quantity>(node, diagnostics)?;
-        match quantity.value_in(unit) {
+        match quantity.value_in(unit?) {
             Ok(value) => Some(if up { Bound::Above(value) } else { Bound::Below(value) }),
             Err(text) => {
                 diagnostics.error(node.span, text);
@@ -423,19 +426,19 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     };
     let up = above.is_some();
     let fail = match (&below, &above) {
-        (Some(node), None) | (None, Some(node)) => Some(bound(node, up, diagnostics)?),
+        (Some(node), None) | (None, Some(node)) => bound(node, up, diagnostics),
         (Some(_), Some(node)) => {
             diagnostics
                 .error(node.span, "`below` and `above` in one criterion")
                 .hint("write two criteria under `all`");
-            return None;
+            None
         }
         (None, None) if function == Function::Absent => None,
         (None, None) => {
             diagnostics
                 .error(node.span, "the criterion has no threshold")
                 .expected("`below` or `above`");
-            return None;
+            None
         }
     };
     if function == Function::Fresh && up {
@@ -444,21 +447,15 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     if function == Function::Absent && fail.is_some() {
         diagnostics.error(node.span, "`absent` takes no threshold");
     }
-    let warn = match &warn {
-        Some(node) => Some(bound(node, up, diagnostics)?),
-        None => None,
-    };
-    let clears = match &clears {
-        Some(node) => Some(bound(node, up, diagnostics)?),
-        None => None,
-    };
+    let warn = warn.and_then(|node| bound(&node, up, diagnostics));
+    let clears = clears.and_then(|node| bound(&node, up, diagnostics));
     stricter("warn", warn, fail, node, diagnostics);
     stricter("clears", clears, fail, node, diagnostics);
     let windowless = matches!(function, Function::Last | Function::Fresh);
     let over = match over {
         Some(over) if over.is_zero() => {
             diagnostics.error(node.span, "a window can't be 0s");
-            return None;
+            over
         }
         Some(over) => over,
         None if windowless => {
@@ -470,12 +467,12 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             diagnostics
                 .error(node.span, "the criterion has no window")
                 .expected("`over`, such as `over: 15m`");
-            return None;
+            std::time::Duration::ZERO
         }
     };
     Some(Criterion {
         function,
-        subject,
+        subject: subject?,
         over,
         at_least,
         fail,
@@ -564,6 +561,17 @@ fn named<'a>(
         mistake.hint(format!("did you mean `{close}`?"));
     }
     false
+}
+
+/// The check and the journey that `where` names, looked at where the series is not known.
+fn named_subjects(node: Option<&Node>, known: &Known<'_>, diagnostics: &mut Diagnostics) {
+    let text = |word| node.and_then(|node| node.get(word)).and_then(|at| Some((at, at.as_str()?)));
+    if let Some((at, id)) = text("check").filter(|(_, id)| *id != NODE_CHECK) {
+        named(id, at, "check", known.check_ids(), diagnostics);
+    }
+    if let Some((at, id)) = text("journey") {
+        named(id, at, "journey", known.journey_ids(), diagnostics);
+    }
 }
 
 /// Whether the check measures the series; a gate on one that does not would be open for ever.

@@ -165,13 +165,9 @@ pub(super) fn compile(
         .items("journeys", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let journey = one(node, fleet, diagnostics)?;
-            if !seen.insert(journey.id.clone()) {
-                diagnostics
-                    .error(node.span, format!("a journey `{}` is there already", journey.id));
-                return None;
-            }
-            Some(journey)
+            let journey = one(node, fleet, diagnostics);
+            super::once(node, "journey", &mut seen, diagnostics)?;
+            journey
         })
         .collect()
 }

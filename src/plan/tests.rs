@@ -47,6 +47,41 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn one_mistake_hides_no_other_in_the_same_thing() {
+    let text = compile(
+        "checks:\n\
+         - { id: a, tcp: {}, targets: [ 'h:1' ], every: 5 }\n\
+         - { id: a, icmp: { cont: 1 }, targets: [ 'h' ] }\n\
+         gates:\n\
+         - id: g\n  \
+           require:\n    \
+             p99: tcp.conect\n    \
+             over: 0s\n    \
+             below: 5 parsecs\n    \
+             warn: 4ms\n    \
+             where: { check: b }\n\
+         - { id: g, require: { max: icmp.rtt } }\n",
+    )
+    .map(|_| ())
+    .unwrap_err();
+    for words in [
+        "has no unit",
+        "did you mean `count`",
+        "a check `a` is there already",
+        "did you mean `tcp.connect`",
+        "a window can't be 0s",
+        "is no unit",
+        "there is no check `b`",
+        "a gate `g` is there already",
+        "no threshold",
+        "no window",
+        "10 mistakes",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in:\n{text}");
+    }
+}
+
+#[test]
 fn the_digest_is_of_what_is_done_and_not_of_who_does_it() {
     let digest = |text: &str| compile(text).unwrap().digest;
     let base = digest(CHECK);
