@@ -7,6 +7,7 @@ mod exporter;
 pub mod load;
 pub mod node;
 mod peers;
+mod rechecks;
 pub mod recorder;
 pub mod rounds;
 pub mod runner;
@@ -110,6 +111,7 @@ struct Shared {
     records: Records,
     store: Store,
     in_flight: scheduler::InFlight,
+    rechecks: rechecks::Rechecks,
     /// The server's certificates and users, and the file that they are read from.
     web: Option<(serve::Web, Option<PathBuf>)>,
     work: Arc<tokio::sync::Mutex<Work>>,
@@ -162,11 +164,13 @@ impl Agent {
         let (records, record_queue) = Records::new(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
         let lane = sampler::lane(&options.paths, &cells)?;
+        let rechecks = rechecks::Rechecks::recovered(std::mem::take(&mut recovered.due));
         let bounded = state::Bounded {
             cells: cells.clone(),
             clients: clients.clone(),
             sampler: lane.clone(),
             web: bound.as_ref().map(|(server, _)| server.web()),
+            rechecks: rechecks.clone(),
         };
         let mut state = state::State::new(plan.clone(), &recovered, store.clone(), bounded, now);
         state.watch_processes(captures::Reader::new(&options.paths, &cells, records.clone()));
@@ -187,6 +191,7 @@ impl Agent {
             records: records.clone(),
             store: store.clone(),
             in_flight: scheduler::InFlight::default(),
+            rechecks,
             web: bound.as_ref().map(|(server, listen)| (server.web(), listen.web_config.clone())),
             work: Arc::new(tokio::sync::Mutex::new(Work {
                 plan: plan.clone(),
@@ -385,9 +390,16 @@ impl Work {
             clients,
             records: records.clone(),
             store: shared.store.clone(),
+            rechecks: shared.rechecks.clone(),
+            secrets: plan.secrets.clone().into(),
             stop: stop.clone(),
             cancel,
         };
+        let back = {
+            let (plan, hands) = (plan.clone(), hands.clone());
+            move || rechecks::run(plan.clone(), hands.clone())
+        };
+        self.tasks.spawn(supervise::keep("rechecks", stop.clone(), records.clone(), back));
         let node: Arc<str> = plan.node.name.clone().into();
         let mut left = rounds::sort(left, &plan, &hands.store);
         for journey in &plan.journeys {

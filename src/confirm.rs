@@ -72,6 +72,11 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn purge(&self) -> Option<String> {
         None
     }
+    /// Whether a look of days later can ask for a round's events again: a store that is searched, no
+    /// stream that is read on.
+    fn keeps(&self) -> bool {
+        false
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -84,6 +89,7 @@ pub trait AnyConfirmer: Send + Sync {
     fn kind(&self) -> &'static str;
     fn effects(&self) -> Vec<Effect>;
     fn purge(&self) -> Option<String>;
+    fn keeps(&self) -> bool;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -104,6 +110,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn purge(&self) -> Option<String> {
         Confirmer::purge(self)
+    }
+    fn keeps(&self) -> bool {
+        Confirmer::keeps(self)
     }
     fn begin<'a>(
         &'a self,

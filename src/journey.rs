@@ -2,7 +2,9 @@
 //!
 //! This file holds the words; `event` renders events (`template` the words in their texts, `format`
 //! how they are written down), `walk` is the sans-I/O state machine of one round, `reconcile` the
-//! rules of counting, `volume` the same counting for millions of events.
+//! rules of counting, `recheck` the look back hours later,
+//! `specimen` what each stage showed of one event, `offset` how far a stage's clock is off, `volume` the same counting for millions of
+//! events.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +14,11 @@ mod format;
 pub mod fresh;
 mod layout;
 pub mod load;
+pub mod offset;
+pub mod recheck;
 pub mod reconcile;
 pub mod replay;
+pub mod specimen;
 pub mod tally;
 mod template;
 mod token;

@@ -4,11 +4,15 @@
 //! Pure: [`assemble`] makes the document of what the agent knows, [`decide`] the decision.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::gate::promql::{self, Boundaries};
 use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
+use crate::journey::offset::Offset;
+use crate::journey::recheck::Rechecked;
+use crate::journey::specimen::Specimen;
 use crate::journey::tally::{Percentiles, StageTally, Tally};
 use crate::journey::{Fate, Stage};
 use crate::outcome::Outcome;
@@ -219,6 +223,9 @@ pub struct JourneyRow {
     pub rounds: u64,
     pub first_failing_stage: Option<Stage>,
     pub stages: Vec<StageRow>,
+    /// One event as it was sent and as each stage showed it; left out before a round has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specimen: Option<Specimen>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -232,6 +239,66 @@ pub struct StageRow {
     pub latency_seconds: Latency,
     /// With 95 % confidence no more than this share is lost; null where nothing was decided.
     pub loss_upper_bound_95: Option<f64>,
+    /// What was wrong with the first that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The stage's clock less this node's, as the newest round bounds it; left out where the plan
+    /// names no field of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_seconds: Option<ClockRow>,
+    /// What was asked for again later; left out where the plan does not ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rechecks: Vec<RecheckRow>,
+}
+
+/// Bounds of a clock's offset: null where no one offset fits the round's events.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ClockRow {
+    pub lower: Option<f64>,
+    pub upper: Option<f64>,
+    /// Events that it is known from.
+    pub events: u64,
+}
+
+impl From<Offset> for ClockRow {
+    fn from(offset: Offset) -> Self {
+        let bound = |nanos: i64| offset.fits().then_some(nanos as f64 / 1e9);
+        Self { lower: bound(offset.lower), upper: bound(offset.upper), events: offset.events }
+    }
+}
+
+/// What a stage had shown, asked for again so long after each round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RecheckRow {
+    pub after_seconds: f64,
+    pub rounds: u64,
+    pub kept: u64,
+    /// Seen before, and not there any more.
+    pub vanished: u64,
+    /// There, and no longer what was seen before.
+    pub changed: u64,
+    pub inconclusive: u64,
+    /// Which events went, or why it could not be told.
+    pub reason: Option<String>,
+}
+
+impl RecheckRow {
+    pub fn of(after: Duration, rechecked: &Rechecked) -> Self {
+        Self {
+            after_seconds: after.as_secs_f64(),
+            rounds: rechecked.rounds,
+            kept: rechecked.kept,
+            vanished: rechecked.vanished,
+            changed: rechecked.changed,
+            inconclusive: rechecked.inconclusive,
+            reason: rechecked.reason.clone(),
+        }
+    }
+
+    /// Events that the stage had and that are not there as they were.
+    pub fn failed(&self) -> u64 {
+        self.vanished.saturating_add(self.changed)
+    }
 }
 
 /// Seconds from the intended send to the arrival; null where nothing arrived.
@@ -308,10 +375,18 @@ pub struct Parts<'a> {
     pub finished: Wall,
     /// Every gate of the plan, in its order.
     pub gates: Vec<Judged<'a>>,
-    /// By the journey's id: its counts since the plan began.
-    pub journeys: Vec<(String, Tally)>,
+    pub journeys: Vec<Followed>,
     pub checks: Vec<CheckRow>,
     pub load_windows: Vec<LoadRow>,
+}
+
+/// What a journey has come to since the plan began.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    pub id: String,
+    pub tally: Tally,
+    pub rechecks: BTreeMap<Stage, Vec<RecheckRow>>,
+    pub specimen: Option<Specimen>,
 }
 
 /// Makes the document.
@@ -332,7 +407,7 @@ pub fn assemble(parts: Parts<'_>) -> Document {
         decision: decide(gates.iter().map(|gate| (gate.level, gate.verdict))),
         counts,
         gates,
-        journeys: parts.journeys.iter().map(|(id, tally)| journey_row(id, tally)).collect(),
+        journeys: parts.journeys.into_iter().map(journey_row).collect(),
         checks: parts.checks,
         load_windows: parts.load_windows,
     }
@@ -375,16 +450,28 @@ fn gate_row(judged: Judged<'_>) -> GateRow {
     }
 }
 
-fn journey_row(id: &str, tally: &Tally) -> JourneyRow {
+fn journey_row(mut followed: Followed) -> JourneyRow {
+    let tally = &followed.tally;
+    // A stage that lost what it had fails as one that never had it.
+    let forgot = |(_, rows): &(&Stage, &Vec<RecheckRow>)| rows.iter().any(|row| row.failed() > 0);
+    let forgot = followed.rechecks.iter().find(forgot).map(|(stage, _)| *stage);
+    let failing = tally.first_failing_stage();
     JourneyRow {
-        id: id.to_owned(),
+        id: followed.id,
         rounds: tally.rounds,
-        first_failing_stage: tally.first_failing_stage(),
-        stages: tally.stages.iter().map(stage_row).collect(),
+        first_failing_stage: failing.into_iter().chain(forgot).min(),
+        stages: tally
+            .stages
+            .iter()
+            .map(|stage| {
+                stage_row(stage, followed.rechecks.remove(&stage.stage).unwrap_or_default())
+            })
+            .collect(),
+        specimen: followed.specimen,
     }
 }
 
-fn stage_row(tally: &StageTally) -> StageRow {
+fn stage_row(tally: &StageTally, rechecks: Vec<RecheckRow>) -> StageRow {
     let latency = tally.latency();
     let of = |part: fn(&Percentiles) -> f64| finite(latency.as_ref().map(part));
     StageRow {
@@ -399,6 +486,9 @@ fn stage_row(tally: &StageTally) -> StageRow {
             max: of(|latency| latency.max),
         },
         loss_upper_bound_95: tally.loss_upper_bound_95(),
+        reason: tally.reason.clone(),
+        clock_offset_seconds: tally.clock.map(ClockRow::from),
+        rechecks,
     }
 }
 

@@ -24,12 +24,14 @@ pub use checks::{Check, Targets};
 pub use journeys::{Equals, Journey, StagePlan};
 pub use peers::{PEERS_LIMIT, Peer, Peers};
 
-use crate::gate::{Gate, Subject};
+use crate::catalogue;
+use crate::gate::{Gate, Selection, Subject};
 use crate::outcome::Fault;
 use crate::render::rules::Watched;
 use crate::series::LabelNames;
 use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
+use crate::spec::units::Period;
 use crate::spec::{AllowedTimes, Diagnostics, Fields, Node, Sources, decode};
 
 /// The plan in force.
@@ -188,15 +190,17 @@ impl Plan {
                 Subject::Series(selection)
                     if selection.metric.labels.first() == Some(&"journey") =>
                 {
-                    match &selection.check {
-                        Some(journey) => self.journey_time(journey),
-                        None => self
-                            .journeys
-                            .iter()
-                            .map(|j| self.journey_time(&j.id))
-                            .max()
-                            .unwrap_or_default(),
-                    }
+                    let later = self.longest_recheck(selection);
+                    later
+                        + match &selection.check {
+                            Some(journey) => self.journey_time(journey),
+                            None => self
+                                .journeys
+                                .iter()
+                                .map(|j| self.journey_time(&j.id))
+                                .max()
+                                .unwrap_or_default(),
+                        }
                 }
                 Subject::Series(selection) => self
                     .checks
@@ -210,6 +214,21 @@ impl Plan {
             longest = longest.max(window + more);
         }
         longest
+    }
+
+    /// How long after a round what a selection of look-backs is about comes at the latest.
+    fn longest_recheck(&self, selection: &Selection) -> Duration {
+        if *selection.metric != catalogue::journey::VANISHED {
+            return Duration::ZERO;
+        }
+        let resolved = selection.resolved();
+        let chosen = resolved.rest.iter().find(|(name, _)| *name == "after");
+        if let Some(after) = chosen.and_then(|(_, after)| after.parse::<Period>().ok()) {
+            return after.0;
+        }
+        let of = |journey: &&Journey| resolved.check.is_none_or(|id| *id == *journey.id);
+        let stages = self.journeys.iter().filter(of).flat_map(|journey| &journey.stages);
+        stages.flat_map(|stage| stage.recheck.iter().copied()).max().unwrap_or_default()
     }
 
     fn journey_time(&self, id: &str) -> Duration {

@@ -15,6 +15,7 @@ pub mod progress;
 mod quantity;
 pub mod rules;
 mod sections;
+pub mod specimen;
 pub mod terminal;
 mod text;
 

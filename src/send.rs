@@ -31,6 +31,10 @@ pub trait Sender: Sized + Send + Sync + 'static {
     /// How events are written down where the plan does not say.
     const FORMAT: Format = Format::Json;
 
+    /// Whether the way in has a format of its own, made of an event's message and fields: then the
+    /// plan can't choose one, nor a size.
+    const OWN_FORMAT: bool = false;
+
     /// The same, where one kind has several transports and some of them answer.
     fn acknowledges(&self) -> bool {
         Self::ACKNOWLEDGES
@@ -40,6 +44,10 @@ pub trait Sender: Sized + Send + Sync + 'static {
     /// Whether a line feed ends an event, so that none can be inside one.
     fn line_delimited(&self) -> bool {
         false
+    }
+    /// What a gate knows the way in by: the kind, or, of a kind with several transports, both.
+    fn way(&self) -> &'static str {
+        Self::KIND
     }
     /// What sending `count` events does to the world.
     fn effects(&self, count: u64) -> Vec<Effect>;
@@ -55,6 +63,8 @@ pub trait AnySender: Send + Sync {
     fn kind(&self) -> &'static str;
     fn acknowledges(&self) -> bool;
     fn way_in(&self) -> WayIn;
+    fn way(&self) -> &'static str;
+    fn own_format(&self) -> bool;
     fn effects(&self, count: u64) -> Vec<Effect>;
     fn send<'a>(
         &'a self,
@@ -72,6 +82,12 @@ impl<S: Sender> AnySender for S {
     }
     fn way_in(&self) -> WayIn {
         WayIn { format: S::FORMAT, line_delimited: self.line_delimited() }
+    }
+    fn way(&self) -> &'static str {
+        Sender::way(self)
+    }
+    fn own_format(&self) -> bool {
+        S::OWN_FORMAT
     }
     fn effects(&self, count: u64) -> Vec<Effect> {
         Sender::effects(self, count)

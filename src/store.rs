@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
 use crate::gate::{LoadWindow, Standing};
-use crate::journey::Run;
+use crate::journey::{Run, Stage};
 use crate::lanes::{Fill, Lane};
 use crate::ledger::Document;
 use crate::outcome::{Fault, FaultCode};
@@ -114,6 +114,32 @@ pub struct EndedRound {
     pub tally: Value,
 }
 
+/// What a stage had shown of a round, to be asked for again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueRecheck {
+    pub run: Run,
+    pub journey: Arc<str>,
+    pub stage: Stage,
+    /// How long after the round's end.
+    pub after: Duration,
+    /// When the round began.
+    pub began: Now,
+    pub due: Now,
+    /// What is needed to know its events again.
+    pub expected: Value,
+}
+
+/// A look back that is done, and what it came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoneRecheck {
+    pub run: Run,
+    pub journey: Arc<str>,
+    pub stage: Stage,
+    pub after: Duration,
+    pub at: Now,
+    pub result: Value,
+}
+
 /// A gate's verdict became another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictChange {
@@ -133,6 +159,9 @@ pub struct Recovered {
     pub standings: BTreeMap<String, Standing>,
     pub rounds: Vec<OpenRound>,
     pub ended: Vec<EndedRound>,
+    /// The soonest due first.
+    pub due: Vec<DueRecheck>,
+    pub rechecked: Vec<DoneRecheck>,
     /// Declared load windows, the oldest declaration first.
     pub load: Vec<LoadWindow>,
     /// Received since the oldest open round began, oldest first; when, on today's clock.
@@ -391,6 +420,16 @@ impl Store {
     pub fn end_round(&self, run: &Run, journey: &Arc<str>, at: Now, tally: Value) {
         let ended = EndedRound { run: run.clone(), journey: journey.clone(), at, tally };
         self.later(Some(at), |pending| pending.end(ended));
+    }
+
+    /// What is to be asked for again, wherever the process is then.
+    pub fn recheck_due(&self, recheck: DueRecheck, now: Now) {
+        self.later(Some(now), |pending| pending.due(recheck));
+    }
+
+    /// A look back is done, or can't be any more.
+    pub fn recheck_done(&self, recheck: DoneRecheck) {
+        self.later(Some(recheck.at), |pending| pending.rechecked(recheck));
     }
 
     pub fn archive_report(&self, at: Now, document: &Document) {

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use super::state::State;
 use crate::gate::LoadWindow;
+use crate::journey::recheck::Rechecked;
+use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
 use crate::journey::{Run, Stage};
 use crate::lanes::Fill;
@@ -120,6 +122,15 @@ pub enum RoundNews {
         at: Now,
         /// Sent again, mended, where something came after it had been given up.
         tally: Tally,
+        specimen: Box<Specimen>,
+    },
+    /// What a stage had shown was asked for again.
+    Rechecked {
+        journey: Arc<str>,
+        stage: Stage,
+        after: Duration,
+        at: Now,
+        result: Rechecked,
     },
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The walk decides; this file only does what it says: sends, looks, waits, stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +14,21 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
+use super::rechecks::{self, Rechecks};
 use super::recorder::{Record, Records, RoundNews};
 use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
 use crate::journey::event::run_from;
+use crate::journey::offset::Offset;
+use crate::journey::reconcile::{lookup, stamp};
+use crate::journey::specimen::{Specimen, Specimens};
 use crate::journey::tally::Tally;
 use crate::journey::walk::{StageSpec, Step, Walk, WalkSpec};
 use crate::journey::{Event, Fate, Look, Run, Stage};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
 use crate::plan::{Equals, Journey, Plan, StagePlan};
 use crate::send::SendContext;
+use crate::spec::secret::Secret;
 use crate::spec::trace::Trace;
 use crate::store::{OpenRound, RoundRecord, Store};
 use crate::time::{Mono, Now, Schedule, Wall};
@@ -54,6 +59,12 @@ pub struct Progress {
     /// By stage and event, how old the feed was that enriched it; None where it does not show.
     #[serde(default)]
     feed_ages: BTreeMap<Stage, BTreeMap<u64, Option<f64>>>,
+    /// By stage, how far its clock is off.
+    #[serde(default)]
+    clocks: BTreeMap<Stage, Offset>,
+    /// By stage, the events that a wrong tenant saw.
+    #[serde(default)]
+    exposed: BTreeMap<Stage, BTreeSet<u64>>,
     /// When its first event was to be sent, on the wall clock: events are rendered again from it.
     intended: i64,
 }
@@ -80,6 +91,9 @@ pub struct Hands {
     pub clients: Clients,
     pub records: Records,
     pub store: Store,
+    pub(super) rechecks: Rechecks,
+    /// Of the plan: what a stage shows is not to show them.
+    pub secrets: Arc<[Secret]>,
     /// No new rounds.
     pub stop: CancellationToken,
     /// Leave the round as it stands; it is stored and goes on after a restart.
@@ -176,6 +190,8 @@ struct Round<'a> {
     run: Run,
     began: Now,
     progress: Progress,
+    /// Not stored: after a restart the later stages show only what they showed since.
+    specimens: Specimens,
 }
 
 impl<'a> Round<'a> {
@@ -211,10 +227,12 @@ impl<'a> Round<'a> {
             walk,
             marks,
             feed_ages: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            exposed: BTreeMap::new(),
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
         };
-        let round = Self { journey, run, began, progress };
+        let round = Self { journey, run, began, progress, specimens: Specimens::default() };
         hands.store.begin_round(round.record()).await?;
         Ok(round)
     }
@@ -228,7 +246,7 @@ impl<'a> Round<'a> {
         progress.walk.rebase(began.mono.plus(prepared));
         progress.walk.resumed();
         progress.began.0 = began.mono.0;
-        Self { journey, run, began, progress }
+        Self { journey, run, began, progress, specimens: Specimens::default() }
     }
 
     fn record(&self) -> RoundRecord {
@@ -300,6 +318,8 @@ impl<'a> Round<'a> {
         }
         self.tell(hands).await;
         hands.store.end_round(&self.run, &self.journey.id, clock::now(), json(&self.tally()));
+        let Progress { walk, intended, .. } = &self.progress;
+        rechecks::expect(self.journey, &self.run, self.began, *intended, walk, hands).await;
     }
 
     async fn send(&mut self, seqs: &[u64], hands: &Hands, trace: &Trace) {
@@ -373,6 +393,8 @@ impl<'a> Round<'a> {
 
     async fn seen(&mut self, mut seen: Seen, hands: &Hands) {
         self.judge_feeds(seen.stage, &mut seen.look);
+        self.bound_clock(seen.stage, &seen.look);
+        self.note_exposed(seen.stage, &seen.look);
         if let Some(mark) = seen.mark {
             if let Some(saw) = mark.get(crate::confirm::reading::SAW).and_then(Value::as_str) {
                 self.progress.walk.saw(seen.stage, saw);
@@ -385,6 +407,7 @@ impl<'a> Round<'a> {
             let _ = hands.records.send(Record::Round(news)).await;
         }
         let arrived = !seen.look.arrivals.is_empty();
+        self.specimens.take(seen.stage, &seen.look.arrivals);
         let render = renderer(self.journey, &self.run, self.progress.intended);
         self.progress.walk.look(seen.stage, seen.look, seen.began, render);
         if arrived {
@@ -417,13 +440,56 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Where the stage writes when it saw an event: between which bounds its clock is off. Both our
+    /// instants are of the clock that the round began with, so that it may be set meanwhile.
+    fn bound_clock(&mut self, stage: Stage, look: &Look) {
+        let Some(field) = self.journey.stage(stage).and_then(|plan| plan.expect.clock.as_ref())
+        else {
+            return;
+        };
+        let sent = self.progress.intended;
+        for arrival in look.arrivals.iter().filter(|arrival| !arrival.dead_letter) {
+            let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, field));
+            let Some(stamp) = shown.and_then(stamp) else { continue };
+            let after = arrival.seen.0.saturating_sub(self.progress.walk.began().0);
+            let one = Offset::of(stamp, sent, sent.saturating_add(after));
+            let known = self.progress.clocks.entry(stage).or_insert(one);
+            *known = known.and(one);
+        }
+    }
+
+    /// What the wrong tenant saw of what was seen.
+    fn note_exposed(&mut self, stage: Stage, look: &Look) {
+        if !self.journey.stage(stage).is_some_and(StagePlan::has_hidden) {
+            return;
+        }
+        let exposed = self.progress.exposed.entry(stage).or_default();
+        let saw = look.arrivals.iter().filter(|arrival| {
+            arrival.wrong.as_ref().is_some_and(|wrong| wrong.code == ReasonCode::Exposed)
+        });
+        exposed.extend(saw.filter_map(|arrival| arrival.seq));
+    }
+
     fn tally(&self) -> Tally {
         let mut tally = self.progress.walk.tally();
         for stage in &mut tally.stages {
+            stage.clock = self.progress.clocks.get(&stage.stage).copied();
+            stage.exposed = self.progress.exposed.get(&stage.stage).map(|seqs| seqs.len() as u64);
             let ages = self.progress.feed_ages.get(&stage.stage);
             stage.feed_ages = ages.into_iter().flat_map(BTreeMap::values).copied().collect();
         }
         tally
+    }
+
+    /// One event as each stage showed it.
+    fn specimen(&self, hands: &Hands) -> Specimen {
+        let secrets: Vec<String> = hands
+            .secrets
+            .iter()
+            .filter_map(|secret| Some(secret.reveal().ok()?.expose().to_owned()))
+            .collect();
+        let render = renderer(self.journey, &self.run, self.progress.intended);
+        self.specimens.of(&self.progress.walk, &self.run, &secrets, render)
     }
 
     /// Puts the round's state where a restart finds it.
@@ -437,6 +503,7 @@ impl<'a> Round<'a> {
             run: self.run.clone(),
             at: clock::now(),
             tally: self.tally(),
+            specimen: Box::new(self.specimen(hands)),
         };
         let _ = hands.records.send(Record::Round(news)).await;
     }
@@ -487,12 +554,18 @@ impl<'a> Round<'a> {
 }
 
 /// One round outside the agent, for `once`: nothing is stored, nothing is judged.
-pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
+pub async fn once(
+    journey: &Journey,
+    secrets: &[Secret],
+    trace: &Trace,
+) -> Result<(Tally, Specimen), Fault> {
     let (records, mut unheard) = Records::new(RECORDS);
     let hands = Hands {
         clients: Clients::default(),
         records,
         store: Store::memory().0,
+        rechecks: Rechecks::default(),
+        secrets: secrets.into(),
         stop: CancellationToken::new(),
         cancel: CancellationToken::new(),
     };
@@ -502,7 +575,7 @@ pub async fn once(journey: &Journey, trace: &Trace) -> Result<Tally, Fault> {
         () = round.walk_to_end(&hands, trace) => {}
         () = listen => {}
     }
-    Ok(round.tally())
+    Ok((round.tally(), round.specimen(&hands)))
 }
 
 /// What an earlier run left under way, by journey. A round of a journey that the plan no longer

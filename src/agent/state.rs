@@ -18,13 +18,16 @@ use super::recorder::{Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{self, Evidence, Finding, LoadWindow, Standing, Verdict};
 use crate::journey::Run;
+use crate::journey::recheck::Rechecked;
+use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
 use crate::ledger::{Decision, Document, Texts};
 use crate::metrics::{Format, Registry};
 use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
-use crate::plan::{Check, Peers, Plan};
+use crate::plan::{Check, Peers, Plan, StagePlan};
 use crate::render::page::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
+use crate::spec::units::Period;
 use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
 use crate::time::{Mono, Now, Wall};
 
@@ -42,6 +45,11 @@ pub struct State {
     tracks: Tracks,
     journeys: Vec<JourneyRecord>,
     totals: BTreeMap<Arc<str>, Total>,
+    /// What looks back came to, by journey, stage and how long after a round.
+    rechecked: BTreeMap<journeys::LookBack, Rechecked>,
+    /// One event of each journey as each stage showed it: of the newest round in which one failed,
+    /// else of the newest.
+    specimens: BTreeMap<Arc<str>, Specimen>,
     standings: BTreeMap<String, Standing>,
     findings: Vec<Finding>,
     last: BTreeMap<(CheckId, TargetName), Last>,
@@ -92,6 +100,8 @@ impl State {
             tracks: Tracks::new(gate::demands(&plan.gates)),
             journeys: Vec::new(),
             totals: BTreeMap::new(),
+            rechecked: BTreeMap::new(),
+            specimens: BTreeMap::new(),
             standings: recovered.standings.clone(),
             findings: Vec::new(),
             last: BTreeMap::new(),
@@ -136,13 +146,19 @@ impl State {
             let Ok(tally) = serde_json::from_value(ended.tally.clone()) else { continue };
             self.add_round(&ended.journey, &ended.run, ended.at, &tally, now);
         }
+        for done in &recovered.rechecked {
+            let Ok(Some(result)) = serde_json::from_value(done.result.clone()) else { continue };
+            self.add_look_back(&(done.journey.clone(), done.stage, done.after), &result);
+        }
     }
 
     /// How often a track is due, by what the plan says of its check or journey.
     fn cadence_of(&self, key: &TrackKey, since: Mono) -> Option<Cadence> {
         if key.metric.labels.first() == Some(&"journey") {
             let journey = self.plan.journey(&key.check)?;
-            return Some(Cadence { interval: journey.every, since, lag: journey.give_up() });
+            let after = key.value_of("after").and_then(|after| after.parse::<Period>().ok());
+            let lag = journey.give_up() + after.unwrap_or_default().0;
+            return Some(Cadence { interval: journey.every, since, lag });
         }
         if LabelNames::of(key.metric).check.is_none() {
             return Some(Cadence::every(crate::node::TICK, since));
@@ -175,6 +191,17 @@ impl State {
                 self.tracks.open(&key, cadence);
                 if journey.stage(*stage).is_some_and(|plan| plan.expect.fresh.is_some()) {
                     self.tracks.open(&journeys::feed_age_key(&journey.id, *stage), cadence);
+                }
+                if journey.stage(*stage).is_some_and(|plan| plan.expect.clock.is_some()) {
+                    self.tracks.open(&journeys::clock_key(&journey.id, *stage), cadence);
+                }
+                if journey.stage(*stage).is_some_and(StagePlan::has_hidden) {
+                    self.tracks.open(&journeys::exposed_key(&journey.id, *stage), cadence);
+                }
+                for after in journey.stage(*stage).iter().flat_map(|plan| &plan.recheck) {
+                    let late = Cadence { lag: cadence.lag + *after, ..cadence };
+                    let of = (journey.id.clone(), *stage, *after);
+                    self.tracks.open(&journeys::vanished_key(&of), late);
                 }
             }
             // Over a reload a journey with the same stages goes on counting.
@@ -246,6 +273,11 @@ impl State {
         let plan = self.plan.clone();
         self.forget_targets();
         self.totals.retain(|journey, _| plan.journey(journey).is_some());
+        self.specimens.retain(|journey, _| plan.journey(journey).is_some());
+        self.rechecked.retain(|(journey, stage, after), _| {
+            let stage = plan.journey(journey).and_then(|journey| journey.stage(*stage));
+            stage.is_some_and(|stage| stage.recheck.contains(after))
+        });
         self.standings.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
         self.history = Arc::new(History::default());
         self.tracks.retain(|key| {
@@ -405,8 +437,12 @@ impl State {
                 self.round_not_begun(&journey, at, &fault)
             }
             RoundNews::BlindLook { journey, stage } => self.blind_look(&journey, stage),
-            RoundNews::Ended { journey, run, at, tally } => {
+            RoundNews::Ended { journey, run, at, tally, specimen } => {
                 self.ended(&journey, &run, at, &tally, now);
+                self.keep_specimen(&journey, *specimen);
+            }
+            RoundNews::Rechecked { journey, stage, after, at, result } => {
+                self.looked_back(&(journey, stage, after), at, &result, now);
             }
         }
     }

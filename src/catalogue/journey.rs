@@ -7,6 +7,9 @@ use super::{PIPELINE, metrics};
 const AGE: &[f64] =
     &[60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 172_800.0, 604_800.0, 2_592_000.0];
 
+/// Boundaries for how far a clock may be off: what a look can tell, a bad clock, lost time zones.
+const OFFSET: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 43200.0];
+
 metrics! {
     /// Events whose fate is decided, by stage and fate.
     EVENTS = Counter "greenlight_journey_events_total" [journey, stage, fate] Count;
@@ -16,10 +19,22 @@ metrics! {
     STAGE_LATENCY = Histogram(PIPELINE) "greenlight_journey_stage_latency_seconds" [journey, stage] Seconds as "journey.latency";
     /// Time since the feed was updated that enriched an event, by the field that `fresh` names.
     FEED_AGE = Histogram(AGE) "greenlight_journey_feed_age_seconds" [journey, stage] Seconds as "journey.feed_age";
+    /// At most so far a stage's clock was off from this node's in each round, in either direction; of the field that `clock` names.
+    CLOCK_OFFSET = Histogram(OFFSET) "greenlight_journey_clock_offset_seconds" [journey, stage] Seconds as "journey.clock_offset";
+    /// A stage's clock less this node's, as the newest round bounds it: no less than this. Absent where no one offset fits its events.
+    CLOCK_OFFSET_LOWER = Gauge "greenlight_journey_clock_offset_lower_bound_seconds" [journey, stage] Seconds;
+    /// A stage's clock less this node's, as the newest round bounds it: no more than this. Absent where no one offset fits its events.
+    CLOCK_OFFSET_UPPER = Gauge "greenlight_journey_clock_offset_upper_bound_seconds" [journey, stage] Seconds;
     /// When the last round began.
     LAST_ROUND = Gauge "greenlight_journey_last_round_timestamp_seconds" [journey] Seconds;
     /// Events that arrived after they had been given up; the tally and the report are mended, counters never taken back.
     RESURRECTED = Counter "greenlight_journey_resurrected_total" [journey, stage] Count;
+    /// Events that a stage had shown and was asked for again, by how long after the round's end and by what came of it: kept, vanished, changed, inconclusive.
+    RECHECKED = Counter "greenlight_journey_rechecked_events_total" [journey, stage, after, result] Count;
+    /// Events that a stage had shown and that the newest look back did not find, or not as they were.
+    VANISHED = Gauge "greenlight_journey_vanished_events" [journey, stage, after] Count as "journey.vanished";
+    /// Events that a wrong tenant saw in the newest round, where `must_not_see` asks one.
+    EXPOSED = Gauge "greenlight_journey_exposed_events" [journey, stage] Count as "journey.exposed";
     /// Events under way: sent or about to be, their fate not yet decided.
     UNDER_WAY = Gauge "greenlight_journey_events_under_way" [journey] Count;
     /// Looks that could not see, by stage.

@@ -10,9 +10,12 @@ use super::run::runtime;
 use super::{Failure, Global, PlanArgs, exit};
 use crate::agent::{clock, rounds, runner};
 use crate::client::Clients;
+use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
+use crate::ledger::ClockRow;
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey, Plan};
+use crate::render::specimen::plain;
 use crate::spec::did_you_mean;
 use crate::spec::trace::{Note, Trace};
 use crate::time::Mono;
@@ -49,14 +52,16 @@ pub(super) fn run(
         (worst(&seen, code), check_text(&seen), check_json(check, &seen))
     } else if let Some(journey) = plan.journey(id) {
         let began = Mono::now();
-        let tally = runtime()?.block_on(rounds::once(journey, &trace)).map_err(|fault| {
-            Failure { code: exit::INCOMPLETE, text: format!("the round could not begin: {fault}") }
+        let round = rounds::once(journey, &plan.secrets, &trace);
+        let (tally, specimen) = runtime()?.block_on(round).map_err(|fault| Failure {
+            code: exit::INCOMPLETE,
+            text: format!("the round could not begin: {fault}"),
         })?;
         let notes = trace.take();
         (
             journey_code(&tally),
-            journey_text(journey, &tally, began, &notes),
-            journey_json(journey, &tally, began, &notes),
+            journey_text(journey, &tally, how.debug.then_some(&specimen), began, &notes),
+            journey_json(journey, &tally, &specimen, began, &notes),
         )
     } else {
         let ids = || {
@@ -193,9 +198,18 @@ fn journey_code(tally: &Tally) -> u8 {
     if all_known { exit::SUCCESS } else { exit::INCOMPLETE }
 }
 
-fn journey_text(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -> String {
+fn journey_text(
+    journey: &Journey,
+    tally: &Tally,
+    specimen: Option<&Specimen>,
+    began: Mono,
+    notes: &[Note],
+) -> String {
     let mut text = String::new();
     notes_text(&mut text, began, notes);
+    if let Some(specimen) = specimen {
+        text.push_str(&plain(specimen));
+    }
     let _ = writeln!(text, "{}", journey.id);
     for stage in &tally.stages {
         let fates: Vec<String> = stage
@@ -231,7 +245,13 @@ fn journey_text(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -
     text
 }
 
-fn journey_json(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -> Value {
+fn journey_json(
+    journey: &Journey,
+    tally: &Tally,
+    specimen: &Specimen,
+    began: Mono,
+    notes: &[Note],
+) -> Value {
     json!({
         "id": &*journey.id,
         "first_failing_stage": tally.first_failing_stage(),
@@ -241,8 +261,10 @@ fn journey_json(journey: &Journey, tally: &Tally, began: Mono, notes: &[Note]) -
             "fates": stage.fates,
             "duplicate": stage.duplicate,
             "latency_seconds": stage.latency(),
+            "clock_offset_seconds": stage.clock.map(ClockRow::from),
             "reason": stage.reason,
         })).collect::<Vec<_>>(),
+        "specimen": specimen,
         "debug": notes_json(began, notes),
     })
 }

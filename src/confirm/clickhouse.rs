@@ -82,6 +82,10 @@ impl Confirmer for ClickHouse {
         }))
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

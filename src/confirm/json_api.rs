@@ -131,6 +131,10 @@ impl Confirmer for JsonApi {
         }]
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

@@ -98,6 +98,10 @@ impl Confirmer for Loki {
         ))
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

@@ -93,6 +93,10 @@ impl Confirmer for Postgres {
         }))
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

@@ -154,6 +154,10 @@ macro_rules! confirmer {
                 Some(purge::by_query(api.base().as_str(), index, run, message))
             }
 
+            fn keeps(&self) -> bool {
+                true
+            }
+
             async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
                 Ok(Value::Null)
             }

@@ -78,6 +78,10 @@ impl Confirmer for Splunk {
         ))
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

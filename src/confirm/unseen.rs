@@ -172,6 +172,10 @@ impl AnyConfirmer for Unseen {
         self.seen.purge()
     }
 
+    fn keeps(&self) -> bool {
+        self.seen.keeps()
+    }
+
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,

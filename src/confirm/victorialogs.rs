@@ -95,6 +95,10 @@ impl Confirmer for VictoriaLogs {
         Some(format!("wait for the retention of {} (-retentionPeriod)", self.api.base()))
     }
 
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
         Ok(Value::Null)
     }

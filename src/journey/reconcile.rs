@@ -13,6 +13,8 @@ use super::{Arrival, Event, Fate};
 
 mod clock;
 
+pub use clock::stamp;
+
 /// What a stage promises to show of every event.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
@@ -25,6 +27,10 @@ pub struct Expectation {
     /// it is written. With `date_probe`, the usual names are tried where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// Where the stage writes by its own clock when it saw the event: by it the clock's offset from
+    /// ours is bounded. It must come after the send, so it is no copy of the event's own time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// How recently the feed that enriched the event must have been updated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<Fresh>,

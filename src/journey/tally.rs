@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::offset::Offset;
 use super::{Fate, Stage};
 
 /// What became of the events of one round, or of many.
@@ -34,6 +35,12 @@ pub struct StageTally {
     /// None where an event does not show it. Of one round: sums of rounds have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub feed_ages: Vec<Option<f64>>,
+    /// How far the stage's clock is off, where it writes when it saw an event: of the newest round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Offset>,
+    /// How many a wrong tenant saw, where one was asked: of the newest round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<u64>,
     /// What was wrong with the first that failed.
     pub reason: Option<String>,
 }
@@ -96,6 +103,8 @@ impl StageTally {
             resurrected: 0,
             latencies: Vec::new(),
             feed_ages: Vec::new(),
+            clock: None,
+            exposed: None,
             reason: None,
         }
     }
@@ -133,6 +142,9 @@ impl StageTally {
         }
         self.duplicate = self.duplicate.saturating_add(other.duplicate);
         self.resurrected = self.resurrected.saturating_add(other.resurrected);
+        // A clock moves: bounds of long ago say nothing of now.
+        self.clock = other.clock.or(self.clock);
+        self.exposed = other.exposed.or(self.exposed);
         self.latencies.extend(&other.latencies);
         let over = self.latencies.len().saturating_sub(LATENCIES_LIMIT);
         self.latencies.drain(..over);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use super::recheck::Expected;
 use super::reconcile::{Expectation, broken_promise, inspect};
 use super::tally::Tally;
 use super::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
@@ -489,6 +490,18 @@ impl Walk {
                 .map(|(state, fates)| self.count_stage(state, fates))
                 .collect(),
         }
+    }
+
+    /// The events that a stage has shown, for a look back; None where it showed none.
+    pub fn shown(&self, stage: Stage) -> Option<Expected> {
+        let state = self.stages.iter().find(|state| state.spec.stage == stage)?;
+        let mut shown = Expected::new(self.first_seq);
+        for (unit, seen) in state.seen.iter().enumerate() {
+            if let Some(seen) = seen {
+                shown.add(unit, seen.flaw);
+            }
+        }
+        (shown.count() > 0).then_some(shown)
     }
 
     fn unit(&self, seq: u64) -> Option<usize> {

@@ -80,7 +80,7 @@ fn document() -> Document {
                 texts: &other_texts,
             },
         ],
-        journeys: vec![("ssh".to_owned(), tally)],
+        journeys: vec![Followed { id: "ssh".to_owned(), tally, ..Followed::default() }],
         load_windows: Vec::new(),
         checks: vec![CheckRow {
             id: "core".to_owned(),

@@ -1,5 +1,6 @@
 //! Gates as written, compiled into the words that `gate` judges.
 
+mod about;
 mod applies;
 mod during;
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use about::{asks, measures};
 use applies::Part;
 
 use super::load::Loaded;
@@ -245,6 +247,12 @@ fn requirement(
     if let Some(needs) = applies::needs(node, diagnostics) {
         return Some(Requirement::Missing(needs));
     }
+    if node.get("distinct").is_some() {
+        diagnostics
+            .error(node.span, "`distinct` demands nothing by itself")
+            .hint("write it as a part of a group, beside what is about those names");
+        return None;
+    }
     match each_journey(node, known) {
         None => one_criterion(node, known, diagnostics),
         Some(each) if each.is_empty() => {
@@ -353,6 +361,8 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     let clears = fields.take_node("clears");
     let stage_node = fields.take_node("stage");
     let during_node = fields.take_node("during");
+    let sent_by = fields.take_node("sent_by");
+    let of_kind = fields.take_node("of_kind");
     // Only said while the criterion is about nothing.
     fields.take_node("needs");
     let stable_for = fields.take::<Period>("stable_for", diagnostics).map(|period| period.0);
@@ -370,6 +380,8 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             "pooled",
             "stage",
             "during",
+            "sent_by",
+            "of_kind",
         ],
         diagnostics,
     );
@@ -409,6 +421,26 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         (selection.map(Subject::Series), unit)
     };
 
+    match (&sent_by, &subject) {
+        (None, _) | (_, None) => {}
+        (Some(at), Some(Subject::Journey { journey, .. })) => {
+            about::sent_by(at, journey, known, diagnostics);
+        }
+        (Some(at), Some(Subject::Series(_))) => {
+            diagnostics.error(at.span, format!("`{}` takes no `sent_by`", key.text));
+        }
+    }
+    match (&of_kind, &subject) {
+        (None, _) | (_, None) => {}
+        (Some(at), Some(Subject::Series(Selection { check: Some(check), .. }))) => {
+            about::of_kind(at, check, known, diagnostics);
+        }
+        (Some(at), _) => {
+            diagnostics
+                .error(at.span, "`of_kind` is about one check")
+                .hint("name it: `where: { check: ... }`");
+        }
+    }
     // From here a mistake does not end the reading: the rest is looked at for others.
     let during = match (&during_node, &subject) {
         (Some(at), Some(subject)) => during::during(at, function, &key.text, subject, diagnostics),
@@ -574,31 +606,6 @@ fn named_subjects(node: Option<&Node>, known: &Known<'_>, diagnostics: &mut Diag
     }
 }
 
-/// Whether the check measures the series; a gate on one that does not would be open for ever.
-fn measures(
-    id: &str,
-    metric: &Metric,
-    at: &Node,
-    known: &Known<'_>,
-    diagnostics: &mut Diagnostics,
-) -> bool {
-    let Some(check) = known.checks.iter().find(|check| *check.id == *id) else { return true };
-    if check.yields(metric) {
-        return true;
-    }
-    let series = metric.series.unwrap_or(metric.name);
-    let own: Vec<&str> = check
-        .metrics
-        .iter()
-        .filter_map(|metric| metric.series)
-        .chain(["check.success", "check.duration"])
-        .collect();
-    diagnostics
-        .error(at.span, format!("the check `{id}` does not measure `{series}`"))
-        .expected(one_of(&own));
-    false
-}
-
 fn selection(
     metric: &'static Metric,
     node: Option<&Node>,
@@ -609,6 +616,7 @@ fn selection(
     let Some(node) = node else { return Some(selection) };
     let labels = decode::<BTreeMap<String, String>>(node, diagnostics)?;
     let mut good = true;
+    let stage = labels.get("stage").cloned();
     let names = LabelNames::of(metric);
     for (name, value) in labels {
         let at = node.get(&name).unwrap_or(node);
@@ -620,7 +628,9 @@ fn selection(
                 selection.check = Some(value);
             }
             Some("journey") if name == "journey" => {
-                good &= named(&value, at, "journey", known.journey_ids(), diagnostics);
+                let stage = stage.as_deref();
+                good &= named(&value, at, "journey", known.journey_ids(), diagnostics)
+                    && asks(&value, stage, metric, at, known, diagnostics);
                 selection.check = Some(value);
             }
             None if name == "check" && value == NODE_CHECK => selection.check = Some(value),

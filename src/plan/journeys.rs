@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::Digest as _;
 
 use super::load::Loaded;
 use super::{Fleet, share};
@@ -31,6 +32,9 @@ const BUDGET: Size = Size(1_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Events of a round that are rendered to know how large they are.
 const SAMPLED: u64 = 64;
+/// A stage is asked again so often at most, and no sooner than that after a round's end.
+const RECHECKS_LIMIT: usize = 8;
+const SOONEST: Duration = Duration::from_secs(1);
 /// Looks are spread over `within`, within these bounds, so that neither a platform is flooded nor
 /// a latency blurred.
 const POLL: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -64,6 +68,8 @@ pub struct StagePlan {
     /// How many things a round brings, at the stages that count things.
     pub exactly: u64,
     pub equals: Option<Equals>,
+    /// How long after a round's end what it showed is asked for again.
+    pub recheck: Vec<Duration>,
     spec: Value,
     hidden: Option<Value>,
 }
@@ -99,7 +105,15 @@ impl Journey {
                 .flat_map(|confirmer| confirmer.effects())
                 .map(move |effect| (poll.clone(), effect))
         });
-        sends.chain(looks).collect()
+        let again = self.stages.iter().flat_map(|stage| {
+            let confirmer = stage.confirmer.iter().filter(|_| !stage.recheck.is_empty());
+            let after: Vec<_> = stage.recheck.iter().map(|a| Period(*a).to_string()).collect();
+            let when = format!("{} after each round", after.join(" and "));
+            confirmer
+                .flat_map(|confirmer| confirmer.effects())
+                .map(move |effect| (when.clone(), effect))
+        });
+        sends.chain(looks).chain(again).collect()
     }
 
     /// How what it leaves behind is deleted, by the stage that sees it.
@@ -108,6 +122,15 @@ impl Journey {
         let sees = stages.filter_map(|plan| Some((plan.stage, plan.confirmer.as_ref()?)));
         sees.filter_map(|(stage, confirmer)| Some((stage, confirmer.kind(), confirmer.purge()?)))
             .collect()
+    }
+
+    /// What the texts of its events and what a stage promises of them hang on: a look back under
+    /// another plan would compare them with what was never sent.
+    pub fn promise(&self, stage: Stage) -> Option<String> {
+        let plan = self.stage(stage)?;
+        let parts = json!([self.id, self.sender.kind(), self.send, self.event_spec, plan.expect]);
+        let hash = sha2::Sha256::digest(parts.to_string().as_bytes());
+        Some(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
     pub fn json(&self) -> Value {
@@ -128,6 +151,11 @@ impl Journey {
 }
 
 impl StagePlan {
+    /// Whether a wrong tenant is asked too.
+    pub fn has_hidden(&self) -> bool {
+        self.hidden.is_some()
+    }
+
     fn json(&self) -> Value {
         let mut body = json!({
             "within": Period(self.within).to_string(),
@@ -138,6 +166,11 @@ impl StagePlan {
         if let Some(map) = body.as_object_mut() {
             if let Some(confirmer) = &self.confirmer {
                 map.insert(confirmer.kind().into(), self.spec.clone());
+            }
+            if !self.recheck.is_empty() {
+                let after: Vec<_> =
+                    self.recheck.iter().map(|after| Period(*after).to_string()).collect();
+                map.insert("recheck".into(), json!(after));
             }
             if let Some(hidden) = &self.hidden {
                 map.insert("must_not_see".into(), hidden.clone());
@@ -207,6 +240,9 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
             return None;
         }
     };
+    if let (true, Some(node)) = (sender.own_format(), &events_node) {
+        own_format(node, sender.kind(), diagnostics)?;
+    }
     let id = id?;
     within_budget(&events, every, budget, node, diagnostics);
     Some(Journey {
@@ -223,6 +259,19 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
         send,
         event_spec,
     })
+}
+
+/// A way in that writes events down by itself takes no word on how, nor how long they are then.
+fn own_format(events: &Node, kind: &str, diagnostics: &mut Diagnostics) -> Option<()> {
+    let mut right = true;
+    for key in ["format", "header", "sizes", "sweep"] {
+        let Some(at) = events.get(key) else { continue };
+        right = false;
+        diagnostics
+            .error(at.span, format!("`{kind}` has a format of its own: `{key}` has no use here"))
+            .hint("leave it out; {pad:N} in the message makes an event longer");
+    }
+    right.then_some(())
 }
 
 /// Synthetic traffic is paid for like any other: by the event, by the gigabyte, in disks.
@@ -321,6 +370,7 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     let exactly = fields.take::<u64>("exactly", diagnostics);
     let equals = fields.take_node("equals");
     let hidden = fields.take_node("must_not_see");
+    let again = fields.take_node("recheck");
     let looks = !matches!(stage, Stage::Sent | Stage::Accepted);
     let names: Vec<&str> = table.iter().map(|entry| entry.kind).collect();
     let kind = if looks { fields.take_one_of(&names, diagnostics) } else { None };
@@ -358,6 +408,10 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
     } else {
         (None, Value::Null)
     };
+    let recheck = match again {
+        Some(node) => rechecks(&node, stage, confirmer.as_deref(), diagnostics)?,
+        None => Vec::new(),
+    };
     let (confirmer, hidden) = match (confirmer, hidden) {
         (confirmer, None) => (confirmer, None),
         (Some(confirmer), Some(node)) if !stage.counts_things() => {
@@ -380,9 +434,47 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
         expect,
         exactly: exactly.unwrap_or(1),
         equals,
+        recheck,
         spec,
         hidden,
     })
+}
+
+/// When what a stage has shown is asked for again: ascending, each once.
+fn rechecks(
+    node: &Node,
+    stage: Stage,
+    confirmer: Option<&dyn AnyConfirmer>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<Duration>> {
+    let mut after: Vec<Duration> = match decode::<Vec<Period>>(node, diagnostics) {
+        Some(periods) => periods.into_iter().map(|period| period.0).collect(),
+        None => return None,
+    };
+    let Some(confirmer) = confirmer.filter(|_| !stage.counts_things()) else {
+        diagnostics
+            .error(node.span, format!("`{}` keeps no events", stage.word()))
+            .expected("`recheck` at parsed, enriched or stored");
+        return None;
+    };
+    if !confirmer.keeps() {
+        diagnostics
+            .error(
+                node.span,
+                format!("`{}` is read on and on, and can't be asked again", confirmer.kind()),
+            )
+            .hint("let a stage see by a store that is searched, and write `recheck` there");
+        return None;
+    }
+    after.sort_unstable();
+    after.dedup();
+    if after.is_empty() || after.len() > RECHECKS_LIMIT || after.iter().any(|one| *one < SOONEST) {
+        diagnostics
+            .error(node.span, "`recheck` is no list of times after a round's end")
+            .expected(format!("1 to {RECHECKS_LIMIT} of 1s or more, such as `[ 1h, 24h ]`"));
+        return None;
+    }
+    Some(after)
 }
 
 /// Wraps a stage's way to see with that of a tenant that must see nothing.
@@ -457,6 +549,7 @@ fn complete(
         expect: Expectation::default(),
         exactly: 1,
         equals: None,
+        recheck: Vec::new(),
         spec: Value::Null,
         hidden: None,
     };

@@ -178,6 +178,7 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
                     typed::<Proof>(generator),
                 );
                 let hidden = with_kind(generator, vec![("proof", proof)], &[], confirm::kinds());
+                common.push(("recheck", described("How long after a round's end what it showed here is asked for again, `[ 1h, 24h ]`: a store that loses what it had is found. Of stores that are searched.", json!({ "type": "array", "minItems": 1, "items": typed::<Period>(generator) }))));
                 common.push(("must_not_see", described("How a wrong tenant looks, after the right one saw an event, and must not see it.", hidden)));
             }
             if stage.counts_things() {
@@ -266,9 +267,9 @@ fn gate(generator: &mut SchemaGenerator) -> Value {
 }
 
 /// What a gate requires, or a part of a group, which may hang on something.
-fn requirement(generator: &mut SchemaGenerator, part: bool) -> Value {
+fn requirement(generator: &mut SchemaGenerator, in_group: bool) -> Value {
     let when = |generator: &mut SchemaGenerator| {
-        part.then(|| {
+        in_group.then(|| {
             let what = "When the part is judged; otherwise it is left out of its group.";
             ("when", described(what, typed::<WhenSpec>(generator)))
         })
@@ -299,6 +300,20 @@ fn requirement(generator: &mut SchemaGenerator, part: bool) -> Value {
                     typed::<During>(generator),
                 ),
             ),
+            (
+                "sent_by",
+                json!({
+                    "description": "The ways in, of which the journey's must be one: `syslog_udp`, `http`, …",
+                    "type": ["string", "array"], "items": { "type": "string" },
+                }),
+            ),
+            (
+                "of_kind",
+                json!({
+                    "description": "The kinds, of which the check must be one.",
+                    "type": ["string", "array"], "items": { "type": "string" },
+                }),
+            ),
             ("needs", json!({ "type": "string" })),
         ]
     };
@@ -328,12 +343,18 @@ fn requirement(generator: &mut SchemaGenerator, part: bool) -> Value {
         }));
         map.insert("oneOf".into(), Value::Array(choices));
     }
-    json!({ "oneOf": [
+    let mut ways = vec![
         whole("all", parts.clone(), generator),
         whole("any", parts, generator),
         whole("missing", json!({ "type": "string" }), generator),
         criterion,
-    ] })
+    ];
+    if in_group {
+        let names = json!({ "type": "array", "items": { "type": "string" } });
+        let needs = json!({ "type": "string" });
+        ways.push(object(vec![("distinct", names), ("needs", needs)], &["distinct", "needs"]));
+    }
+    json!({ "oneOf": ways })
 }
 
 /// Unknown keys are mistakes, so a type's own schema is closed as the decoder is.

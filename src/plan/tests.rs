@@ -141,6 +141,67 @@ fn a_criterion_on_several_journeys_is_one_on_each() {
 }
 
 #[test]
+fn only_a_store_that_is_searched_is_asked_again() {
+    let journey = |stages: &str| {
+        format!(
+            "journeys:\n- {{ id: j, send: {{ http: {{ to: 'http://h/' }} }}, stages: [ {stages} ] }}\n"
+        )
+    };
+    let lake = "json_api: { url: 'http://h/', items: '.[]' }";
+    let topic = "kafka: { brokers: 'h:9092', topic: t }";
+    let text = journey(&format!("stored: {{ {lake}, recheck: [ 24h, 90m, 24h ] }}"));
+    let plan = compile(&text).unwrap();
+    let stage = plan.journeys[0].stage(crate::journey::Stage::Stored).unwrap();
+    assert_eq!(stage.recheck, [Duration::from_secs(5_400), Duration::from_secs(86_400)]);
+    let again = "90m and 1d after each round";
+    assert!(plan.journeys[0].effects().iter().any(|(when, _)| when == again), "it is an effect");
+    assert_ne!(plan.digest, compile(&text.replace("90m", "91m")).unwrap().digest);
+    // What is expected again hangs on the events and on what the stage promises, not on when.
+    let promise = |text: &str| {
+        compile(text).unwrap().journeys[0].promise(crate::journey::Stage::Stored).unwrap()
+    };
+    assert_eq!(promise(&text), promise(&text.replace("90m", "91m")));
+    let other = text.replace("id: j,", "id: j, events: { message: 'x {token}' },");
+    assert_ne!(promise(&text), promise(&other));
+    for (stages, words) in [
+        (format!("parsed: {{ {topic}, recheck: [ 1h ] }}"), "can't be asked again"),
+        (format!("stored: {{ {lake}, recheck: [] }}"), "no list of times"),
+        (format!("stored: {{ {lake}, recheck: [ 100ms ] }}"), "no list of times"),
+        (format!("stored: {{ {lake}, recheck: [ 5 ] }}"), "has no unit"),
+        (String::from("notified: { webhook: {}, recheck: [ 1h ] }"), "keeps no events"),
+        (format!("accepted: {{ recheck: [ 1h ] }}, stored: {{ {lake} }}"), "keeps no events"),
+    ] {
+        let error = compile(&journey(&stages)).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
+}
+
+#[test]
+fn a_way_in_with_a_format_of_its_own_takes_none_from_the_plan() {
+    let journey = |send: &str, events: &str| {
+        format!(
+            "journeys:\n- id: j\n  send: {{ {send} }}\n  events: {{ {events} }}\n  stages: [ stored: {{ json_api: {{ url: 'http://h/', items: '.[]' }} }} ]\n"
+        )
+    };
+    let otlp = "otlp: { to: 'http://h:4318' }";
+    for send in [otlp, "journald: {}"] {
+        for events in ["format: cef", "sizes: [ 900 ]", "sweep: true"] {
+            let error = compile(&journey(send, events)).map(|_| ()).unwrap_err();
+            let key = events.split(':').next().unwrap();
+            assert!(
+                error.contains(&format!("`{key}` has no use here")),
+                "{send} {events}:\n{error}"
+            );
+            assert!(error.contains("plan.yaml:4:"), "{error}");
+        }
+        compile(&journey(send, "count: 3, message: 'x {pad:900} {token}', fields: { a: b }"))
+            .unwrap();
+    }
+    compile(&journey("loki: { to: 'http://h:3100', labels: { job: x } }", "sizes: [ 900 ]"))
+        .unwrap();
+}
+
+#[test]
 fn variables_come_from_the_plan_then_from_the_environment() {
     let text = "vars: { tick: 20s, twice: '${tick}' }\nchecks: [ { id: a, tcp: {}, targets: [ '127.0.0.1:1' ], every: '${twice}' } ]";
     assert_eq!(compile(text).unwrap().checks[0].every, Duration::from_secs(20));

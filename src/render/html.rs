@@ -18,6 +18,7 @@ use crate::ledger::{Document, GateRow};
 
 mod journeys;
 mod spark;
+mod specimen;
 
 const STYLE: &str = include_str!("style.css");
 

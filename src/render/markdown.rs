@@ -2,8 +2,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, capital, checks_sentence, evidence, fate_count, groups, node, other_fates, tally,
-    troubled, value_and_threshold, worst,
+    because, capital, checks_sentence, clock, evidence, fate_count, groups, node, other_fates,
+    rechecks, tally, troubled, value_and_threshold, worst,
 };
 use super::text::{brief, clean};
 use super::{glyph, verdict};
@@ -140,6 +140,17 @@ fn journey_table(journey: &JourneyRow, line: &mut impl FnMut(&str)) {
             latency(stage.latency_seconds.p95),
             latency(stage.latency_seconds.p99),
         ));
+    }
+    let mut first = true;
+    for stage in &journey.stages {
+        let reason = stage.reason.iter().map(|reason| (true, brief(reason)));
+        for (bad, text) in reason.chain(clock(stage)).chain(rechecks(stage)) {
+            if std::mem::take(&mut first) {
+                line("");
+            }
+            let mark = if bad { "✗ " } else { "" };
+            line(&format!("- {mark}{}: {}", stage.name.word(), escape(&text)));
+        }
     }
 }
 

@@ -11,7 +11,13 @@
       const next = new DOMParser().parseFromString(await answer.text(), "text/html");
       const main = next.querySelector("main");
       if (!main) throw new Error("no report");
+      const opened = (d) => [...d.querySelectorAll("details[id]")];
       if (String(document.getSelection()) === "") {
+        // What a reader opened or closed stays so.
+        for (const was of opened(document)) {
+          const now = next.getElementById(was.id);
+          if (now) now.open = was.open;
+        }
         document.querySelector("main").replaceWith(document.adoptNode(main));
         document.title = next.title;
       }

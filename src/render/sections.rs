@@ -5,7 +5,7 @@ use super::text::{brief, clean, plural};
 use super::{SEVERITY, verdict};
 use crate::gate::{Level, Verdict, Why};
 use crate::journey::Fate;
-use crate::ledger::{CheckRow, Decision, Document, GateRow, StageRow, TargetRow};
+use crate::ledger::{CheckRow, Decision, Document, GateRow, RecheckRow, StageRow, TargetRow};
 
 /// Whether a gate of this verdict counts for the decision: mandatory, or conditional and not
 /// excused.
@@ -165,6 +165,41 @@ pub(super) fn other_fates(stage: &StageRow) -> Option<String> {
         })
         .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `asked again after 1h: 12 rounds, 118 kept, 2 vanished: …`, each with whether it is bad.
+pub(super) fn rechecks(stage: &StageRow) -> Vec<(bool, String)> {
+    let sentence = |row: &RecheckRow| {
+        let mut parts = vec![plural(usize::try_from(row.rounds).unwrap_or(usize::MAX), "round")];
+        for (n, word) in [
+            (row.kept, "kept"),
+            (row.vanished, "vanished"),
+            (row.changed, "changed"),
+            (row.inconclusive, "inconclusive"),
+        ] {
+            if n > 0 {
+                parts.push(format!("{} {word}", count(n)));
+            }
+        }
+        let why = row.reason.as_ref().map(|why| format!(": {}", brief(why))).unwrap_or_default();
+        let after = quantity(row.after_seconds, Some("seconds"));
+        let text = format!("asked again after {after}: {}{why}", parts.join(", "));
+        (row.failed() > 0, text)
+    };
+    stage.rechecks.iter().map(sentence).collect()
+}
+
+/// `clock between 89.2 s and 90.4 s ahead of ours`.
+pub(super) fn clock(stage: &StageRow) -> Option<(bool, String)> {
+    let clock = stage.clock_offset_seconds?;
+    let (Some(lower), Some(upper)) = (clock.lower, clock.upper) else {
+        let text = "its clock: no one offset fits its events; it was set, or the field is no time of \
+                    the stage";
+        return Some((true, text.to_owned()));
+    };
+    let [lower, upper] = [lower, upper].map(|bound| quantity(bound, Some("seconds")));
+    let events = plural(usize::try_from(clock.events).unwrap_or(usize::MAX), "event");
+    Some((false, format!("its clock less ours: between {lower} and {upper}, by {events}")))
 }
 
 pub(super) fn fate_count(stage: &StageRow, fate: Fate) -> u64 {

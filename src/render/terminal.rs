@@ -3,9 +3,10 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, checks_sentence, counts, fate_count, measured, node, other_fates, parts, repeats,
-    tally, troubled, value_and_threshold, why,
+    because, checks_sentence, clock, counts, fate_count, measured, node, other_fates, parts,
+    rechecks, repeats, tally, troubled, value_and_threshold, why,
 };
+use super::specimen;
 use super::text::{clean, cut, pad, pad_left, plural, width, wrap};
 use super::{Options, glyph, verdict};
 use crate::gate::Verdict;
@@ -292,6 +293,19 @@ impl Page<'_> {
                 self.line(&line);
                 if let Some(others) = other_fates(stage) {
                     self.text(5, &others);
+                }
+                if let Some(reason) = &stage.reason {
+                    self.text(5, reason);
+                }
+                for (bad, text) in clock(stage).into_iter().chain(rechecks(stage)) {
+                    self.hang(3, if bad { "✗ " } else { "  " }, &text);
+                }
+            }
+            let shown = journey.specimen.as_ref();
+            if let Some(of) = shown.filter(|of| self.options.verbose || of.fails_at().is_some()) {
+                self.text(3, &specimen::title(of));
+                for (label, text) in specimen::lines(of) {
+                    self.hang(5, &pad(&label, 10), &text);
                 }
             }
         }

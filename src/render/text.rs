@@ -8,8 +8,13 @@ const BRIEF_LIMIT: usize = 600;
 /// One line without anything that a terminal, a log or a reader's eye would take for more than
 /// text: control characters and those that turn the direction of writing are spelt out.
 pub(super) fn clean(text: &str) -> String {
+    spelt_out(text.trim())
+}
+
+/// The same, with the spaces at its ends.
+pub(super) fn spelt_out(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.trim().chars() {
+    for c in text.chars() {
         match c {
             '\n' | '\r' | '\t' => out.push(' '),
             // Bidirectional controls (Trojan Source) and separators that break lines.

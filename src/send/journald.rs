@@ -57,6 +57,7 @@ impl Sender for Journald {
     const KIND: &'static str = "journald";
     type Spec = Spec;
     const ACKNOWLEDGES: bool = false;
+    const OWN_FORMAT: bool = true;
 
     fn new(spec: Spec) -> Result<Self, String> {
         let socket = spec.socket.unwrap_or_else(|| SOCKET.into());

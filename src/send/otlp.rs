@@ -62,6 +62,7 @@ impl Sender for Otlp {
     const KIND: &'static str = "otlp";
     type Spec = Spec;
     const ACKNOWLEDGES: bool = true;
+    const OWN_FORMAT: bool = true;
 
     fn new(spec: Spec) -> Result<Self, String> {
         let endpoint = Endpoint::new(&spec.to, &spec.headers, spec.auth, &spec.tls, spec.gzip)?;

@@ -107,6 +107,15 @@ impl Sender for Syslog {
         })
     }
 
+    fn way(&self) -> &'static str {
+        match &self.to {
+            To::Udp(_) => "syslog_udp",
+            To::Local(_) => "syslog_local",
+            To::Stream(address) if address.tls => "syslog_tls",
+            To::Stream(_) => "syslog_tcp",
+        }
+    }
+
     fn line_delimited(&self) -> bool {
         self.framing == Framing::Lf
     }

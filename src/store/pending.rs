@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
 
-use super::{EndedRound, StoredPoint, VerdictChange};
+use super::{DoneRecheck, DueRecheck, EndedRound, StoredPoint, VerdictChange};
 use crate::gate::Standing;
 use crate::journey::Run;
 use crate::time::Wall;
@@ -25,6 +25,8 @@ pub(super) struct Pending {
     pub(super) mended: VecDeque<(String, Wall, String)>,
     pub(super) progress: BTreeMap<Run, Value>,
     pub(super) ended: BTreeMap<Run, EndedRound>,
+    pub(super) due: VecDeque<DueRecheck>,
+    pub(super) rechecked: VecDeque<DoneRecheck>,
     pub(super) reports: VecDeque<(Wall, String, String)>,
     pub(super) marks: BTreeMap<String, String>,
     /// Entries that found no room, the oldest first.
@@ -71,6 +73,16 @@ impl Pending {
         self.dropped += trim_map(&mut self.ended);
     }
 
+    pub(super) fn due(&mut self, recheck: DueRecheck) {
+        self.due.push_back(recheck);
+        self.dropped += trim(&mut self.due, ENTRIES);
+    }
+
+    pub(super) fn rechecked(&mut self, recheck: DoneRecheck) {
+        self.rechecked.push_back(recheck);
+        self.dropped += trim(&mut self.rechecked, ENTRIES);
+    }
+
     pub(super) fn report(&mut self, at: Wall, digest: String, json: String) {
         self.reports.push_back((at, digest, json));
         // Not counted: the newest says what the older ones did.
@@ -89,6 +101,8 @@ impl Pending {
             && self.mended.is_empty()
             && self.progress.is_empty()
             && self.ended.is_empty()
+            && self.due.is_empty()
+            && self.rechecked.is_empty()
             && self.reports.is_empty()
             && self.marks.is_empty()
     }
@@ -109,6 +123,9 @@ impl Pending {
         for (_, ended) in newer.ended {
             self.end(ended);
         }
+        self.due.extend(newer.due);
+        self.rechecked.extend(newer.rechecked);
+        self.dropped += trim(&mut self.due, ENTRIES) + trim(&mut self.rechecked, ENTRIES);
         self.reports.extend(newer.reports);
         trim(&mut self.reports, REPORTS);
         self.marks.extend(newer.marks);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 
-use super::{EndedRound, OpenRound, Recovered, StoredPoint, schema};
+use super::{DoneRecheck, DueRecheck, EndedRound, OpenRound, Recovered, StoredPoint, schema};
 use crate::catalogue;
 use crate::gate::{LoadWindow, Standing};
+use crate::journey::Stage;
 use crate::series;
 use crate::time::{Mono, Now, Wall};
 
@@ -56,6 +57,8 @@ pub(super) fn read(db: &Connection, age: Duration, now: Now) -> rusqlite::Result
         points: points(db, &clock, since)?,
         standings: standings(db, &clock)?,
         ended: ended_rounds(db, &clock, since)?,
+        due: due(db, &clock)?,
+        rechecked: rechecked(db, &clock, since)?,
         load: load(db, &clock)?,
         notifications: match rounds.iter().map(|round| round.began.mono).min() {
             None => Vec::new(),
@@ -190,10 +193,66 @@ fn ended_rounds(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result
     Ok(ended)
 }
 
+/// The stage and the span that a look back is of; of another version's, None.
+fn look_back(row: &Row<'_>) -> rusqlite::Result<Option<(Stage, Duration)>> {
+    let stage = Stage::parse(&row.get::<_, String>(2)?);
+    let after = u64::try_from(row.get::<_, i64>(3)?).ok().map(Duration::from_nanos);
+    Ok(stage.zip(after))
+}
+
+fn due(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<DueRecheck>> {
+    if !has_table(db, "recheck")? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT run, journey, stage, after, began_wall, began_mono, due_wall, due_mono, boot, \
+                      expected \
+               FROM recheck WHERE expected IS NOT NULL ORDER BY due_wall";
+    let found = rows(db, sql, [], |row| {
+        let Some((stage, after)) = look_back(row)? else { return Ok(None) };
+        Ok(Some(DueRecheck {
+            run: row.get::<_, String>(0)?.into(),
+            journey: row.get::<_, String>(1)?.into(),
+            stage,
+            after,
+            began: clock.at(row.get(4)?, row.get(5)?, row.get(8)?),
+            due: clock.at(row.get(6)?, row.get(7)?, row.get(8)?),
+            expected: json(row, 9)?.unwrap_or(Value::Null),
+        }))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn rechecked(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<DoneRecheck>> {
+    if !has_table(db, "recheck")? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT run, journey, stage, after, done_wall, done_mono, done_boot, result \
+               FROM recheck WHERE expected IS NULL ORDER BY done_wall DESC LIMIT ?1";
+    let found = rows(db, sql, [ENDED], |row| {
+        let Some((stage, after)) = look_back(row)? else { return Ok(None) };
+        Ok(Some(DoneRecheck {
+            run: row.get::<_, String>(0)?.into(),
+            journey: row.get::<_, String>(1)?.into(),
+            stage,
+            after,
+            at: clock.at(row.get(4)?, row.get(5)?, row.get(6)?),
+            result: json(row, 7)?.unwrap_or(Value::Null),
+        }))
+    })?;
+    let mut found: Vec<DoneRecheck> = found.into_iter().flatten().collect();
+    found.retain(|done| done.at.mono >= since);
+    found.sort_by_key(|done| done.at.mono);
+    Ok(found)
+}
+
+fn has_table(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(db.query_row(sql, [name], |row| row.get::<_, i64>(0))? > 0)
+}
+
 /// Of a state directory that only an older version wrote and nobody may change, there are none.
 fn load(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<LoadWindow>> {
-    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'load'";
-    if db.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+    if !has_table(db, "load")? {
         return Ok(Vec::new());
     }
     let sql =

@@ -75,6 +75,16 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE notification ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE standing ADD COLUMN boot INTEGER NOT NULL DEFAULT 0;
 ",
+    // A look back at what a round's stage had shown: `expected` until it is done, then `result`.
+    "
+    CREATE TABLE recheck (
+        run TEXT NOT NULL, stage TEXT NOT NULL, after INTEGER NOT NULL, journey TEXT NOT NULL,
+        began_wall INTEGER NOT NULL, began_mono INTEGER NOT NULL,
+        due_wall INTEGER NOT NULL, due_mono INTEGER NOT NULL, boot INTEGER NOT NULL,
+        expected TEXT, done_wall INTEGER, done_mono INTEGER, done_boot INTEGER, result TEXT,
+        PRIMARY KEY (run, stage, after)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The version whose standings and notifications say of which boot they are.

@@ -140,6 +140,44 @@ pub(super) fn rest(
                 ended.tally.to_string(),
             ])?;
     }
+    for due in &batch.due {
+        // A round that was walked to its end twice, since its end was not yet stored, is due once.
+        transaction
+            .prepare_cached(
+                "INSERT OR IGNORE INTO recheck (run, stage, after, journey, began_wall, began_mono, \
+                                                due_wall, due_mono, boot, expected) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                &*due.run,
+                due.stage.word(),
+                nanos(due.after),
+                &*due.journey,
+                due.began.wall.0,
+                due.began.mono.0,
+                due.due.wall.0,
+                due.due.mono.0,
+                boot,
+                due.expected.to_string(),
+            ])?;
+    }
+    for done in &batch.rechecked {
+        transaction
+            .prepare_cached(
+                "UPDATE recheck SET expected = NULL, done_wall = ?4, done_mono = ?5, \
+                                    done_boot = ?6, result = ?7 \
+                 WHERE run = ?1 AND stage = ?2 AND after = ?3",
+            )?
+            .execute(params![
+                &*done.run,
+                done.stage.word(),
+                nanos(done.after),
+                done.at.wall.0,
+                done.at.mono.0,
+                boot,
+                done.result.to_string(),
+            ])?;
+    }
     for (wall, digest, json) in &batch.reports {
         transaction
             .prepare_cached("INSERT INTO report (wall, digest, json) VALUES (?1, ?2, ?3)")?
@@ -149,6 +187,10 @@ pub(super) fn rest(
         mark(transaction, key, value)?;
     }
     Ok(())
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
@@ -226,6 +268,9 @@ pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> ru
     let sql = "DELETE FROM round \
                WHERE CASE WHEN ended_boot = ?1 THEN ended_mono < ?2 ELSE ended_wall < ?3 END";
     db.execute(sql, old.params())?;
+    let sql = "DELETE FROM recheck \
+               WHERE CASE WHEN done_boot = ?1 THEN done_mono < ?2 ELSE done_wall < ?3 END";
+    db.execute(sql, old.params())?;
     let sql = "DELETE FROM notification \
                WHERE CASE WHEN boot = ?1 THEN mono < ?2 ELSE wall < ?3 END AND NOT EXISTS \
                    (SELECT 1 FROM round WHERE ended_wall IS NULL AND \
@@ -240,7 +285,8 @@ pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> ru
 }
 
 /// Deletes the oldest points, then the oldest tallies, then reports, changes and notifications,
-/// until the database is no larger than this. Never an open round or a standing.
+/// until the database is no larger than this. Never an open round, a look back that is due or a
+/// standing.
 pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
     let points =
         format!("DELETE FROM point WHERE id <= (SELECT min(id) FROM point) + {POINTS_A_DELETION}");
@@ -248,6 +294,7 @@ pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
         points.as_str(),
         "DELETE FROM round WHERE run IN (SELECT run FROM round WHERE ended_wall IS NOT NULL \
          ORDER BY ended_wall LIMIT 100)",
+        "DELETE FROM recheck WHERE expected IS NULL",
         "DELETE FROM report WHERE id < (SELECT max(id) FROM report)",
         "DELETE FROM verdict",
         "DELETE FROM notification",

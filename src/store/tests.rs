@@ -157,6 +157,63 @@ async fn a_store_in_memory_keeps_nothing_and_refuses_nothing() {
     assert!(!store.status().borrow().up);
 }
 
+fn due(run: &str, after: u64, at: Now) -> DueRecheck {
+    DueRecheck {
+        run: run.into(),
+        journey: "ssh".into(),
+        stage: Stage::Stored,
+        after: Duration::from_secs(after),
+        began: at,
+        due: later(at, after),
+        expected: json!({"seen": [7]}),
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_be_asked_again_survives_until_it_is_done() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, _) = open(dir.path(), now);
+    // In the order in which they come, not in that in which they are due; one twice.
+    for recheck in [due("a", 86_400, now), due("a", 3_600, now), due("a", 3_600, now)] {
+        store.recheck_due(recheck, now);
+    }
+    store.close().await.expect("closes");
+    drop(store);
+    // Days later it is still due, though points and tallies of then are gone.
+    let days = later(now, 10 * 86_400);
+    let (store, found) = open(dir.path(), days);
+    assert_eq!(found.due, [due("a", 3_600, now), due("a", 86_400, now)]);
+    assert_eq!(found.rechecked, []);
+    let done = DoneRecheck {
+        run: "a".into(),
+        journey: "ssh".into(),
+        stage: Stage::Stored,
+        after: Duration::from_secs(3_600),
+        at: days,
+        result: json!({"kept": 3}),
+    };
+    store.recheck_done(done.clone());
+    store.close().await.expect("closes");
+    drop(store);
+    let (_store, found) = open(dir.path(), days);
+    assert_eq!((found.due, found.rechecked), (vec![due("a", 86_400, now)], vec![done]));
+}
+
+#[tokio::test]
+async fn after_another_boot_what_is_due_is_placed_by_the_wall_clock() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, _) = open(dir.path(), now);
+    store.recheck_due(due("a", 3_600, now), now);
+    store.close().await.expect("closes");
+    drop(store);
+    raw(dir.path()).execute("UPDATE boot SET name = 'another'", []).expect("set");
+    let booted = Now { mono: Mono::from_secs(5), wall: later(now, 600).wall };
+    let (_store, found) = open(dir.path(), booted);
+    assert_eq!(found.due[0].due.mono.since(booted.mono), Duration::from_secs(3_000));
+}
+
 #[tokio::test]
 async fn old_points_and_tallies_go() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -168,6 +225,16 @@ async fn old_points_and_tallies_go() {
     store.begin_round(round("open", now)).await.expect("begins");
     store.begin_round(round("ended", now)).await.expect("begins");
     store.end_round(&"ended".into(), &"ssh".into(), now, json!({}));
+    store.recheck_due(due("done", 60, now), now);
+    store.recheck_due(due("waits", 60, now), now);
+    store.recheck_done(DoneRecheck {
+        run: "done".into(),
+        journey: "ssh".into(),
+        stage: Stage::Stored,
+        after: Duration::from_secs(60),
+        at: now,
+        result: json!({}),
+    });
     store.standing("g", &Standing::default());
     store.close().await.expect("closes");
     drop(store);
@@ -185,6 +252,7 @@ async fn old_points_and_tallies_go() {
     }
     store.close().await.expect("closes");
     assert_eq!(count(dir.path(), "round"), 1);
+    assert_eq!(count(dir.path(), "recheck"), 1, "what is still due stays");
     assert_eq!(count(dir.path(), "standing"), 1);
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use greenlight::journey::event::{EventSpec, Events, Format, run_from};
+use greenlight::journey::recheck::Rechecking;
 use greenlight::journey::reconcile::Expectation;
 use greenlight::journey::walk::{StageSpec, Step, Walk, WalkSpec};
 use greenlight::journey::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
@@ -27,6 +28,25 @@ struct Case {
     stages: BTreeMap<Stage, StageCase>,
     timeline: Vec<Told>,
     expect: Expect,
+    #[serde(default)]
+    rechecks: Vec<Recheck>,
+}
+
+/// A stage asked again after the round's end.
+#[derive(Deserialize)]
+struct Recheck {
+    stage: Stage,
+    looks: Vec<Glance>,
+    /// None where it showed nothing that could be asked for again.
+    expect: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Glance {
+    #[serde(default)]
+    sees: Vec<Value>,
+    #[serde(default)]
+    horizon: Far,
 }
 
 #[derive(Deserialize)]
@@ -177,14 +197,7 @@ fn run(case: &Case) -> Vec<String> {
             walk.receipt(seq, receipt);
         }
         if let Some(stage) = told.look {
-            let look = Look {
-                arrivals: told.sees.iter().map(|sees| arrival(sees, at(told.at), &event)).collect(),
-                horizon: match told.horizon {
-                    Far::Complete => Horizon::Complete,
-                    Far::Partial => Horizon::Partial(Fault::new(FaultCode::Blind, "half")),
-                    Far::Blind => Horizon::Blind(Fault::new(FaultCode::Blind, "nothing")),
-                },
-            };
+            let look = look(&told.sees, told.horizon, at(told.at), &event);
             walk.look(stage, look, at(told.began.unwrap_or(told.at)), event);
         }
         let steps = walk.next(at(told.at));
@@ -202,7 +215,57 @@ fn run(case: &Case) -> Vec<String> {
     if matches!(walk.next(at(last)).last(), Some(Step::Done)) != case.expect.done {
         wrong.push(format!("done is {}", !case.expect.done));
     }
+    wrong.extend(case.rechecks.iter().flat_map(|recheck| again(recheck, case, &walk, &event)));
     wrong
+}
+
+/// What differs from what the case expects of a look back.
+fn again(
+    recheck: &Recheck,
+    case: &Case,
+    walk: &Walk,
+    event: &impl Fn(u64) -> Event,
+) -> Vec<String> {
+    let word = recheck.stage.word();
+    let (shown, expected) = match (walk.shown(recheck.stage), &recheck.expect) {
+        (Some(shown), Some(expected)) => (shown, expected),
+        (None, None) => return Vec::new(),
+        (shown, _) => return vec![format!("{word} had shown {shown:?}")],
+    };
+    // What is stored between the round and the look back is all that is known of it.
+    let stored = serde_json::to_string(&shown).expect("it can be stored");
+    let mut rechecking = Rechecking::new(serde_json::from_str(&stored).expect("it can be read"));
+    let expectation = stage_spec(recheck.stage, &case.stages[&recheck.stage]).expect;
+    let mut result = None;
+    for (at, glance) in recheck.looks.iter().enumerate() {
+        assert!(result.is_none(), "it was told before the last look: {result:?}");
+        let look = look(&glance.sees, glance.horizon, Mono(0), event);
+        rechecking.look(look, &expectation, event);
+        result = rechecking.result(&"run".into(), at + 1 == recheck.looks.len());
+    }
+    let result = result.expect("the last look ends it");
+    assert_eq!(result.expected(), shown.count(), "each event has one fate");
+    let found = serde_json::to_value(&result).expect("JSON");
+    let keys = ["kept", "vanished", "changed", "inconclusive", "reason"];
+    assert!(expected.keys().all(|key| keys.contains(&key.as_str())), "an unknown key");
+    keys.into_iter()
+        .filter(|key| {
+            let default = if *key == "reason" { Value::Null } else { 0.into() };
+            expected.get(*key).unwrap_or(&default) != &found[key]
+        })
+        .map(|key| format!("{word} again: {key} is {}", found[key]))
+        .collect()
+}
+
+fn look(sees: &[Value], horizon: Far, seen: Mono, event: &impl Fn(u64) -> Event) -> Look {
+    Look {
+        arrivals: sees.iter().map(|sees| arrival(sees, seen, event)).collect(),
+        horizon: match horizon {
+            Far::Complete => Horizon::Complete,
+            Far::Partial => Horizon::Partial(Fault::new(FaultCode::Blind, "half")),
+            Far::Blind => Horizon::Blind(Fault::new(FaultCode::Blind, "nothing")),
+        },
+    }
 }
 
 fn sends(step: &Step) -> u64 {

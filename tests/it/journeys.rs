@@ -15,6 +15,7 @@ use crate::processor::{Act, Processor, Topics};
 mod away;
 mod disk;
 mod kills;
+mod rechecks;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_greenlight");
 /// Partitions of every topic here: order holds within one, so more than one.

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::peers::{Kafka, folder, free_port, kafka, own_kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod alone;
 mod sending;
 
 /// One run of events and what a test does with them.

@@ -16,9 +16,11 @@ use crate::command::{BINARY, Daemon, err, folder_with, greenlight, out};
 use crate::peers::{self, Kafka, kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod collectors;
 mod enrichment;
 mod rule;
 mod service;
+mod tenant;
 
 use rule::Rule;
 
@@ -366,13 +368,17 @@ fn partner_gates_without_their_variables_are_open_and_name_them() {
     assert_eq!(report["decision"], "incomplete");
     for (gate, variables) in [
         (service::GATE, &["service_journey"][..]),
+        (collectors::GATE, &collectors::VARIABLES),
         (enrichment::GATE, &["place_journey", "threat_journey", "asset_journey"]),
         (
             "partner.core.processors",
             &["consumer_lag_check", "throughput_check", "dead_letters_check"],
         ),
-        ("partner.core.data-lake", &["data_lake_journey", "data_lake_check"]),
-        ("partner.acceptance.ingestion", &["test_client_journey"]),
+        (
+            "partner.core.data-lake",
+            &["data_lake_journey", "data_lake_check", "data_lake_recheck_journey"],
+        ),
+        (tenant::GATE, &["test_client_journey"]),
         (PARSERS, &["parser_journey", "parser_errors_check", "malformed_journey"]),
         (
             USE_CASE,

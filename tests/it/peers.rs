@@ -22,7 +22,7 @@ mod ways;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
 pub(crate) use search::{elasticsearch, opensearch};
 pub(crate) use sql::{clickhouse, postgres};
-pub(crate) use ways::{rabbitmq, rsyslog_ways};
+pub(crate) use ways::{Shipper, rabbitmq, rsyslog_ways};
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.
 const READY: Duration = Duration::from_secs(120);

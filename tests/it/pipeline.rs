@@ -19,8 +19,9 @@ use crate::journeys::{counts, ended_once, started_once};
 use crate::machine::until;
 use crate::peers::{Process, folder, free_port, kafka, opensearch, post, run};
 
-mod between;
+pub(crate) mod between;
 mod broken;
+mod clock;
 mod spared;
 mod traps;
 

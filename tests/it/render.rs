@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use greenlight::gate::{Level, Verdict, Why};
+use greenlight::journey::specimen::{Is, Part, Shown, Specimen, Text};
 use greenlight::journey::{Fate, Stage};
 use greenlight::ledger::{
-    CheckRow, Document, GateRow, JourneyRow, LastAttempt, Latency, Node, Plan, StageRow, TargetRow,
-    Tool, VERSION, Worst, decide,
+    CheckRow, ClockRow, Document, GateRow, JourneyRow, LastAttempt, Latency, Node, Plan,
+    RecheckRow, StageRow, TargetRow, Tool, VERSION, Worst, decide,
 };
 use greenlight::render::{Form, Options, page, report};
 use serde_json::Value;
@@ -65,6 +66,9 @@ fn stage(name: Stage, fates: &[(Fate, u64)], p50: Option<f64>) -> StageRow {
             max: p50.map(|p| p * 2.0),
         },
         loss_upper_bound_95: Some(0.0025),
+        reason: None,
+        clock_offset_seconds: None,
+        rechecks: Vec::new(),
     }
 }
 
@@ -77,6 +81,53 @@ fn last(outcome: &str, reason: Option<(&str, &str)>) -> Option<LastAttempt> {
 }
 
 /// One of everything: each verdict, a failing journey and a good one, checks of each outcome.
+/// An event that was cut at `parsed` and lost at `stored`.
+fn specimen() -> Specimen {
+    let sent = "<13>1 2026-11-22T18:19:58.250Z host app - - - login of root from 203.0.113.9 gl0a1b2c3d7, event 7";
+    let text = |text: &str| Text { text: text.into(), bytes: text.len() as u64 };
+    let part = |is, text: &str| Part { is, text: text.into() };
+    let shown = |name, fate, after_seconds| Shown {
+        name,
+        fate: Some(fate),
+        after_seconds,
+        text: None,
+        fields: None,
+        difference: Vec::new(),
+    };
+    Specimen {
+        run: "gl0a1b2c3d".into(),
+        seq: 7,
+        token: "gl0a1b2c3d7".into(),
+        sent_at: "2026-11-22T18:19:58.250Z".into(),
+        sent: text(sent),
+        stages: vec![
+            Shown {
+                text: Some(Text {
+                    bytes: 5_000,
+                    ..text("login of <b>root</b> from 203.0.113.9 gl0a1b2c3d7, ev")
+                }),
+                fields: Some(text(
+                    r#"{"greenlight.seq":7,"host.name":"host","password":"[redacted]"}"#,
+                )),
+                difference: vec![
+                    part(Is::Same, "login of "),
+                    part(Is::Missing, "root"),
+                    part(Is::Added, "<b>root</b>"),
+                    part(Is::Same, " from 203.0.113.9 gl0a1b2c3d7, "),
+                    part(Is::Missing, "event 7"),
+                    part(Is::Added, "ev"),
+                ],
+                ..shown(Stage::Parsed, Fate::Truncated, Some(0.42))
+            },
+            Shown {
+                text: Some(text("login of root from 203.0.113.9 gl0a1b2c3d7, event 7")),
+                ..shown(Stage::Enriched, Fate::Ok, Some(0.8))
+            },
+            shown(Stage::Stored, Fate::Lost, None),
+        ],
+    }
+}
+
 pub(crate) fn sample() -> Document {
     use Level::{Conditional, Mandatory, Optional};
     use Verdict::{Error, Fail, NotApplicable, Open, Pass, Waived, Warn};
@@ -211,6 +262,21 @@ pub(crate) fn sample() -> Document {
         StageRow {
             duplicate: 2,
             loss_upper_bound_95: Some(0.0174),
+            reason: Some("12 of 1200 not here within 3m: sequence 4, 9, 77, …".into()),
+            clock_offset_seconds: Some(ClockRow {
+                lower: Some(-0.212),
+                upper: Some(1.04),
+                events: 1188,
+            }),
+            rechecks: vec![RecheckRow {
+                after_seconds: 86_400.0,
+                rounds: 9,
+                kept: 898,
+                vanished: 2,
+                changed: 0,
+                inconclusive: 0,
+                reason: Some("2 of 100 are gone: sequence 3, 7 of run gl0a1b2c3d".into()),
+            }],
             ..stage(Stage::Stored, &[(Fate::Ok, 1188), (Fate::Lost, 12)], Some(2.1))
         },
         stage(Stage::Alerted, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(9.4)),
@@ -256,12 +322,14 @@ pub(crate) fn sample() -> Document {
                 rounds: 12,
                 first_failing_stage: Some(Stage::Stored),
                 stages: broken,
+                specimen: Some(specimen()),
             },
             JourneyRow {
                 id: String::from("heartbeat"),
                 rounds: 12,
                 first_failing_stage: None,
                 stages: good,
+                specimen: None,
             },
         ],
         checks: vec![

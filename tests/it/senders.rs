@@ -16,6 +16,7 @@ mod answers;
 mod broker;
 mod hostile;
 mod local;
+mod shipped;
 mod syslog;
 
 const TIMEOUT: Duration = Duration::from_secs(20);

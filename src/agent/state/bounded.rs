@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::State;
+use crate::agent::rechecks::Rechecks;
 use crate::agent::sampler::Tick;
 use crate::catalogue::agent as metric;
 use crate::client::Clients;
@@ -18,11 +19,12 @@ pub struct Bounded {
     pub(in crate::agent) sampler: Arc<Lane<Tick>>,
     /// None where nothing is served.
     pub web: Option<serve::Web>,
+    pub(in crate::agent) rechecks: Rechecks,
 }
 
 impl Bounded {
     fn fills(&self) -> Vec<Fill> {
-        let mut fills = vec![self.cells.fill(), self.sampler.fill()];
+        let mut fills = vec![self.cells.fill(), self.sampler.fill(), self.rechecks.fill()];
         fills.extend(self.clients.fills());
         fills.extend(self.web.iter().flat_map(serve::Web::fills));
         fills

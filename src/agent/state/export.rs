@@ -1,15 +1,20 @@
 //! What the state exports: metrics of gates, checks and the agent itself, and the document's parts.
 
+use std::collections::BTreeMap;
+
 use super::{State, export};
 use crate::agent::usage;
 use crate::catalogue::agent as metric;
 use crate::gate;
 use crate::gate::Verdict;
-use crate::journey::Fate;
 use crate::journey::tally::{StageTally, Tally};
-use crate::ledger::{self, CheckRow, Document, Judged, LastAttempt, TargetRow};
+use crate::journey::{Fate, Stage};
+use crate::ledger::{
+    self, CheckRow, Document, Followed, Judged, LastAttempt, RecheckRow, TargetRow,
+};
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey};
+use crate::spec::units::Period;
 use crate::time::Now;
 
 impl State {
@@ -44,6 +49,13 @@ impl State {
                 }
                 registry.add(&crate::catalogue::journey::DUPLICATES, &[&journey.id, word], 0.0);
                 registry.add(&crate::catalogue::journey::RESURRECTED, &[&journey.id, word], 0.0);
+                for after in &stage.recheck {
+                    let after = Period(*after).to_string();
+                    for result in ["kept", "vanished", "changed", "inconclusive"] {
+                        let labels = [&*journey.id, word, &after, result];
+                        registry.add(&crate::catalogue::journey::RECHECKED, &labels, 0.0);
+                    }
+                }
             }
         }
         for check in &self.plan.checks {
@@ -135,20 +147,34 @@ impl State {
             started: self.started.wall,
             finished: now.wall,
             gates,
-            journeys: self.journey_tallies(),
+            journeys: self.followed(),
             checks: self.check_rows(),
             load_windows: self.load.iter().map(|w| ledger::LoadRow::of(w, now)).collect(),
         })
     }
 
-    fn journey_tallies(&self) -> Vec<(String, Tally)> {
+    fn followed(&self) -> Vec<Followed> {
         let total = |journey: &Journey| {
             let sum = self.totals.get(&journey.id).map(super::Total::sum).unwrap_or_default();
             // A journey that no round has ended of shows its stages all the same.
             let stages = journey.stages.iter().map(|plan| plan.stage);
             let stages = stages
                 .map(|stage| sum.stage(stage).cloned().unwrap_or_else(|| StageTally::new(stage)));
-            (journey.id.to_string(), Tally { rounds: sum.rounds, stages: stages.collect() })
+            let mut rechecks: BTreeMap<Stage, Vec<RecheckRow>> = BTreeMap::new();
+            for plan in &journey.stages {
+                for after in &plan.recheck {
+                    let of = (journey.id.clone(), plan.stage, *after);
+                    let result = self.rechecked.get(&of).cloned().unwrap_or_default();
+                    let row = RecheckRow::of(*after, &result);
+                    rechecks.entry(plan.stage).or_default().push(row);
+                }
+            }
+            Followed {
+                id: journey.id.to_string(),
+                tally: Tally { rounds: sum.rounds, stages: stages.collect() },
+                rechecks,
+                specimen: self.specimens.get(&journey.id).cloned(),
+            }
         };
         self.plan.journeys.iter().map(total).collect()
     }

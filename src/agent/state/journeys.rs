@@ -1,14 +1,20 @@
 //! What journeys leave: counters, latency tracks, rounds for the gates, totals for the report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{State, Total};
 use crate::catalogue::{Metric, journey as metric};
 use crate::gate::journey_window;
+use crate::journey::offset::Offset;
+use crate::journey::recheck::Rechecked;
+use crate::journey::specimen::Specimen;
 use crate::journey::tally::{StageTally, Tally};
 use crate::journey::{Fate, Run, Stage};
 use crate::outcome::Fault;
+use crate::plan::StagePlan;
 use crate::series::{Cadence, RoundPoint, StageCount, TrackKey, Value};
+use crate::spec::units::Period;
 use crate::time::{Mono, Now};
 
 /// Rounds whose tally can still be mended.
@@ -22,11 +28,73 @@ pub(super) fn feed_age_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
     key(&metric::FEED_AGE, journey, stage)
 }
 
+pub(super) fn exposed_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
+    key(&metric::EXPOSED, journey, stage)
+}
+
+pub(super) fn clock_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
+    key(&metric::CLOCK_OFFSET, journey, stage)
+}
+
 fn key(metric: &'static Metric, journey: &Arc<str>, stage: Stage) -> TrackKey {
     TrackKey { metric, check: journey.clone(), target: stage.word().into(), labels: Vec::new() }
 }
 
+/// A journey's stage, and how long after a round's end it was asked again.
+pub(super) type LookBack = (Arc<str>, Stage, Duration);
+
+pub(super) fn vanished_key((journey, stage, after): &LookBack) -> TrackKey {
+    let labels = vec![Period(*after).to_string().into()];
+    TrackKey { labels, ..key(&metric::VANISHED, journey, *stage) }
+}
+
 impl State {
+    /// A look back that nobody could make is a sample that says nothing.
+    pub(super) fn looked_back(&mut self, of: &LookBack, at: Now, result: &Rechecked, now: Now) {
+        let (journey, stage, after) = of;
+        let span = Period(*after).to_string();
+        let gone = result.failed();
+        for (word, count) in [
+            ("kept", result.kept),
+            ("vanished", result.vanished),
+            ("changed", result.changed),
+            ("inconclusive", result.inconclusive),
+        ] {
+            let labels = [&**journey, stage.word(), &span, word];
+            self.registry.add(&metric::RECHECKED, &labels, count as f64);
+        }
+        let told = result.inconclusive == 0;
+        let value = match told || gone > 0 {
+            true => {
+                self.registry.set(&metric::VANISHED, &[journey, stage.word(), &span], gone as f64);
+                Value::Number(gone as f64)
+            }
+            false => Value::Inconclusive,
+        };
+        if gone > 0 {
+            let why = result.reason.as_deref().unwrap_or_default();
+            tracing::warn!(journey = &**journey, stage = stage.word(), after = span, why, "gone");
+        }
+        self.add_look_back(of, result);
+        let Some(cadence) = self.cadence_of(&vanished_key(of), at.mono) else { return };
+        self.push(&vanished_key(of), cadence, at.mono, value, now);
+    }
+
+    pub(super) fn keep_specimen(&mut self, journey: &Arc<str>, specimen: Specimen) {
+        let failed = |specimen: &Specimen| specimen.fails_at().is_some();
+        match self.specimens.get(journey) {
+            Some(kept) if failed(kept) && !failed(&specimen) => {}
+            _ => drop(self.specimens.insert(journey.clone(), specimen)),
+        }
+    }
+
+    pub(super) fn add_look_back(&mut self, of: &LookBack, result: &Rechecked) {
+        let stage = self.plan.journey(&of.0).and_then(|journey| journey.stage(of.1));
+        if stage.is_some_and(|stage| stage.recheck.contains(&of.2)) {
+            self.rechecked.entry(of.clone()).or_default().add(result);
+        }
+    }
+
     pub(super) fn round_begun(&mut self, journey: &str, at: Now, count: u64) {
         self.registry.set(&metric::LAST_ROUND, &[journey], at.wall.seconds());
         self.registry.set(&metric::UNDER_WAY, &[journey], count as f64);
@@ -44,6 +112,12 @@ impl State {
             self.push(&latency_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
             if self.promises_fresh(journey, stage) {
                 self.push(&feed_age_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
+            }
+            if self.shows_clock(journey, stage) {
+                self.push(&clock_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
+            }
+            if self.has_hidden(journey, stage) {
+                self.push(&exposed_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
             }
         }
     }
@@ -146,6 +220,21 @@ impl State {
             if self.promises_fresh(journey, stage.stage) {
                 self.feed_ages(journey, at, stage, cadence, now);
             }
+            if self.shows_clock(journey, stage.stage) {
+                self.clock_offset(journey, at, stage, cadence, now);
+            }
+            if self.has_hidden(journey, stage.stage) {
+                // Of what did not come the wrong tenant was not asked.
+                let value = match stage.exposed.filter(|_| !stage.latencies.is_empty()) {
+                    Some(exposed) => Value::Number(exposed as f64),
+                    None => Value::Inconclusive,
+                };
+                if let Value::Number(exposed) = value {
+                    let labels = [&**journey, stage.stage.word()];
+                    self.registry.set(&metric::EXPOSED, &labels, exposed);
+                }
+                self.push(&exposed_key(journey, stage.stage), cadence, at, value, now);
+            }
         }
     }
 
@@ -166,6 +255,50 @@ impl State {
         for _ in 0..stage.expected.saturating_sub(stage.feed_ages.len() as u64) {
             self.push(&key, cadence, at, Value::Inconclusive, now);
         }
+    }
+
+    /// The sample that `journey.clock_offset` is judged by: a clock that no one offset fits, and
+    /// one that what arrived does not show, is beyond any threshold.
+    fn clock_offset(
+        &mut self,
+        journey: &Arc<str>,
+        at: Mono,
+        stage: &StageTally,
+        cadence: Cadence,
+        now: Now,
+    ) {
+        let labels = [&**journey, stage.stage.word()];
+        let bounds = stage.clock.filter(|clock| clock.fits());
+        match bounds {
+            Some(clock) => {
+                let (lower, upper) = (clock.lower as f64 / 1e9, clock.upper as f64 / 1e9);
+                self.registry.set(&metric::CLOCK_OFFSET_LOWER, &labels, lower);
+                self.registry.set(&metric::CLOCK_OFFSET_UPPER, &labels, upper);
+            }
+            None => {
+                self.registry.clear(&metric::CLOCK_OFFSET_LOWER, &labels);
+                self.registry.clear(&metric::CLOCK_OFFSET_UPPER, &labels);
+            }
+        }
+        let value = match (bounds.and_then(Offset::at_most), stage.latencies.is_empty()) {
+            (Some(off), _) => {
+                self.registry.observe(&metric::CLOCK_OFFSET, &labels, off);
+                Value::Number(off)
+            }
+            (None, false) => Value::Failed,
+            (None, true) => Value::Inconclusive,
+        };
+        self.push(&clock_key(journey, stage.stage), cadence, at, value, now);
+    }
+
+    fn has_hidden(&self, journey: &str, stage: Stage) -> bool {
+        let plan = self.plan.journey(journey).and_then(|journey| journey.stage(stage));
+        plan.is_some_and(StagePlan::has_hidden)
+    }
+
+    fn shows_clock(&self, journey: &str, stage: Stage) -> bool {
+        let plan = self.plan.journey(journey).and_then(|journey| journey.stage(stage));
+        plan.is_some_and(|plan| plan.expect.clock.is_some())
     }
 
     fn promises_fresh(&self, journey: &str, stage: Stage) -> bool {

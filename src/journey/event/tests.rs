@@ -196,6 +196,31 @@ fn content_varies_from_event_to_event() {
 }
 
 #[test]
+fn padding_does_not_compress_away() {
+    use std::io::Write as _;
+    let compressed = |texts: &[String]| {
+        let mut encoder =
+            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        for text in texts {
+            encoder.write_all(text.as_bytes()).expect("memory");
+        }
+        let size: usize = texts.iter().map(String::len).sum();
+        encoder.finish().expect("memory").len() as f64 / size as f64
+    };
+    // By hand, and by the sizes of a round: what is padded is most of each event.
+    for spec in [json!({"message": "{pad:2000}"}), json!({"sizes": [2_048]})] {
+        let events = Events::new(&self::spec(spec), Format::Json).expect("a right spec");
+        let messages: Vec<String> =
+            (0..200).map(|seq| events.render(&run(), "s", seq, Wall(0)).message).collect();
+        let share = compressed(&messages);
+        // Sixteen letters are half of their bits.
+        assert!(share > 0.45, "{share} is left of 200 padded events");
+    }
+    let same = vec!["b".repeat(2_000); 200];
+    assert!(compressed(&same) < 0.01, "a filler of one byte would be nothing");
+}
+
+#[test]
 fn any_message_and_field_can_be_made_again_and_read_back() {
     let mut runner = proptest::test_runner::TestRunner::default();
     let any = (".{0,80}", "[a-z.]{1,20}", ".{0,40}", any::<[u8; 8]>(), 0..SEQ_MAX);

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{excerpt, lookup, plain};
+use crate::journey::offset::Stamp;
 use crate::journey::{Arrival, Event};
 use crate::time::Wall;
 
@@ -83,17 +84,38 @@ fn instant(value: &Value) -> Option<i64> {
     i64::try_from(at.as_nanosecond()).ok()
 }
 
+/// What a stage's clock wrote, and how finely; None where it is no time.
+pub fn stamp(value: &Value) -> Option<Stamp> {
+    let at = instant(value)?;
+    let text = plain(value);
+    let fraction = text
+        .rsplit_once('.')
+        .map_or(0, |(_, behind)| behind.bytes().take_while(u8::is_ascii_digit).count());
+    // A bare number counts seconds or parts of them.
+    let unit = match text.trim().parse::<f64>() {
+        Ok(number) => scale(number)? as i64,
+        Err(_) => SECOND,
+    };
+    let digits = u32::try_from(fraction).unwrap_or(u32::MAX);
+    let digit = unit / 10_i64.checked_pow(digits).unwrap_or(i64::MAX);
+    Some(Stamp { at, digit: digit.max(1) })
+}
+
 /// Seconds, milliseconds, microseconds or nanoseconds, by how large it is: each reads as a year
 /// between 1973 and 5138 in one of them only.
 fn epoch(number: f64) -> Option<i64> {
-    let scale = match number.abs() {
+    Some((number * scale(number)?) as i64)
+}
+
+/// The nanoseconds of what such a number counts.
+fn scale(number: f64) -> Option<f64> {
+    Some(match number.abs() {
         size if !size.is_finite() || size >= 1e20 => return None,
         size if size < 1e11 => 1e9,
         size if size < 1e14 => 1e6,
         size if size < 1e17 => 1e3,
         _ => 1.0,
-    };
-    Some((number * scale) as i64)
+    })
 }
 
 /// The instant with day and month exchanged, where there is such a day.
@@ -190,6 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_is_as_fine_as_it_is_written() {
+        let second = Wall::parse("2023-11-14T22:13:20Z").expect("a time").0;
+        let quarter = second + 250_000_000;
+        for (shown, at, digit) in [
+            (json!("2023-11-14T22:13:20Z"), second, SECOND),
+            (json!("2023-11-14T22:13:20.25+00:00"), quarter, 10_000_000),
+            (json!("2023-11-14 22:13:20.250000"), quarter, 1_000),
+            (json!(1_700_000_000), second, SECOND),
+            (json!("1700000000"), second, SECOND),
+            (json!(1_700_000_000.25), quarter, 10_000_000),
+            (json!(1_700_000_000_250_i64), quarter, 1_000_000),
+            (json!("1700000000250.5"), quarter + 500_000, 100_000),
+            (json!(1_700_000_000_250_000_000_i64), quarter, 1),
+        ] {
+            let found = stamp(&shown).expect("a time");
+            assert_eq!(found.digit, digit, "{shown}");
+            // Nanoseconds of a number are those of a double.
+            assert!(found.at.abs_diff(at) < 1_000, "{shown}: {found:?}");
+        }
+        assert_eq!(stamp(&json!("soon")), None);
+    }
+
+    #[test]
     fn no_shown_value_breaks_it() {
         use proptest::prelude::*;
         let event = probe();
@@ -204,6 +249,7 @@ mod tests {
             .run(&value, |value| {
                 let copy = arrival(None, Some(json!({ "time": value })));
                 let _ = misread(&copy, &event, None);
+                let _ = stamp(&value);
                 Ok(())
             })
             .unwrap_or_else(|error| panic!("{error}"));

@@ -224,6 +224,46 @@ impl Walk {
         units
     }
 
+    /// The event that says most: at the first failing stage the first that failed, one that `has`
+    /// something to show before one that has not; else the first that has.
+    pub fn exemplar(&self, has: impl Fn(u64) -> bool) -> u64 {
+        let fates = self.fates();
+        let events = self.stages.iter().zip(&fates).filter(|(state, _)| !state.counts_things());
+        let failing = events
+            .map(|(_, fates)| {
+                let failed =
+                    |(_, fate): &(usize, &Option<Fate>)| fate.is_some_and(Fate::is_failure);
+                fates.iter().enumerate().filter(failed).map(|(unit, _)| self.seq(unit))
+            })
+            .map(Iterator::collect::<Vec<_>>)
+            .find(|failed| !failed.is_empty())
+            .unwrap_or_default();
+        let shown = |seqs: &[u64]| seqs.iter().copied().find(|seq| has(*seq));
+        let all: Vec<u64> = (0..self.receipts.len()).map(|unit| self.seq(unit)).collect();
+        shown(&failing)
+            .or_else(|| failing.first().copied())
+            .or_else(|| shown(&all))
+            .unwrap_or(self.first_seq)
+    }
+
+    /// What became of one event at each stage that is looked at, and how many nanoseconds after
+    /// its intended send it was seen; of things, the first.
+    pub fn shown_of(&self, seq: u64) -> Vec<(Stage, Option<Fate>, Option<i64>)> {
+        let fates = self.fates();
+        let looked = self.stages.iter().zip(&fates).filter(|(state, _)| state.spec.has_confirmer);
+        looked
+            .map(|(state, fates)| {
+                let things = state.counts_things();
+                let unit = if things { Some(0) } else { self.unit(seq) };
+                let fate = unit.and_then(|unit| fates.get(unit).copied().flatten());
+                let seen = unit.and_then(|unit| state.seen.get(unit).copied().flatten());
+                let intended = if things { 0 } else { unit.map_or(0, |unit| self.intended(unit)) };
+                let after = seen.map(|seen| seen.at.saturating_sub(intended).max(0));
+                (state.spec.stage, fate, after)
+            })
+            .collect()
+    }
+
     pub(super) fn count_stage(&self, state: &StageState, fates: &Fates) -> StageTally {
         let mut tally = StageTally::new(state.spec.stage);
         tally.duplicate = state.duplicate;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Known, WhenSpec, function};
 use crate::gate::When;
-use crate::spec::{Diagnostics, Node, Tree, decode};
+use crate::spec::{Diagnostics, Fields, Node, Tree, decode};
 
 /// What becomes of a part of a group by its own `when:`.
 pub(super) enum Part {
@@ -19,6 +19,9 @@ pub(super) enum Part {
 /// Of a criterion and its twin for nodes that lack what it looks at, one is judged, and the
 /// report's sentence names that one. None is a mistake.
 pub(super) fn part(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<Part> {
+    if node.get("distinct").is_some() {
+        return distinct(node, diagnostics);
+    }
     let Some((at, entries)) = node.get("when").zip(node.as_map()) else {
         return Some(Part::Judged(node.clone()));
     };
@@ -30,6 +33,23 @@ pub(super) fn part(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics
         }
         When::False(_) => Part::Left,
         When::Unset(why) => Part::Open(why),
+    })
+}
+
+/// Names of which each must be another: `needs` says what is lacking where two are one. What is
+/// still empty is told by the parts that are about it.
+fn distinct(node: &Node, diagnostics: &mut Diagnostics) -> Option<Part> {
+    let mut fields = Fields::new(node, "names that must differ", diagnostics)?;
+    let names = fields.require::<Vec<String>>("distinct", diagnostics);
+    let needs = fields.require::<String>("needs", diagnostics);
+    fields.finish(&[], diagnostics);
+    let (mut names, needs) = (names?, needs?);
+    names.retain(|name| !name.is_empty());
+    names.sort();
+    let twice = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one == next);
+    Some(match twice {
+        Some((name, _)) => Part::Open(format!("{needs}; `{name}` is named twice")),
+        None => Part::Left,
     })
 }
 

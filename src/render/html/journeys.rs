@@ -3,12 +3,13 @@
 use maud::{Markup, html};
 
 use super::number;
+use super::specimen::specimen;
 use crate::gate::Verdict;
 use crate::journey::{Fate, Stage};
 use crate::ledger::{Document, JourneyRow, StageRow};
 use crate::render::glyph;
 use crate::render::quantity::{count, quantity};
-use crate::render::sections::{capital, fate_count};
+use crate::render::sections::{capital, clock, fate_count, rechecks};
 use crate::render::text::clean;
 
 /// Fates with a column of their own; the others have one where some stage has them.
@@ -49,6 +50,8 @@ fn journey(journey: &JourneyRow) -> Markup {
             }
             (waterfall(journey))
             (table(journey))
+            (notes(journey))
+            @if let Some(of) = &journey.specimen { (specimen(&journey.id, of)) }
         }
     }
 }
@@ -151,6 +154,30 @@ fn table(journey: &JourneyRow) -> Markup {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Why a stage is not as it should be, and what it showed when it was asked again.
+fn notes(journey: &JourneyRow) -> Markup {
+    let lines: Vec<(&StageRow, bool, String)> = journey
+        .stages
+        .iter()
+        .flat_map(|stage| {
+            let reason = stage.reason.iter().map(|reason| (true, clean(reason)));
+            reason
+                .chain(clock(stage))
+                .chain(rechecks(stage))
+                .map(move |(bad, text)| (stage, bad, text))
+        })
+        .collect();
+    html! {
+        @if !lines.is_empty() {
+            ul.notes {
+                @for (stage, bad, text) in &lines {
+                    li.bad[*bad] { b { (stage.name.word()) } " " (text) }
                 }
             }
         }

@@ -17,6 +17,39 @@ enum Feed {
 }
 
 #[test]
+fn one_journey_for_all_three_is_no_proof_of_any() {
+    let one = journey(
+        "place",
+        kafka(),
+        "raw",
+        "count: 1",
+        "enriched",
+        &format!(
+            "topic: done }}, {TIMES}, expect: {{ fields: {{ x: y }}, fresh: {{ field: z, within: 1h }} }} }}"
+        ),
+    );
+    for (vars, open) in [
+        ("place_journey: place, threat_journey: place, asset_journey: place", true),
+        ("place_journey: place, threat_journey: place, asset_journey: other", true),
+        ("place_journey: place, threat_journey: third, asset_journey: other", false),
+    ] {
+        let journeys =
+            ["place", "other", "third"].map(|id| one.replace("id: place", &format!("id: {id}")));
+        let (_folder, plan) = folder_with(&format!(
+            "include: [ 'pack:partner-platform' ]\nvars: {{ {vars} }}\njourneys:\n{}",
+            journeys.concat()
+        ));
+        let output = greenlight(&["plan", "-c", &plan, "-o", "json"]);
+        let plan: Value = serde_json::from_str(&out(&output))
+            .unwrap_or_else(|error| panic!("{error}: {}", err(&output)));
+        let gates = plan["gates"].as_array().expect("an array");
+        let gate = gates.iter().find(|gate| gate["id"] == GATE).expect("it is in the pack");
+        let sentence = gate["criterion"].as_str().expect("a sentence");
+        assert_eq!(sentence.contains("`place` is named twice"), open, "{vars}: {sentence}");
+    }
+}
+
+#[test]
 fn enrichment_gate_turns_red_for_each_criterion_and_green_again() {
     let kafka = kafka();
     let topics = topics(kafka, "partner-enrichment");

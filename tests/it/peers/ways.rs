@@ -66,6 +66,55 @@ pub(crate) fn rsyslog_ways() -> Ways {
     Ways { rsyslog, socket, tls, relp, relp_tls, folder }
 }
 
+/// An rsyslog that ships the lines of one file to another.
+pub(crate) struct Shipper {
+    pub(crate) file: PathBuf,
+    pub(crate) shipped: PathBuf,
+    folder: PathBuf,
+    process: Option<Process>,
+}
+
+impl Shipper {
+    pub(crate) fn start() -> Self {
+        let folder = folder("shipper");
+        let file = folder.join("logs").join("app.log");
+        fs::create_dir_all(folder.join("logs")).expect("the folder can be written");
+        fs::write(&file, "").expect("the folder can be written");
+        let text = include_str!("../../peers/rsyslog-shipper.conf")
+            .replace("@FOLDER@", &folder.display().to_string())
+            .replace("@FILE@", &file.display().to_string());
+        fs::write(folder.join("rsyslog.conf"), text).expect("the folder can be written");
+        let shipped = folder.join("shipped");
+        let mut this = Self { file, shipped, folder, process: None };
+        this.begin();
+        this
+    }
+
+    /// Starts it, or starts it again where it was: it is there once a line has gone through.
+    pub(crate) fn begin(&mut self) {
+        use std::io::Write as _;
+        let mark = format!("shipper is up {:?}", std::time::Instant::now());
+        let appended = fs::OpenOptions::new().append(true).create(true).open(&self.file);
+        writeln!(appended.expect("it can be opened"), "{mark}").expect("it can be written");
+        let [config, pid] =
+            ["rsyslog.conf", "pid"].map(|name| self.folder.join(name).display().to_string());
+        let _ = fs::remove_file(&pid);
+        let mut process = Process::start(
+            "rsyslogd",
+            "rsyslog",
+            &["-n", "-f", &config, "-i", &pid],
+            &self.folder.join("rsyslog.log"),
+        );
+        let shipped = self.shipped.clone();
+        process.wait_until(|| fs::read_to_string(&shipped).is_ok_and(|all| all.contains(&mark)));
+        self.process = Some(process);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+}
+
 /// A RabbitMQ with user `alice`, password `alice-secret`; exchange `events` bound to queue
 /// `events` with key `in`; exchange `loose` bound to nothing; queue `small`, which takes two
 /// messages and refuses the next.

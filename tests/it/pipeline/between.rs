@@ -175,7 +175,7 @@ fn pass_on(mut from: TcpStream, mut into: TcpStream, holds: &AtomicBool, cuts: &
 
 /// What the proxy does with one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Pass,
     /// Answers this instead, with a body of JSON or of plain text.
     Status(u16),
@@ -189,8 +189,8 @@ pub(super) enum Reply {
 }
 
 /// An HTTP proxy before a search server. It counts the documents that the server took.
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     shared: Arc<Shared>,
 }
 
@@ -204,7 +204,7 @@ struct Shared {
 }
 
 impl Proxy {
-    pub(super) fn start(to: u16) -> Self {
+    pub(crate) fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
         let shared = Arc::new(Shared {
@@ -225,7 +225,7 @@ impl Proxy {
     }
 
     /// Does this with the next requests that matter: those to write or to search.
-    pub(super) fn next(&self, count: u64, reply: Reply) {
+    pub(crate) fn next(&self, count: u64, reply: Reply) {
         *self.shared.reply.lock().expect("no panic inside") = reply;
         self.shared.left.store(count, Ordering::SeqCst);
     }

@@ -97,9 +97,7 @@ const TRAPS: &[(&str, &str, &[Held])] = &[
     (
         "One client both produces and consumes, and fails as one",
         "Strimzi Canary",
-        &[Held::None(
-            "none yet: they are two clients of librdkafka; no test makes one of them fail alone",
-        )],
+        &[Test("kafka_reader_and_writer_each_fail_alone")],
     ),
     (
         "The consumer blocks for ever",
@@ -133,7 +131,7 @@ const TRAPS: &[(&str, &str, &[Held])] = &[
     (
         "Padding of one byte makes a compressed throughput mean nothing",
         "Loki Canary",
-        &[Held::None("none yet: nothing measures a throughput by it yet")],
+        &[Test("padding_does_not_compress_away")],
     ),
 ];
 

@@ -1,0 +1,273 @@
+//! Looks back: what a stage had shown of a round is asked for again, hours and days later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::clock;
+use super::recorder::{Record, RoundNews};
+use super::rounds::{Hands, LOOK_TIMEOUT};
+use crate::confirm::{LookContext, Sought};
+use crate::journey::recheck::{Expected, Rechecked, Rechecking};
+use crate::journey::{Look, Run, Stage};
+use crate::lanes::Fill;
+use crate::outcome::{Fault, FaultCode};
+use crate::plan::{Journey, Plan};
+use crate::spec::trace::Trace;
+use crate::store::{DoneRecheck, DueRecheck};
+use crate::time::{Mono, Now, Wall};
+
+/// Looks back that may be due: thirty journeys' rounds of a day, every five minutes.
+const LIMIT: usize = 10_000;
+/// A platform isn't flooded with looks after a night in which nobody asked.
+const AT_ONCE: usize = 4;
+/// Looks of one re-check, before what they could not tell is called inconclusive.
+const LOOKS: u32 = 6;
+/// Between two looks of one re-check.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// How often it is tried again outside of a journey's allowed times.
+const RESTING: Duration = Duration::from_secs(60);
+
+/// What is needed to know a round's events again, beside its numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Promise {
+    events: Expected,
+    /// When the first event was to be sent, on the wall clock.
+    intended: i64,
+    count: u64,
+    first_seq: u64,
+    /// Of [`Journey::promise`].
+    plan: String,
+}
+
+type Key = (Run, Stage, Duration);
+
+/// What is due, and when. It outlives a plan: rounds end under the plan that they began with.
+#[derive(Clone, Default)]
+pub(super) struct Rechecks(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    due: Mutex<BTreeMap<Key, DueRecheck>>,
+    more: Notify,
+    dropped: AtomicU64,
+}
+
+impl Rechecks {
+    /// What an earlier run left.
+    pub(super) fn recovered(left: Vec<DueRecheck>) -> Self {
+        let rechecks = Self::default();
+        for due in left {
+            rechecks.put(due);
+        }
+        rechecks
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        let (length, dropped) = (self.due().len(), self.0.dropped.load(Relaxed));
+        Fill { queue: "rechecks", length, limit: LIMIT, dropped }
+    }
+
+    fn due(&self) -> MutexGuard<'_, BTreeMap<Key, DueRecheck>> {
+        self.0.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False where it found no room.
+    fn put(&self, due: DueRecheck) -> bool {
+        let mut all = self.due();
+        let key = (due.run.clone(), due.stage, due.after);
+        if all.len() >= LIMIT && !all.contains_key(&key) {
+            self.0.dropped.fetch_add(1, Relaxed);
+            return false;
+        }
+        all.insert(key, due);
+        self.0.more.notify_one();
+        true
+    }
+
+    fn next(&self, busy: &BTreeSet<Key>) -> Option<DueRecheck> {
+        let all = self.due();
+        let free = all.iter().filter(|(key, _)| !busy.contains(*key));
+        free.map(|(_, due)| due).min_by_key(|due| due.due.mono).cloned()
+    }
+
+    fn postpone(&self, key: &Key, until: Mono) {
+        if let Some(due) = self.due().get_mut(key) {
+            due.due.mono = until;
+        }
+    }
+
+    fn done(&self, key: &Key) {
+        self.due().remove(key);
+    }
+}
+
+/// A round has ended: what its stages showed is due again, where the plan says so.
+pub(super) async fn expect(
+    journey: &Journey,
+    run: &Run,
+    began: Now,
+    intended: i64,
+    walk: &crate::journey::walk::Walk,
+    hands: &Hands,
+) {
+    for plan in journey.stages.iter().filter(|plan| !plan.recheck.is_empty()) {
+        let Some(events) = walk.shown(plan.stage) else { continue };
+        let Some(plan_of) = journey.promise(plan.stage) else { continue };
+        let promise = Promise {
+            events,
+            intended,
+            count: walk.count(),
+            first_seq: walk.first_seq(),
+            plan: plan_of,
+        };
+        for after in &plan.recheck {
+            let now = clock::now();
+            let due = DueRecheck {
+                run: run.clone(),
+                journey: journey.id.clone(),
+                stage: plan.stage,
+                after: *after,
+                began,
+                due: Now { mono: now.mono.plus(*after), wall: now.wall.plus(*after) },
+                expected: serde_json::to_value(&promise).unwrap_or_default(),
+            };
+            if hands.rechecks.put(due.clone()) {
+                hands.store.recheck_due(due, now);
+            } else {
+                let why = format!("more than {LIMIT} looks back are due already");
+                tell(&due, Rechecked::inconclusive(&promise.events, why), hands).await;
+            }
+        }
+    }
+}
+
+/// Does what is due, until `stop`. What is under way then stays due.
+pub(super) async fn run(plan: Arc<Plan>, hands: Hands) {
+    let mut busy = BTreeSet::new();
+    let mut looks = FuturesUnordered::new();
+    loop {
+        let next = if busy.len() < AT_ONCE { hands.rechecks.next(&busy) } else { None };
+        let due = async {
+            match &next {
+                Some(next) => clock::sleep_until(next.due.mono).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = hands.stop.cancelled() => return,
+            Some((key, result)) = looks.next(), if !busy.is_empty() => {
+                busy.remove(&key);
+                finish(&key, result, &hands).await;
+            }
+            () = due => {
+                let Some(due) = next else { continue };
+                let key = (due.run.clone(), due.stage, due.after);
+                let resting = plan
+                    .journey(&due.journey)
+                    .is_some_and(|journey| !journey.allowed_times.allow(clock::now().wall));
+                if resting {
+                    hands.rechecks.postpone(&key, Mono::now().plus(RESTING));
+                    continue;
+                }
+                busy.insert(key.clone());
+                let (plan, hands) = (&plan, &hands);
+                looks.push(async move { (key, look_back(due, plan, hands).await) });
+            }
+            // A round that ended may be due sooner than what is waited for.
+            () = hands.rechecks.0.more.notified() => {}
+        }
+    }
+}
+
+async fn finish(key: &Key, (due, result): (DueRecheck, Option<Rechecked>), hands: &Hands) {
+    hands.rechecks.done(key);
+    let stored = serde_json::to_value(&result).unwrap_or_default();
+    hands.store.recheck_done(DoneRecheck {
+        run: due.run.clone(),
+        journey: due.journey.clone(),
+        stage: due.stage,
+        after: due.after,
+        at: clock::now(),
+        result: stored,
+    });
+    if let Some(result) = result {
+        tell(&due, result, hands).await;
+    }
+}
+
+async fn tell(due: &DueRecheck, result: Rechecked, hands: &Hands) {
+    let news = RoundNews::Rechecked {
+        journey: due.journey.clone(),
+        stage: due.stage,
+        after: due.after,
+        at: clock::now(),
+        result,
+    };
+    let _ = hands.records.send(Record::Round(news)).await;
+}
+
+/// Looks until it can be told; None where the plan no longer asks.
+async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, Option<Rechecked>) {
+    let promise = serde_json::from_value::<Promise>(due.expected.clone());
+    let asked = plan
+        .journey(&due.journey)
+        .and_then(|journey| Some((journey, journey.stage(due.stage)?)))
+        .filter(|(_, stage)| stage.recheck.contains(&due.after));
+    let (Some((journey, stage)), Ok(promise)) = (asked, promise) else {
+        return (due, None);
+    };
+    if journey.promise(due.stage).as_deref() != Some(promise.plan.as_str()) {
+        let why = "the journey's events, or what is expected of them, are others than they were";
+        return (due, Some(Rechecked::inconclusive(&promise.events, why)));
+    }
+    let Some(confirmer) = stage.confirmer.clone() else { return (due, None) };
+    let sought = Sought {
+        journey: due.journey.clone(),
+        run: due.run.clone(),
+        stage: due.stage,
+        first_seq: promise.first_seq,
+        count: promise.count,
+        sent: promise.count,
+        equals: None,
+        began: due.began,
+    };
+    let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);
+    let mut rechecking = Rechecking::new(promise.events);
+    for look in 1..=LOOKS {
+        if look > 1 {
+            tokio::time::sleep(pause).await;
+        }
+        let asking = async {
+            let trace = Trace::off();
+            let on = || LookContext {
+                sought: &sought,
+                timeout: LOOK_TIMEOUT,
+                clients: &hands.clients,
+                trace: &trace,
+                now: clock::now(),
+            };
+            match confirmer.begin(on()).await {
+                Ok(mut mark) => confirmer.look(&mut mark, on()).await,
+                Err(fault) => Look::blind(fault),
+            }
+        };
+        let seen = tokio::time::timeout(LOOK_TIMEOUT * 2, asking).await.unwrap_or_else(|_| {
+            Look::blind(Fault::new(FaultCode::Blind, "the look took too long"))
+        });
+        let render =
+            |seq| journey.events.render(&due.run, &journey.id, seq, Wall(promise.intended));
+        rechecking.look(seen, &stage.expect, render);
+        if let Some(result) = rechecking.result(&due.run, look == LOOKS) {
+            return (due, Some(result));
+        }
+    }
+    (due, None)
+}
