@@ -20,18 +20,19 @@ use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
 use crate::journey::event::run_from;
 use crate::journey::offset::Offset;
-use crate::journey::reconcile::{lookup, stamp};
 use crate::journey::specimen::{Specimen, Specimens};
 use crate::journey::tally::Tally;
 use crate::journey::walk::{StageSpec, Step, Walk, WalkSpec};
 use crate::journey::{Event, Fate, Look, Run, Stage};
-use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
+use crate::outcome::{Fault, FaultCode};
 use crate::plan::{Equals, Journey, Plan, StagePlan};
 use crate::send::SendContext;
 use crate::spec::secret::Secret;
 use crate::spec::trace::Trace;
 use crate::store::{OpenRound, RoundRecord, Store};
 use crate::time::{Mono, Now, Schedule, Wall};
+
+mod beside;
 
 /// A look that takes longer than this saw nothing.
 pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,13 +62,16 @@ pub struct Progress {
     feed_ages: BTreeMap<Stage, BTreeMap<u64, Option<f64>>>,
     /// By stage, how far its clock is off.
     #[serde(default)]
-    clocks: BTreeMap<Stage, Offset>,
+    clocks: BTreeMap<Stage, Clock>,
     /// By stage, the events that a wrong tenant saw.
     #[serde(default)]
     exposed: BTreeMap<Stage, BTreeSet<u64>>,
     /// When its first event was to be sent, on the wall clock: events are rendered again from it.
     intended: i64,
 }
+
+/// What is known of a clock, and by which events.
+type Clock = (Option<Offset>, BTreeSet<u64>);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Mark {
@@ -415,65 +419,10 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Where the stage promises a fresh feed: how old it was for each event, by its first copy.
-    fn judge_feeds(&mut self, stage: Stage, look: &mut Look) {
-        let Some(fresh) = self.journey.stage(stage).and_then(|plan| plan.expect.fresh.as_ref())
-        else {
-            return;
-        };
-        let now = clock::now();
-        let (first, count) = (self.progress.walk.first_seq(), self.progress.walk.count());
-        let ages = self.progress.feed_ages.entry(stage).or_default();
-        for arrival in look.arrivals.iter_mut().filter(|arrival| !arrival.dead_letter) {
-            let Some(seq) = arrival.seq else { continue };
-            let age = fresh.age(arrival.fields.as_ref(), now.wall_of(arrival.seen));
-            let wrong = match &age {
-                Ok(age) => fresh.stale(*age),
-                Err(text) => Some(text.clone()),
-            };
-            if let Some(text) = wrong {
-                arrival.wrong.get_or_insert_with(|| Reason::new(ReasonCode::StaleFeed, text));
-            }
-            if seq.checked_sub(first).is_some_and(|place| place < count) {
-                ages.entry(seq).or_insert(age.ok());
-            }
-        }
-    }
-
-    /// Where the stage writes when it saw an event: between which bounds its clock is off. Both our
-    /// instants are of the clock that the round began with, so that it may be set meanwhile.
-    fn bound_clock(&mut self, stage: Stage, look: &Look) {
-        let Some(field) = self.journey.stage(stage).and_then(|plan| plan.expect.clock.as_ref())
-        else {
-            return;
-        };
-        let sent = self.progress.intended;
-        for arrival in look.arrivals.iter().filter(|arrival| !arrival.dead_letter) {
-            let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, field));
-            let Some(stamp) = shown.and_then(stamp) else { continue };
-            let after = arrival.seen.0.saturating_sub(self.progress.walk.began().0);
-            let one = Offset::of(stamp, sent, sent.saturating_add(after));
-            let known = self.progress.clocks.entry(stage).or_insert(one);
-            *known = known.and(one);
-        }
-    }
-
-    /// What the wrong tenant saw of what was seen.
-    fn note_exposed(&mut self, stage: Stage, look: &Look) {
-        if !self.journey.stage(stage).is_some_and(StagePlan::has_hidden) {
-            return;
-        }
-        let exposed = self.progress.exposed.entry(stage).or_default();
-        let saw = look.arrivals.iter().filter(|arrival| {
-            arrival.wrong.as_ref().is_some_and(|wrong| wrong.code == ReasonCode::Exposed)
-        });
-        exposed.extend(saw.filter_map(|arrival| arrival.seq));
-    }
-
     fn tally(&self) -> Tally {
         let mut tally = self.progress.walk.tally();
         for stage in &mut tally.stages {
-            stage.clock = self.progress.clocks.get(&stage.stage).copied();
+            stage.clock = self.progress.clocks.get(&stage.stage).and_then(|(offset, _)| *offset);
             stage.exposed = self.progress.exposed.get(&stage.stage).map(|seqs| seqs.len() as u64);
             let ages = self.progress.feed_ages.get(&stage.stage);
             stage.feed_ages = ages.into_iter().flat_map(BTreeMap::values).copied().collect();

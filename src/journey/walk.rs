@@ -320,7 +320,7 @@ impl Walk {
         let again = self.given_up(at, unit);
         let seen_at = arrival.seen.0.saturating_sub(self.began);
         let Some(state) = self.stages.get_mut(at) else { return };
-        if !state.remember(copy_id(&arrival.copy)) {
+        if !state.remember(copy_id(Some(seq), &arrival.copy)) {
             return;
         }
         let order = state.place(arrival.order.as_ref());
@@ -364,7 +364,7 @@ impl Walk {
         let Some(state) = self.stages.get_mut(at) else { return };
         // A wrong thing may still come right (an alert while it is suppressed, a panel while the
         // last events are stored): it is judged when it is given up.
-        let copy = copy_id(&arrival.copy);
+        let copy = copy_id(None, &arrival.copy);
         let promised = &state.spec.expect;
         let wrong = arrival.wrong.as_ref().map(ToString::to_string).or_else(|| {
             // Rendering an event is not free, and most stages promise no fields of a thing.
@@ -565,11 +565,16 @@ impl StageState {
     }
 }
 
-/// Copies' names are the platform's and of any length. The hash must be the same after an update
-/// of this program, which the standard library's is not.
-fn copy_id(copy: &str) -> u64 {
+/// Copies' names are the platform's and of any length, and one record may hold several events. The
+/// hash must be the same after an update of this program, which the standard library's is not.
+fn copy_id(seq: Option<u64>, copy: &str) -> u64 {
+    let mut hash = sha2::Sha256::new();
+    hash.update(copy.as_bytes());
+    if let Some(seq) = seq {
+        hash.update(seq.to_le_bytes());
+    }
     let mut front = [0; 8];
-    front.iter_mut().zip(sha2::Sha256::digest(copy.as_bytes())).for_each(|(to, from)| *to = from);
+    front.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
     u64::from_le_bytes(front)
 }
 

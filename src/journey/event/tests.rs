@@ -199,8 +199,7 @@ fn content_varies_from_event_to_event() {
 fn padding_does_not_compress_away() {
     use std::io::Write as _;
     let compressed = |texts: &[String]| {
-        let mut encoder =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         for text in texts {
             encoder.write_all(text.as_bytes()).expect("memory");
         }

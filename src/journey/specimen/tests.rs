@@ -19,7 +19,7 @@ fn event(seq: u64) -> Event {
 fn copy(seq: u64, text: &str, fields: Value) -> Arrival {
     Arrival {
         seq: Some(seq),
-        copy: "0".into(),
+        copy: seq.to_string(),
         seen: Mono::from_secs(2),
         order: None,
         text: Some(text.into()),
@@ -101,7 +101,8 @@ fn secrets_are_taken_out_and_long_texts_cut() {
         "http": { "Authorization": "Basic abc", "list": [{ "db_password": "p" }] },
         "user": "hunter22", "n": 1,
     });
-    let looks = [(Stage::Parsed, vec![copy(0, &text, fields)])];
+    let parsed = vec![copy(0, &text, fields), whole(1), whole(2), whole(3)];
+    let looks = [(Stage::Parsed, parsed), (Stage::Stored, (0..4).map(whole).collect())];
     let shown = specimen(&["hunter22".into(), "x".into()], &looks);
     let parsed = &shown.stages[0];
     let (text, fields) = (parsed.text.as_ref().unwrap(), parsed.fields.as_ref().unwrap());

@@ -166,7 +166,9 @@ fn notes(journey: &JourneyRow) -> Markup {
         .stages
         .iter()
         .flat_map(|stage| {
-            let reason = stage.reason.iter().map(|reason| (true, clean(reason)));
+            // Behind the first failing stage, what is lacking was lost before.
+            let first = !after(stage.name, journey);
+            let reason = stage.reason.iter().map(move |reason| (first, clean(reason)));
             reason
                 .chain(clock(stage))
                 .chain(rechecks(stage))
@@ -177,7 +179,7 @@ fn notes(journey: &JourneyRow) -> Markup {
         @if !lines.is_empty() {
             ul.notes {
                 @for (stage, bad, text) in &lines {
-                    li.bad[*bad] { b { (stage.name.word()) } " " (text) }
+                    li { b.bad[*bad] { (stage.name.word()) } " " (text) }
                 }
             }
         }

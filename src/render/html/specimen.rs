@@ -11,7 +11,7 @@ use crate::render::text::{clean, spelt_out};
 pub(super) fn specimen(journey: &str, specimen: &Specimen) -> Markup {
     let failing = specimen.fails_at();
     html! {
-        details.specimen id={ "specimen-" (journey) } open[failing.is_some()] {
+        details.specimen id={ "specimen-" (clean(journey)) } open[failing.is_some()] {
             summary { "One event, stage by stage" small { (clean(&title(specimen))) } }
             dl {
                 dt { (Stage::Sent.word()) }

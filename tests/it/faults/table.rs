@@ -178,6 +178,14 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
         &[Real("service_gate_turns_red_for_each_criterion_and_green_again")],
     ),
     (
+        "partner.core.collectors",
+        &[Real("collectors_gate_turns_red_for_each_protocol_and_green_again")],
+    ),
+    (
+        "partner.acceptance.ingestion",
+        &[Real("ingestion_gate_turns_red_for_what_another_tenant_sees_and_green_again")],
+    ),
+    (
         "partner.core.enrichment",
         &[Real("enrichment_gate_turns_red_for_each_criterion_and_green_again")],
     ),

@@ -21,8 +21,10 @@ async fn kafka_reader_and_writer_each_fail_alone() {
     let writer = |password: &str| {
         secured_sender(&kafka.secured, "alone", login(kafka, Mechanism::Plain, password))
     };
-    let (reads, blind) =
-        (secured_confirmer(kafka, "alone", "alice-secret"), secured_confirmer(kafka, "alone", "wrong"));
+    let (reads, blind) = (
+        secured_confirmer(kafka, "alone", "alice-secret"),
+        secured_confirmer(kafka, "alone", "wrong"),
+    );
     let mut round = Round::new(40);
     let mut mark = round.begin(&reads).await.expect("the ends are known");
 

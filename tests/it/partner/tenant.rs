@@ -56,7 +56,7 @@ fn ingestion_gate_turns_red_for_what_another_tenant_sees_and_green_again() {
     let red = |says| Named { by: "client", stage: Some("stored"), says };
     {
         let (_folder, agent) =
-            agent(peers::free_port(), vars, "", &journey("somebody else's", &hidden));
+            agent(peers::free_port(), vars, "", &journey("somebody else", &hidden));
         until_red(&agent, GATE, &red("are not ok at stage stored"));
     }
     let (_folder, agent) = agent(peers::free_port(), vars, "", &journey("acme", &hidden));

@@ -1,0 +1,69 @@
+//! What a look tells beside the fates: how old a feed was, how far a clock is off, what a wrong
+//! tenant saw.
+
+use super::{Round, clock};
+use crate::journey::offset::Offset;
+use crate::journey::reconcile::{lookup, stamp};
+use crate::journey::{Look, Stage};
+use crate::outcome::{Reason, ReasonCode};
+use crate::plan::StagePlan;
+
+impl Round<'_> {
+    /// Where the stage promises a fresh feed: how old it was for each event, by its first copy.
+    pub(super) fn judge_feeds(&mut self, stage: Stage, look: &mut Look) {
+        let Some(fresh) = self.journey.stage(stage).and_then(|plan| plan.expect.fresh.as_ref())
+        else {
+            return;
+        };
+        let now = clock::now();
+        let (first, count) = (self.progress.walk.first_seq(), self.progress.walk.count());
+        let ages = self.progress.feed_ages.entry(stage).or_default();
+        for arrival in look.arrivals.iter_mut().filter(|arrival| !arrival.dead_letter) {
+            let Some(seq) = arrival.seq else { continue };
+            let age = fresh.age(arrival.fields.as_ref(), now.wall_of(arrival.seen));
+            let wrong = match &age {
+                Ok(age) => fresh.stale(*age),
+                Err(text) => Some(text.clone()),
+            };
+            if let Some(text) = wrong {
+                arrival.wrong.get_or_insert_with(|| Reason::new(ReasonCode::StaleFeed, text));
+            }
+            if seq.checked_sub(first).is_some_and(|place| place < count) {
+                ages.entry(seq).or_insert(age.ok());
+            }
+        }
+    }
+
+    /// Where the stage writes when it saw an event: between which bounds its clock is off. Both our
+    /// instants are of the clock that the round began with, so that it may be set meanwhile.
+    pub(super) fn bound_clock(&mut self, stage: Stage, look: &Look) {
+        let Some(field) = self.journey.stage(stage).and_then(|plan| plan.expect.clock.as_ref())
+        else {
+            return;
+        };
+        let sent = self.progress.intended;
+        for arrival in look.arrivals.iter().filter(|arrival| !arrival.dead_letter) {
+            let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, field));
+            let Some(stamp) = shown.and_then(stamp) else { continue };
+            let after = arrival.seen.0.saturating_sub(self.progress.walk.began().0);
+            let one = Offset::of(stamp, sent, sent.saturating_add(after));
+            // A store shows an event again at each look, and says nothing new of it.
+            let (known, events) = self.progress.clocks.entry(stage).or_default();
+            if arrival.seq.is_some_and(|seq| events.insert(seq)) {
+                *known = Some(known.map_or(one, |known| known.and(one)));
+            }
+        }
+    }
+
+    /// What the wrong tenant saw of what was seen.
+    pub(super) fn note_exposed(&mut self, stage: Stage, look: &Look) {
+        if !self.journey.stage(stage).is_some_and(StagePlan::has_hidden) {
+            return;
+        }
+        let exposed = self.progress.exposed.entry(stage).or_default();
+        let saw = look.arrivals.iter().filter(|arrival| {
+            arrival.wrong.as_ref().is_some_and(|wrong| wrong.code == ReasonCode::Exposed)
+        });
+        exposed.extend(saw.filter_map(|arrival| arrival.seq));
+    }
+}
