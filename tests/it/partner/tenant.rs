@@ -52,7 +52,7 @@ fn ingestion_gate_turns_red_for_what_another_tenant_sees_and_green_again() {
         assert!(said.contains("does not measure `journey.exposed`"), "{said}");
     }
     let hidden =
-        format!(", must_not_see: {{ opensearch: {{ url: '{}', index: {VIEW} }} }}", store.url);
+        format!(", must_not_see: {{ opensearch: {{ url: '{}', index: '{VIEW}*' }} }}", store.url);
     let red = |says| Named { by: "client", stage: Some("stored"), says };
     {
         let (_folder, agent) =
