@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::Daemon;
+use crate::machine::PATIENCE;
 
 /// So far ahead the indexer's clock is set.
 const AHEAD: f64 = 90.0;
