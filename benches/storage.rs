@@ -25,9 +25,18 @@ const PROFILES: [(&str, &[&str]); 5] = [
     ("random_write_deep", &["--rw=randwrite", "--overwrite=1", "--iodepth=16"]),
 ];
 
-/// What both use for requests past the cache.
-const DIRECT: [&str; 5] =
-    ["--ioengine=io_uring", "--direct=1", "--bs=4k", "--size=64m", "--number_ios=10000"];
+/// What both use for requests past the cache. A request is timed from before it is handed to the
+/// kernel: what fio calls `lat`. Its `clat` leaves the handing over out, which on a virtual disk is a
+/// third of a short read.
+const DIRECT: [&str; 7] = [
+    "--ioengine=io_uring",
+    "--direct=1",
+    "--bs=4k",
+    "--size=64m",
+    "--number_ios=10000",
+    "--lat_percentiles=1",
+    "--clat_percentiles=0",
+];
 
 fn main() -> Answer<()> {
     let own = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
@@ -48,7 +57,10 @@ fn main() -> Answer<()> {
         }
         eprintln!("turn {} of {TURNS}", turn + 1);
     }
-    println!("{:<18} {:>5} {:>11} {:>11} {:>7}", "profile", "", "fio, µs", "ours, µs", "ratio");
+    println!(
+        "{:<18} {:>5} {:>11} {:>11} {:>7} {:>11}",
+        "profile", "", "fio, µs", "ours, µs", "ratio", "bar"
+    );
     for ((name, _), seen) in PROFILES.iter().zip(&seen) {
         for (place, quantile) in ["p50", "p99"].into_iter().enumerate() {
             let pick = |of: fn(&Pair) -> [f64; 2]| {
@@ -56,11 +68,12 @@ fn main() -> Answer<()> {
             };
             let (ours, theirs) = (pick(|pair| pair.0), pick(|pair| pair.1));
             let ratio = ours / theirs;
-            let held = if (ratio - 1.0).abs() <= BAR { "" } else { "  beyond 15 %" };
+            let held = if (ratio - 1.0).abs() <= BAR { "" } else { "  beyond" };
             println!(
-                "{name:<18} {quantile:>5} {:>11.1} {:>11.1} {ratio:>7.3}{held}",
+                "{name:<18} {quantile:>5} {:>11.1} {:>11.1} {ratio:>7.3} {:>11}{held}",
                 theirs * 1e6,
-                ours * 1e6
+                ours * 1e6,
+                "0.85 to 1.15"
             );
         }
     }
@@ -129,8 +142,8 @@ fn fio(directory: &Path, name: &str, options: &[&str]) -> Answer<[f64; 2]> {
     )?;
     let place = match name {
         "disk_sync" => "/jobs/0/sync/lat_ns",
-        name if name.contains("read") => "/jobs/0/read/clat_ns",
-        _ => "/jobs/0/write/clat_ns",
+        name if name.contains("read") => "/jobs/0/read/lat_ns",
+        _ => "/jobs/0/write/lat_ns",
     };
     let times = value.pointer(place).and_then(|times| times.get("percentile"));
     let time = |key: &str| {

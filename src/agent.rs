@@ -1,5 +1,5 @@
 //! The agent: sampler, scheduler and journeys feed one recorder, which owns all state and
-//! publishes snapshots; the exporter and the reports only read those.
+//! shows snapshots; the exporter and the reports only read those.
 
 mod captures;
 pub mod clock;
@@ -38,7 +38,7 @@ use crate::serve;
 use crate::store::{Limits, Store};
 use crate::time::Now;
 use exporter::Exporter;
-use recorder::{Ask, Record, Records, Snapshot};
+use recorder::{Ask, Judged, Record, Records, Snapshot};
 
 /// Records that may wait for the recorder. When it is full the senders wait, and the scheduler's
 /// missed ticks say so.
@@ -74,7 +74,7 @@ pub struct Listen {
 
 /// A running agent.
 pub struct Agent {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    judged: watch::Receiver<Judged>,
     asks: mpsc::Sender<Ask>,
     records: Records,
     store: Store,
@@ -174,7 +174,7 @@ impl Agent {
         };
         let mut state = state::State::new(plan.clone(), &recovered, store.clone(), bounded, now);
         state.watch_processes(captures::Reader::new(&options.paths, &cells, records.clone()));
-        let (publish, snapshots) = watch::channel(Arc::new(state.judge(now)));
+        let (publish, judged) = watch::channel(state.judged());
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder::run(
             state,
@@ -202,7 +202,7 @@ impl Agent {
         };
         let server = bound.map(|(server, _)| {
             let backend =
-                Exporter::new(shared.clone(), asks.clone(), snapshots.clone(), options.banner);
+                Exporter::new(shared.clone(), asks.clone(), judged.clone(), options.banner);
             let stop = CancellationToken::new();
             let (address, url) = (server.address(), server.url());
             let task = tokio::spawn(server.serve(Arc::new(backend), stop.clone()));
@@ -210,17 +210,7 @@ impl Agent {
         });
         let sampler = sampler::start(lane, records.clone());
         shared.work.lock().await.begin(&shared, recovered.rounds);
-        Ok(Self {
-            snapshots,
-            asks,
-            records,
-            store,
-            shared,
-            server,
-            sampler,
-            recorder,
-            recorder_stop,
-        })
+        Ok(Self { judged, asks, records, store, shared, server, sampler, recorder, recorder_stop })
     }
 
     pub fn address(&self) -> Option<std::net::SocketAddr> {
@@ -232,9 +222,14 @@ impl Agent {
         self.server.as_ref().map(|server| server.url.as_str())
     }
 
-    /// The newest snapshot, and a way to wait for the next.
-    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshots.clone()
+    /// A way to wait for the next judging.
+    pub fn judged(&self) -> watch::Receiver<Judged> {
+        self.judged.clone()
+    }
+
+    /// What was judged last. An error where the recorder has ended.
+    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
+        ask_snapshot(&self.asks).await.ok_or_else(ended)
     }
 
     /// The exposition as a scrape would see it.
@@ -254,11 +249,13 @@ impl Agent {
 
     /// Ends in the right order: no new ticks, what is in flight within the grace period, the
     /// store, and the exporter last.
-    pub async fn stop(mut self) -> Arc<Snapshot> {
+    pub async fn stop(mut self) -> Result<Arc<Snapshot>, String> {
         self.shared.work.lock().await.end(GRACE).await;
         self.sampler.stop().await;
         let last = self.settle().await;
-        self.store.archive_report(clock::now(), &last.document);
+        if let Ok(last) = &last {
+            self.store.archive_report(clock::now(), &last.document);
+        }
         if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
             tracing::error!("the store did not close in time; the last seconds may be lost");
         }
@@ -274,16 +271,22 @@ impl Agent {
     }
 
     /// A snapshot that holds everything recorded so far.
-    pub async fn settle(&self) -> Arc<Snapshot> {
+    pub async fn settle(&self) -> Result<Arc<Snapshot>, String> {
         let (reply, answer) = oneshot::channel();
         // Behind every record that was sent before it.
-        if self.records.send(Record::Settle(reply)).await.is_ok()
-            && let Ok(snapshot) = answer.await
-        {
-            return snapshot;
-        }
-        self.snapshots.borrow().clone()
+        self.records.send(Record::Settle(reply)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
     }
+}
+
+fn ended() -> String {
+    "the recorder has ended; see the log".to_owned()
+}
+
+async fn ask_snapshot(asks: &mpsc::Sender<Ask>) -> Option<Arc<Snapshot>> {
+    let (reply, answer) = oneshot::channel();
+    asks.send(Ask::Snapshot(reply)).await.ok()?;
+    answer.await.ok()
 }
 
 async fn ask_metrics(asks: &mpsc::Sender<Ask>, format: crate::metrics::Format) -> Vec<u8> {
@@ -303,7 +306,7 @@ impl Shared {
         let told = self.records.send(Record::Load(window)).await.is_ok()
             && self.records.send(Record::Settle(reply)).await.is_ok()
             && answer.await.is_ok();
-        if told { Ok(()) } else { Err("the recorder has ended; see the log".to_owned()) }
+        if told { Ok(()) } else { Err(ended()) }
     }
 
     async fn reload(&self) -> Result<String, String> {

@@ -216,6 +216,11 @@ trait Source: Send {
     fn read(&mut self, tick: &mut Tick) -> bool;
     /// Puts the reading, slot by slot. Which slots are put depends on the instances only.
     fn put(&self, sink: &mut Sink<'_>);
+    /// Whose cost it is.
+    #[cfg(test)]
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 /// Takes the slots of the sources, and their description where the layout is being made.
@@ -360,6 +365,7 @@ impl Sampler {
 
         frame.at = now;
         frame.slots.clear();
+        frame.slots.reserve(self.layout.slots.len());
         frame.faults.clear();
         frame.faults.extend(self.common.iter().cloned());
         let mut sink = Sink {

@@ -5,6 +5,8 @@
 //! each of its tracks, whatever came of it, so that coverage and absence can be judged from the
 //! track alone. A journey leaves its rounds' counts beside them, in a [`JourneyRecord`].
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
@@ -16,9 +18,15 @@ use crate::journey::tally::StageTally;
 use crate::journey::{Fate, Stage};
 use crate::time::Mono;
 
+mod attempts;
+mod exact;
+mod running;
 mod tracks;
 
-pub use tracks::{Demand, POINTS_LIMIT, TRACKS_LIMIT, Tracks};
+pub use attempts::{Attempts, on_time};
+pub use exact::Exact;
+pub use running::{Keep, Totals, grown};
+pub use tracks::{Demand, POINTS_LIMIT, Place, TRACKS_LIMIT, Tracks};
 
 /// The check that the node's own series belong to: a gate says `where: { check: node }`.
 pub const NODE_CHECK: &str = "node";
@@ -256,27 +264,86 @@ const ROOM_LIMIT: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct Track {
     pub key: TrackKey,
-    pub cadence: Cadence,
-    pub points: VecDeque<Point>,
+    cadence: Cadence,
+    /// How far back some criterion looks.
+    window: Duration,
+    points: VecDeque<Point>,
+    attempts: Attempts,
+    /// Some attempt left several points.
+    several: bool,
+    /// Points that were forgotten, ever.
+    gone: u64,
+    /// Grows when a point takes its place before another.
+    version: u64,
+    /// Windows that are asked for again and again.
+    running: RefCell<Vec<running::Running>>,
 }
 
 impl Track {
-    pub fn new(key: TrackKey, cadence: Cadence) -> Self {
-        Self { key, cadence, points: VecDeque::new() }
-    }
-
-    /// Makes room for what a window of this length holds and for no more: growing by doubling would
-    /// leave up to half of it empty.
-    pub fn fit(&mut self, window: Duration) {
-        if self.points.len() == self.points.capacity() {
-            let room = self.room(window);
-            self.points.reserve_exact(room.saturating_sub(self.points.len()));
+    pub fn new(key: TrackKey, cadence: Cadence, window: Duration) -> Self {
+        Self {
+            key,
+            cadence,
+            window,
+            points: VecDeque::new(),
+            attempts: Attempts::default(),
+            several: false,
+            gone: 0,
+            version: 0,
+            running: RefCell::default(),
         }
     }
 
-    /// Points that a window of this length holds where each attempt leaves one.
-    fn room(&self, window: Duration) -> usize {
-        let keep = window.saturating_add(self.cadence.longest_gap());
+    pub fn points(&self) -> &VecDeque<Point> {
+        &self.points
+    }
+
+    pub fn cadence(&self) -> &Cadence {
+        &self.cadence
+    }
+
+    /// When it was attempted, up to an instant: nearly always up to the newest there is.
+    pub fn attempts(&self, now: Mono) -> Cow<'_, Attempts> {
+        if self.attempts.newest.is_none_or(|newest| newest <= now) {
+            return Cow::Borrowed(&self.attempts);
+        }
+        let seen = self.points.iter().map(|point| point.at).take_while(|at| *at <= now);
+        Cow::Owned(Attempts::of(self.cadence.interval, seen))
+    }
+
+    /// Since when it is due stays as it is.
+    fn take_over(&mut self, cadence: Cadence) {
+        let before = self.cadence;
+        self.cadence = Cadence { since: before.since, ..cadence };
+        if before.interval != cadence.interval {
+            self.attempts = self.all_attempts();
+        }
+    }
+
+    fn all_attempts(&self) -> Attempts {
+        Attempts::of(self.cadence.interval, self.points.iter().map(|point| point.at))
+    }
+
+    /// Criteria look back no further than this from now on; what was asked for may not be any more.
+    fn look_back(&mut self, window: Duration) {
+        self.window = window;
+        self.running.borrow_mut().clear();
+    }
+
+    /// Adds a point, and forgets what no window can reach any more; returns how many went.
+    fn take(&mut self, at: Mono, value: Value, now: Mono) -> usize {
+        if self.points.len() == self.points.capacity() {
+            // Room for what the window holds and for no more: growing by doubling would leave up
+            // to half of it empty.
+            self.points.reserve_exact(self.room().saturating_sub(self.points.len()));
+        }
+        self.push(at, value);
+        self.forget(now)
+    }
+
+    /// Points that the window holds where each attempt leaves one.
+    fn room(&self) -> usize {
+        let keep = self.window.saturating_add(self.cadence.longest_gap());
         let interval = self.cadence.interval.as_nanos().max(1);
         // The newest, and the one that goes when it comes.
         let room = (keep.as_nanos() / interval).saturating_add(2);
@@ -284,28 +351,45 @@ impl Track {
     }
 
     /// Adds a point in its place by time. What is no finite number was not measured.
-    pub fn push(&mut self, at: Mono, value: Value) {
+    fn push(&mut self, at: Mono, value: Value) {
         let point = Point::new(at, value);
         match self.points.back() {
             Some(last) if last.at > at => {
                 let place = self.points.partition_point(|point| point.at <= at);
+                let before = place.checked_sub(1).and_then(|before| self.points.get(before));
+                self.several |= before.is_some_and(|before| before.at == at);
                 self.points.insert(place, point);
+                self.version += 1;
+                self.attempts = self.all_attempts();
             }
-            _ => self.points.push_back(point),
+            last => {
+                self.several |= last.is_some_and(|last| last.at == at);
+                self.points.push_back(point);
+                self.attempts.push(self.cadence.interval, at);
+            }
         }
     }
 
-    /// Forgets what no window of this length can reach any more; returns how many points went.
-    /// Three intervals more are kept, so that coverage is known at the window's very start.
-    pub fn forget(&mut self, window: Duration, now: Mono) -> usize {
-        let keep = window.saturating_add(self.cadence.longest_gap());
+    /// Forgets what no window can reach any more; returns how many points went. Three intervals
+    /// more are kept, so that coverage is known at the window's very start.
+    fn forget(&mut self, now: Mono) -> usize {
+        let keep = self.window.saturating_add(self.cadence.longest_gap());
         let horizon = now.minus(keep);
-        let old = self.points.partition_point(|point| point.at < horizon);
-        self.points.drain(..old);
+        // Nearly always one or none: the others are not even looked at.
+        let old = self.points.iter().take_while(|point| point.at < horizon).count();
+        self.drop_oldest(old);
         if old > 0 && self.points.len() < self.points.capacity() / 4 {
-            self.points.shrink_to(self.room(window).max(self.points.len() * 2));
+            self.points.shrink_to(self.room().max(self.points.len() * 2));
         }
         old
+    }
+
+    fn drop_oldest(&mut self, count: usize) {
+        if count > 0 {
+            self.points.drain(..count);
+            self.gone = self.gone.saturating_add(count as u64);
+            self.attempts.forget(self.points.front().map(|point| point.at));
+        }
     }
 }
 

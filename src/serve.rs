@@ -38,13 +38,8 @@ const BACKLOG: i32 = 128;
 /// a probe.
 pub trait Backend: Send + Sync + 'static {
     fn metrics(&self, format: Format) -> BoxFuture<'_, Vec<u8>>;
-    fn ledger(&self) -> Arc<Document>;
-    /// The compiled plan, secrets as references.
-    fn plan(&self) -> Arc<serde_json::Value>;
-    /// The recent values of each gate, for the page.
-    fn history(&self) -> Arc<History>;
-    /// Who did it, each time that a threshold was crossed: the newest last.
-    fn captures(&self) -> Arc<VecDeque<Capture>>;
+    /// What was judged last; None where nobody judges any more.
+    fn shown(&self) -> BoxFuture<'_, Option<Shown>>;
     /// What the page says above everything, of a platform that is not a real one.
     fn banner(&self) -> Option<String>;
     /// Why it is not ready yet, if it is not.
@@ -64,6 +59,18 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<LoadRow, WebhookError>>;
     /// One answered request: a route of a closed set, and a status class (`2xx`).
     fn count(&self, route: &'static str, class: &'static str);
+}
+
+/// What the API and the page show.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub ledger: Arc<Document>,
+    /// The compiled plan, secrets as references.
+    pub plan: Arc<serde_json::Value>,
+    /// The recent values of each gate, for the page.
+    pub history: Arc<History>,
+    /// Who did it, each time that a threshold was crossed: the newest last.
+    pub captures: Arc<VecDeque<Capture>>,
 }
 
 /// When a load is on, as it is posted.

@@ -27,12 +27,13 @@ use crate::journey::{Run, Stage};
 use crate::lanes::{Fill, Lane};
 use crate::ledger::Document;
 use crate::outcome::{Fault, FaultCode};
-use crate::series;
+use crate::series::{self, TrackKey};
 use crate::time::{Mono, Now, Wall};
 use pending::Pending;
 use writer::{Job, Writer};
 
 mod lock;
+mod packed;
 mod pending;
 mod reader;
 mod recover;
@@ -69,7 +70,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // Two days of a hundred points a second, at about 15 bytes each.
+            // Two days of a hundred points a second, at about 6 bytes each, and as much again.
             bytes: 256 << 20,
             age: Duration::from_secs(48 * 3600),
             flush: Duration::from_secs(5),
@@ -77,15 +78,32 @@ impl Default for Limits {
     }
 }
 
-/// One point of a series that some gate asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredPoint {
+/// What a point is of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredTrack {
     /// The catalogue's name of the series, or of the metric where it has none.
     pub series: &'static str,
     pub check: Arc<str>,
     pub target: Arc<str>,
     /// Values of the metric's further labels.
     pub labels: Vec<Arc<str>>,
+}
+
+impl StoredTrack {
+    pub fn of(key: &TrackKey) -> Self {
+        Self {
+            series: key.metric.series.unwrap_or(key.metric.name),
+            check: key.check.clone(),
+            target: key.target.clone(),
+            labels: key.labels.clone(),
+        }
+    }
+}
+
+/// One point of a series that some gate asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPoint {
+    pub track: Arc<StoredTrack>,
     pub at: Mono,
     pub value: series::Value,
 }
@@ -386,11 +404,7 @@ impl Store {
         self.at_once(|answer| Job::Load(Box::new(window), answer)).await
     }
 
-    pub fn point(&self, point: StoredPoint, now: Now) {
-        self.later(Some(now), |pending| pending.point(now.wall_of(point.at), point));
-    }
-
-    pub fn points(&self, points: Vec<StoredPoint>, now: Now) {
+    pub fn points(&self, points: impl IntoIterator<Item = StoredPoint>, now: Now) {
         self.later(Some(now), |pending| {
             for point in points {
                 pending.point(now.wall_of(point.at), point);

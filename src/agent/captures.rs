@@ -3,8 +3,11 @@
 //! may be gone in the next.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use super::recorder::{Record, Records};
 use crate::lanes::{Cells, Rounds};
@@ -20,6 +23,11 @@ const APART: Duration = Duration::from_millis(900);
 /// While a threshold stays crossed the processes are read again each other second, each reading
 /// held against the one before: a process that lives for two seconds is in one of them.
 const AGAIN: Duration = Duration::from_millis(1_900);
+/// And as much more rarely as a reading costs: it may take this share of a processor's time until
+/// the next.
+const SHARE: u32 = 500;
+/// A table that is read more rarely than this names nobody who is still there.
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(30);
 /// A reading that is older is none to hold another one against.
 const STALE: Duration = Duration::from_secs(4);
 /// After that the processes can't be read: one of them hangs in the kernel.
@@ -38,6 +46,14 @@ pub(super) struct Reader {
     name: Arc<str>,
     work: Rounds,
     order: Arc<Mutex<Order>>,
+    /// Nanoseconds of processor time that the last reading took.
+    took: Arc<AtomicU64>,
+}
+
+/// The processor time of this thread.
+fn own_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map_or(Duration::ZERO, Duration::from)
 }
 
 impl Reader {
@@ -45,7 +61,10 @@ impl Reader {
         let order = Arc::new(Mutex::new(Order::default()));
         let table = Mutex::new(Processes::new(paths));
         let own = Arc::clone(&order);
+        let took = Arc::new(AtomicU64::new(0));
+        let last = Arc::clone(&took);
         let work = move || {
+            let began = own_time();
             let (resources, second) = {
                 let order = own.lock().unwrap_or_else(PoisonError::into_inner);
                 (order.resources.clone(), order.second)
@@ -58,8 +77,17 @@ impl Reader {
             } else {
                 table.first(&resources, Mono::now());
             }
+            let took = own_time().saturating_sub(began);
+            last.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         };
-        Self { cells: cells.clone(), name: "processes".into(), work: Arc::new(work), order }
+        let name = "processes".into();
+        Self { cells: cells.clone(), name, work: Arc::new(work), order, took }
+    }
+
+    /// How long after a reading the next may come.
+    fn pause(&self) -> Duration {
+        let took = Duration::from_nanos(self.took.load(Relaxed));
+        took.saturating_mul(SHARE).clamp(AGAIN, AGAIN_AT_LEAST)
     }
 
     /// False while the reading before still runs, or where none can begin.
@@ -122,8 +150,9 @@ impl Captures {
 
     /// Whether another look at this resource would come too soon; asked before a cause is made.
     pub(super) fn wants(&self, resource: Resource, at: Mono) -> bool {
+        let pause = self.reader.as_ref().map_or(AGAIN, Reader::pause);
         self.wishes.get(resource.place()).is_some_and(|wish| {
-            wish.cause.is_none() && wish.last.is_none_or(|last| at.since(last) >= AGAIN)
+            wish.cause.is_none() && wish.last.is_none_or(|last| at.since(last) >= pause)
         })
     }
 

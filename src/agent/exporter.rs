@@ -1,22 +1,17 @@
 //! What the HTTP server serves: the recorder's snapshots, and the few things that change something.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use super::recorder::{Ask, Record, Snapshot};
-use super::{Shared, ask_metrics, clock};
+use super::recorder::{Ask, Judged, Record};
+use super::{Shared, ask_metrics, ask_snapshot, clock};
 use crate::client::inbox;
 use crate::gate::load;
-use crate::ledger::{Document, LoadRow};
+use crate::ledger::LoadRow;
 use crate::metrics::Format;
-use crate::node::culprits::Capture;
-use crate::render::page::History;
-use crate::serve::{Backend, Declaration, WebhookError};
+use crate::serve::{Backend, Declaration, Shown, WebhookError};
 use crate::time::Mono;
 
 /// The recorder judges once a second; older than this, it stands still.
@@ -25,7 +20,7 @@ const STALE: std::time::Duration = std::time::Duration::from_secs(15);
 pub(super) struct Exporter {
     shared: Shared,
     asks: mpsc::Sender<Ask>,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    judged: watch::Receiver<Judged>,
     banner: Option<String>,
 }
 
@@ -33,10 +28,10 @@ impl Exporter {
     pub(super) fn new(
         shared: Shared,
         asks: mpsc::Sender<Ask>,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
+        judged: watch::Receiver<Judged>,
         banner: Option<String>,
     ) -> Self {
-        Self { shared, asks, snapshots, banner }
+        Self { shared, asks, judged, banner }
     }
 }
 
@@ -45,20 +40,17 @@ impl Backend for Exporter {
         ask_metrics(&self.asks, format).boxed()
     }
 
-    fn ledger(&self) -> Arc<Document> {
-        self.snapshots.borrow().document.clone()
-    }
-
-    fn plan(&self) -> Arc<serde_json::Value> {
-        self.snapshots.borrow().plan.clone()
-    }
-
-    fn history(&self) -> Arc<History> {
-        self.snapshots.borrow().history.clone()
-    }
-
-    fn captures(&self) -> Arc<VecDeque<Capture>> {
-        self.snapshots.borrow().captures.clone()
+    fn shown(&self) -> BoxFuture<'_, Option<Shown>> {
+        async {
+            let snapshot = ask_snapshot(&self.asks).await?;
+            Some(Shown {
+                ledger: snapshot.document.clone(),
+                plan: snapshot.plan.clone(),
+                history: snapshot.history.clone(),
+                captures: snapshot.captures.clone(),
+            })
+        }
+        .boxed()
     }
 
     fn banner(&self) -> Option<String> {
@@ -70,7 +62,7 @@ impl Backend for Exporter {
     }
 
     fn healthy(&self) -> bool {
-        Mono::now().since(self.snapshots.borrow().at.mono) < STALE
+        Mono::now().since(self.judged.borrow().at.mono) < STALE
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {

@@ -1,4 +1,5 @@
-//! The one owner of all state: takes in what was measured, judges once a second, publishes.
+//! The one owner of all state: takes in what was measured, judges once a second, shows it to who
+//! asks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use crate::time::Now;
 
 /// How often all gates are judged.
 const JUDGE: Duration = Duration::from_secs(1);
+/// So long after a second of the node it is judged without the next.
+const JUDGE_AT_LAST: Duration = Duration::from_millis(1_500);
 
 /// The way to the recorder, behind a bounded queue. Cheap to clone.
 #[derive(Clone)]
@@ -136,12 +139,22 @@ pub enum RoundNews {
 
 /// What the recorder is asked.
 pub enum Ask {
-    Metrics { format: Format, reply: oneshot::Sender<Vec<u8>> },
+    Metrics {
+        format: Format,
+        reply: oneshot::Sender<Vec<u8>>,
+    },
+    /// What was judged last.
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
 }
 
-/// What everybody else may see of the state.
-pub struct Snapshot {
+/// Said once a second, so that who waits for a verdict knows when to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
     pub at: Now,
+}
+
+/// What everybody else may see of the state. Made for who asks: nobody does in most seconds.
+pub struct Snapshot {
     pub plan: Arc<serde_json::Value>,
     pub document: Arc<Document>,
     /// Gates that more time may still decide.
@@ -160,9 +173,11 @@ pub async fn run(
     mut state: State,
     (mut records, dropped): (mpsc::Receiver<Record>, Arc<AtomicU64>),
     mut asks: mpsc::Receiver<Ask>,
-    publish: watch::Sender<Arc<Snapshot>>,
+    publish: watch::Sender<Judged>,
     stop: CancellationToken,
 ) {
+    // Judged with each second of the node as it comes, which costs no wake-up of its own; by the
+    // clock where none does.
     let mut judge = tokio::time::interval(JUDGE);
     judge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -178,17 +193,30 @@ pub async fn run(
                     state.write_metrics(format, &mut text);
                     let _ = reply.send(text);
                 }
+                Ask::Snapshot(reply) => {
+                    state.judge_rest();
+                    drop(reply.send(Arc::new(state.snapshot())));
+                }
             },
             _ = judge.tick() => {
-                let _ = publish.send_replace(Arc::new(state.judge(clock::now())));
+                state.judge_due(clock::now());
+                publish.send_replace(state.judged());
             }
             Some(record) = records.recv() => match record {
                 Record::Settle(reply) => {
-                    let snapshot = Arc::new(state.judge(clock::now()));
-                    publish.send_replace(snapshot.clone());
-                    let _ = reply.send(snapshot);
+                    state.judge(clock::now());
+                    publish.send_replace(state.judged());
+                    let _ = reply.send(Arc::new(state.snapshot()));
                 }
-                record => state.apply(record, clock::now()),
+                record => {
+                    let is_second = matches!(record, Record::Frame(_));
+                    state.apply(record, clock::now());
+                    if is_second {
+                        state.judge_due(clock::now());
+                        publish.send_replace(state.judged());
+                        judge.reset_after(JUDGE_AT_LAST);
+                    }
+                }
             },
             else => break,
         }

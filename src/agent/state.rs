@@ -14,21 +14,24 @@ use std::time::Duration;
 pub(super) use bounded::Bounded;
 
 use super::captures::Captures;
-use super::recorder::{Record, RoundNews, Snapshot};
+use super::recorder::{Judged, Record, RoundNews, Snapshot};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
-use crate::gate::{self, Evidence, Finding, LoadWindow, Standing, Verdict};
+use crate::gate::{
+    self, Criterion, Evidence, Finding, Function, Gate, LoadWindow, Standing, Verdict,
+};
 use crate::journey::Run;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
-use crate::ledger::{Decision, Document, Texts};
+use crate::ledger::{self, Decision, Texts};
 use crate::metrics::{Format, Registry};
-use crate::outcome::{CheckId, Fault, Observation, Outcome, TargetName};
+use crate::node::Frame;
+use crate::outcome::{CheckId, Observation, Outcome, TargetName};
 use crate::plan::{Check, Peers, Plan, StagePlan};
 use crate::render::page::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
 use crate::spec::units::Period;
-use crate::store::{Recovered, Store, StoredPoint, VerdictChange};
+use crate::store::{Recovered, Store, StoredPoint, StoredTrack, VerdictChange};
 use crate::time::{Mono, Now, Wall};
 
 /// `report` beside a running agent shows what is no older than this.
@@ -52,12 +55,16 @@ pub struct State {
     specimens: BTreeMap<Arc<str>, Specimen>,
     standings: BTreeMap<String, Standing>,
     findings: Vec<Finding>,
+    /// When each was made.
+    paced: Vec<Paced>,
+    /// When gates were judged last.
+    judged: Now,
     last: BTreeMap<(CheckId, TargetName), Last>,
     running: BTreeSet<(CheckId, TargetName)>,
     history: Arc<History>,
     frame: node::Rows,
-    /// What this node does not offer, by series.
-    node_faults: BTreeMap<&'static str, Fault>,
+    /// The newest second, which says what this node does not offer.
+    newest: Option<Box<Frame>>,
     captures: Captures,
     /// When a load was declared to be on, oldest declaration first.
     load: Vec<LoadWindow>,
@@ -104,11 +111,13 @@ impl State {
             specimens: BTreeMap::new(),
             standings: recovered.standings.clone(),
             findings: Vec::new(),
+            paced: Vec::new(),
+            judged: now,
             last: BTreeMap::new(),
             running: BTreeSet::new(),
             history: Arc::new(History::default()),
             frame: node::Rows::default(),
-            node_faults: BTreeMap::new(),
+            newest: None,
             captures: Captures::default(),
             load: recovered.load.clone(),
             unnamed: Vec::new(),
@@ -127,12 +136,12 @@ impl State {
     /// Puts back what the store kept, so that windows go on over a restart.
     fn recover_points(&mut self, recovered: &Recovered, now: Now) {
         for point in &recovered.points {
-            let Some(metric) = catalogue::series(point.series) else { continue };
+            let Some(metric) = catalogue::series(point.track.series) else { continue };
             let key = TrackKey {
                 metric,
-                check: point.check.clone(),
-                target: point.target.clone(),
-                labels: point.labels.clone(),
+                check: point.track.check.clone(),
+                target: point.track.target.clone(),
+                labels: point.track.labels.clone(),
             };
             let Some(cadence) = self.cadence_of(&key, point.at) else { continue };
             self.tracks.push(&key, cadence, point.at, point.value, now.mono);
@@ -220,7 +229,7 @@ impl State {
 
     pub fn apply(&mut self, record: Record, now: Now) {
         match record {
-            Record::Frame(frame) => self.frame(&frame, now),
+            Record::Frame(frame) => self.frame(frame, now),
             Record::Culprits(found) => self.culprits(found, now),
             Record::Begun { check, target } => drop(self.running.insert((check, target))),
             Record::Observation(seen) => self.observation(seen, now),
@@ -264,6 +273,7 @@ impl State {
     fn take_in(&mut self, plan: Arc<Plan>, now: Now) {
         self.plan = plan;
         self.findings.clear();
+        self.paced.clear();
         // The next second finds its way into the new plan's tracks.
         self.frame.generation = None;
         let boundaries = gate::promql::extra_boundaries(&self.plan.gates);
@@ -417,17 +427,8 @@ impl State {
             return;
         }
         self.tracks.push(key, cadence, at, value, now.mono);
-        self.store.point(
-            StoredPoint {
-                series: key.metric.series.unwrap_or(key.metric.name),
-                check: key.check.clone(),
-                target: key.target.clone(),
-                labels: key.labels.clone(),
-                at,
-                value,
-            },
-            now,
-        );
+        let track = Arc::new(StoredTrack::of(key));
+        self.store.points([StoredPoint { track, at, value }], now);
     }
 
     fn round(&mut self, news: RoundNews, now: Now) {
@@ -447,12 +448,39 @@ impl State {
         }
     }
 
-    /// Judges every gate and makes the document.
-    pub fn judge(&mut self, now: Now) -> Snapshot {
+    /// Judges every gate.
+    pub fn judge(&mut self, now: Now) {
+        self.judge_those(now, |_| true);
+        self.note(now);
+    }
+
+    /// Judges the gates whose pace it is.
+    pub fn judge_due(&mut self, now: Now) {
+        self.judge_those(now, |paced| paced.is_due(now.mono));
+        self.note(now);
+    }
+
+    /// Judges those that were not judged with the others, as of then: who asks sees all gates as of
+    /// one instant.
+    pub fn judge_rest(&mut self) {
+        let now = self.judged;
+        self.judge_those(now, |paced| paced.judged != Some(now.mono));
+    }
+
+    fn judge_those(&mut self, now: Now, those: impl Fn(&Paced) -> bool) {
         let plan = self.plan.clone();
-        let mut findings = Vec::with_capacity(plan.gates.len());
+        if self.paced.len() != plan.gates.len() {
+            let paced = |gate| Paced { judged: None, pace: pace(gate) };
+            self.paced = plan.gates.iter().map(paced).collect();
+        }
+        let mut findings = std::mem::take(&mut self.findings);
         let load = gate::spans(&self.load);
         for (index, gate) in plan.gates.iter().enumerate() {
+            let Some(paced) = self.paced.get_mut(index) else { continue };
+            if !those(paced) && findings.len() > index {
+                continue;
+            }
+            paced.judged = Some(now.mono);
             let evidence = Evidence { tracks: &self.tracks, journeys: &self.journeys, load: &load };
             let standing = self.standings.get(&gate.id).cloned().unwrap_or_default();
             let (mut finding, next) = gate::judge(gate, &evidence, &standing, now);
@@ -462,7 +490,7 @@ impl State {
                 self.store.standing(&gate.id, &next);
                 self.standings.insert(gate.id.clone(), next);
             }
-            let before = self.findings.get(index).map(|finding| finding.verdict);
+            let before = findings.get(index).map(|finding: &Finding| finding.verdict);
             if before.is_some_and(|before| before != finding.verdict) {
                 let text = finding.reason.as_ref().map(|why| why.text.as_str()).unwrap_or_default();
                 let from = before.map_or("none", Verdict::word);
@@ -479,34 +507,52 @@ impl State {
                     self.name_later(&gate.id, now);
                 }
             }
-            findings.push(finding);
+            match findings.get_mut(index) {
+                Some(before) => *before = finding,
+                None => findings.push(finding),
+            }
         }
         self.findings = findings;
+    }
+
+    /// What is kept of each judging.
+    fn note(&mut self, now: Now) {
+        self.judged = now;
         self.name_what_turned(now);
-        let document = self.document(now);
-        self.export_findings(&document);
-        Arc::make_mut(&mut self.history).push(&document);
-        self.archive(&document, now);
-        self.snapshot(document, now)
+        let plan = self.plan.clone();
+        let values = self.findings.iter().map(|finding| finding.value);
+        let ids = plan.gates.iter().map(|gate| gate.id.as_str());
+        Arc::make_mut(&mut self.history).push(ids.zip(values));
+        self.archive(now);
+    }
+
+    pub fn judged(&self) -> Judged {
+        Judged { at: self.judged }
+    }
+
+    fn decision(&self) -> Decision {
+        let gates = self.plan.gates.iter().zip(&self.findings);
+        ledger::decide(gates.map(|(gate, finding)| (gate.level, finding.verdict)))
     }
 
     /// Leaves the report where `report` finds it: each minute, and when the decision changes.
-    fn archive(&mut self, document: &Document, now: Now) {
-        let is_new = self.archived.is_none_or(|(at, decision)| {
-            decision != document.decision || now.mono.since(at) >= ARCHIVE
-        });
+    fn archive(&mut self, now: Now) {
+        let decision = self.decision();
+        let is_new = self
+            .archived
+            .is_none_or(|(at, before)| before != decision || now.mono.since(at) >= ARCHIVE);
         if is_new {
-            self.store.archive_report(now, document);
-            self.archived = Some((now.mono, document.decision));
+            self.store.archive_report(now, &self.document());
+            self.archived = Some((now.mono, decision));
         }
     }
 
-    fn snapshot(&self, document: Document, now: Now) -> Snapshot {
+    /// What was judged last.
+    pub fn snapshot(&self) -> Snapshot {
         let undecided = self.findings.iter().filter(|finding| may_change(finding)).count();
         Snapshot {
-            at: now,
             plan: self.plan.json.clone(),
-            document: Arc::new(document),
+            document: Arc::new(self.document()),
             undecided,
             running: self
                 .running
@@ -520,9 +566,35 @@ impl State {
     }
 
     pub fn write_metrics(&mut self, format: Format, text: &mut Vec<u8>) {
+        self.judge_rest();
         self.export_self();
+        self.export_findings();
         self.registry.write(format, text);
     }
+}
+
+/// When a gate was judged last, and how often it is.
+struct Paced {
+    judged: Option<Mono>,
+    pace: Duration,
+}
+
+impl Paced {
+    fn is_due(&self, now: Mono) -> bool {
+        // Seconds come a little early or late.
+        let pace = self.pace.saturating_sub(Duration::from_millis(500));
+        self.judged.is_none_or(|judged| now.since(judged) >= pace)
+    }
+}
+
+/// A gate is judged as often as its answer can be another: a second is a 900th part of a window of a
+/// quarter of an hour. At least every five seconds, and whenever somebody asks.
+fn pace(gate: &Gate) -> Duration {
+    let criteria = gate.require.criteria().into_iter();
+    // Of the newest attempt it only matters what it is when somebody asks.
+    let windows = criteria.filter(|criterion| criterion.function != Function::Last);
+    let shortest = windows.map(Criterion::window).min().unwrap_or(Duration::MAX);
+    (shortest / 180).clamp(Duration::from_secs(1), Duration::from_secs(5))
 }
 
 /// The series that every check has, and those of its kind.

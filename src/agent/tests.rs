@@ -75,14 +75,19 @@ impl Watched {
         rows.filter_map(|row| row.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    async fn document(&self) -> Arc<Document> {
+        self.agent.snapshot().await.expect("it judges").document.clone()
+    }
+
     /// Judges once a second until something holds; every judging of the steady gate is kept.
     async fn until(&mut self, what: &str, holds: impl AsyncFn(&Self, &Document) -> bool) {
-        let mut snapshots = self.agent.snapshots();
+        let mut judged = self.agent.judged();
         let deadline = Mono::now().plus(PATIENCE);
         loop {
             assert!(Mono::now() < deadline, "not within {PATIENCE:?}: {what}");
-            let _ = tokio::time::timeout(PATIENCE, snapshots.changed()).await;
-            let document = snapshots.borrow_and_update().document.clone();
+            let _ = tokio::time::timeout(PATIENCE, judged.changed()).await;
+            judged.mark_unchanged();
+            let document = self.document().await;
             let steady = document.gates.iter().find(|gate| gate.id == "steady").expect("a gate");
             let word = steady.verdict.word();
             if !self.steady.is_empty() || word == "pass" {
@@ -108,7 +113,7 @@ impl Watched {
 
     async fn rounds_end(&mut self) {
         self.platform.notify(&self.hook.clone());
-        let before = rounds(&self.agent.snapshots().borrow().document);
+        let before = rounds(&*self.document().await);
         self.until("two more rounds of each journey have ended", async |_, document| {
             rounds(document).iter().zip(&before).all(|(now, before)| *now >= before + 2)
         })
@@ -116,8 +121,8 @@ impl Watched {
     }
 
     /// Every event of every round has arrived everywhere, in time.
-    fn nothing_is_wrong(&self) {
-        let document = self.agent.snapshots().borrow().document.clone();
+    async fn nothing_is_wrong(&self) {
+        let document = self.document().await;
         for journey in &document.journeys {
             for stage in &journey.stages {
                 let fine = stage.fates.get(&Fate::Ok).copied().unwrap_or_default();
@@ -158,7 +163,7 @@ async fn all() {
         watched.mid_round().await;
         set_by(days * DAY);
         watched.rounds_end().await;
-        watched.nothing_is_wrong();
+        watched.nothing_is_wrong().await;
         if days > 0 {
             watched
                 .until("it is Thursday", async |own, _| own.metric(attempts, thursdays).await > 1.0)
@@ -180,13 +185,13 @@ async fn all() {
     // In the time between two runs too.
     watched.mid_round().await;
     let Watched { agent, platform, .. } = watched;
-    let counted = rounds(&agent.stop().await.document);
+    let counted = rounds(&agent.stop().await.expect("its last word").document);
     set_by(-DAY);
     let mut watched = Watched::start(state.path(), platform, port).await;
     watched.mid_round().await;
     watched.rounds_end().await;
-    watched.nothing_is_wrong();
-    let document = watched.agent.stop().await.document.clone();
+    watched.nothing_is_wrong().await;
+    let document = watched.agent.stop().await.expect("its last word").document.clone();
     assert!(rounds(&document).iter().zip(&counted).all(|(now, before)| now > before));
     watched.platform.stop().await;
     set_by(-clock::SET_BY.load(Relaxed));

@@ -51,7 +51,7 @@ pub(super) fn run(
             agent.declare_load(window).await.map_err(Failure::ours)?;
         }
         let ended = until_decided(&agent, at_most, &mut stop).await?;
-        let last = agent.stop().await;
+        let last = agent.stop().await.map_err(Failure::ours)?;
         write(&outputs, &last.document, output.verbose, None)?;
         Ok(if ended == Ended::Interrupted { exit::INCOMPLETE } else { code(&last.document) })
     })
@@ -71,10 +71,11 @@ pub(super) async fn until_decided(
     stop: &mut Stop,
 ) -> Result<Ended, Failure> {
     let began = Instant::now();
-    let mut snapshots = agent.snapshots();
+    let mut judged = agent.judged();
     let mut progress = Progress::new();
     loop {
-        let snapshot = snapshots.borrow_and_update().clone();
+        judged.mark_unchanged();
+        let snapshot = agent.snapshot().await.map_err(Failure::ours)?;
         let left = at_most.saturating_sub(began.elapsed());
         progress.show(&snapshot, left);
         if snapshot.undecided == 0 {
@@ -87,7 +88,7 @@ pub(super) async fn until_decided(
         }
         let ended = tokio::select! {
             () = stop.asked() => Some(Ended::Interrupted),
-            changed = snapshots.changed() => match changed {
+            changed = judged.changed() => match changed {
                 Ok(()) => None,
                 Err(_) => return Err(Failure::ours("the recorder ended; see the log")),
             },

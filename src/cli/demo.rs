@@ -64,7 +64,7 @@ pub(super) fn run(
         let code = if once {
             let ended =
                 check::until_decided(&agent, plan.covering_time() + SLACK, &mut stop).await?;
-            let last = agent.stop().await;
+            let last = agent.stop().await.map_err(Failure::ours)?;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             if ended == check::Ended::Interrupted {
                 exit::INCOMPLETE
@@ -74,7 +74,7 @@ pub(super) fn run(
         } else {
             eprintln!("open the page in a browser; Ctrl-C ends the demo and prints the report");
             until_stopped(&agent, &mut stop, &mut hangup).await?;
-            let last = agent.stop().await;
+            let last = agent.stop().await.map_err(Failure::ours)?;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             exit::SUCCESS
         };

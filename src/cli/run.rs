@@ -46,7 +46,7 @@ pub(super) fn run(
         tell_systemd(&[sd_notify::NotifyState::Ready]);
         until_stopped(&agent, &mut stop, &mut hangup).await?;
         tell_systemd(&[sd_notify::NotifyState::Stopping]);
-        agent.stop().await;
+        agent.stop().await.map_err(Failure::ours)?;
         Ok(exit::SUCCESS)
     })
 }
@@ -104,8 +104,8 @@ pub(super) async fn until_stopped(
     stop: &mut Stop,
     hangup: &mut Signal,
 ) -> Result<(), Failure> {
-    let mut snapshots = agent.snapshots();
-    // The watchdog is fed by what the recorder publishes: an agent that judges no more is dead.
+    let mut judged = agent.judged();
+    // The watchdog is fed by what the recorder says: an agent that judges no more is dead.
     let feeds = sd_notify::watchdog_enabled().is_some();
     // A reload may wait for the command of a secret; signals and the watchdog do not wait with it.
     let mut reload = None;
@@ -125,8 +125,11 @@ pub(super) async fn until_stopped(
             () = stop.asked() => break,
             _ = hangup.recv() => once_more = true,
             // The log says what came of it.
-            () = reloaded => reload = None,
-            changed = snapshots.changed() => {
+            () = reloaded => {
+                reload = None;
+                kernel::give_back_memory();
+            }
+            changed = judged.changed() => {
                 if changed.is_err() {
                     return Err(Failure::ours("the recorder ended; see the log"));
                 }

@@ -6,7 +6,7 @@ use super::window::{Coverage, Window, most_attempts};
 use super::{Bound, Criterion, Finding, Function, Gate, Verdict, Why};
 use crate::catalogue::Unit;
 use crate::journey::Stage;
-use crate::series::{JourneyRecord, RoundPoint, StageCount};
+use crate::series::{Attempts, JourneyRecord, RoundPoint, StageCount};
 use crate::time::Now;
 
 /// The sums of one stage over the window.
@@ -75,8 +75,9 @@ pub(super) fn judge(
     now: Now,
 ) -> Finding {
     let window = Window::ending(now, criterion.window());
-    let coverage =
-        Coverage::of(window, &record.cadence, record.rounds.iter().map(|round| round.at));
+    let rounds = record.rounds.iter().map(|round| round.at).take_while(|at| *at <= window.now);
+    let attempts = Attempts::of(record.cadence.interval, rounds);
+    let coverage = Coverage::of(window, &record.cadence, &attempts);
     let stages: Vec<Stage> = match stage {
         Some(stage) => vec![stage],
         None => record.stages.clone(),

@@ -324,7 +324,8 @@ impl Judging<'_> {
                 let of = |(track, seen): (&&Track, &Coverage)| {
                     Samples::of(track, window, seen, criterion.function)
                 };
-                let samples = Samples::pool(tracks.iter().zip(&each).map(of), criterion.function);
+                let samples: Vec<Samples> = tracks.iter().zip(&each).map(of).collect();
+                let samples = Samples::pool(&samples);
                 let coverage = Coverage {
                     full: each.iter().all(|coverage| coverage.full),
                     covered: each.iter().map(|coverage| coverage.covered).min().unwrap_or_default(),
@@ -424,7 +425,7 @@ fn continued(before: Option<Held>, now: Now, joins: Duration) -> Held {
 }
 
 pub(super) fn coverage(track: &Track, window: Window<'_>) -> Coverage {
-    Coverage::of(window, &track.cadence, track.points.iter().map(|point| point.at))
+    Coverage::of(window, track.cadence(), &track.attempts(window.now))
 }
 
 /// Judges a population of samples.

@@ -17,13 +17,14 @@ pub(super) fn last(
     now: Now,
 ) -> Finding {
     let unit = criterion.unit();
-    let newest = track.points.iter().rev().find(|point| point.at <= now.mono).map(|point| point.at);
+    let newest =
+        track.points().iter().rev().find(|point| point.at <= now.mono).map(|point| point.at);
     let Some(at) = newest else {
         return Finding::open("no_evidence", "no attempt was seen yet");
     };
     let age = now.mono.since(at);
     let attempt: Vec<Value> = track
-        .points
+        .points()
         .iter()
         .rev()
         .skip_while(|point| point.at > at)
@@ -46,7 +47,7 @@ pub(super) fn last(
         let value = pick(bound).map_or_else(|| "nothing".to_owned(), |value| number(value, unit));
         Why::new("beyond_threshold", format!("{value} is {severity} {}", against(bound, unit)))
     };
-    let stale = age > track.cadence.longest_gap();
+    let stale = age > track.cadence().longest_gap();
     let (verdict, reason) = if stale {
         let text = format!("the newest attempt is {} old", span(age));
         (Verdict::Open, Some(Why::new("window_not_covered", text)))
@@ -88,7 +89,7 @@ pub(super) fn fresh(
 ) -> Finding {
     let unit = criterion.unit();
     let points =
-        || tracks.iter().flat_map(|track| &track.points).filter(move |point| point.at <= now.mono);
+        || tracks.iter().flat_map(|track| track.points()).filter(move |point| point.at <= now.mono);
     let newest = points()
         .filter(|point| matches!(point.value(), Value::Number(_)))
         .map(|point| point.at)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::{Span, holds, time_in};
-use crate::series::Cadence;
+use crate::series::{Attempts, Cadence, on_time};
 use crate::time::{Mono, Now};
 
 /// The part of the past that a criterion looks at.
@@ -51,92 +51,90 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    /// `attempts` are the distinct instants of attempts, ascending, those before the window too.
-    pub(super) fn of(
-        window: Window<'_>,
-        cadence: &Cadence,
-        attempts: impl Iterator<Item = Mono>,
-    ) -> Self {
-        if let Some(load) = window.load {
-            return Self::under_load(window, load, cadence, attempts);
-        }
+    /// `attempts` are those up to now, those before the window too.
+    pub(super) fn of(window: Window<'_>, cadence: &Cadence, attempts: &Attempts) -> Self {
         let longest = cadence.longest_gap();
-        // What is decided late is evidence of an earlier time: a window that begins when the
-        // attempts did would show the quick fates and miss the slow ones, which are the bad ones.
-        let mut from = cadence.since.plus(cadence.lag);
-        let mut last = cadence.since;
-        let mut first = true;
+        let mut seen = match window.load {
+            Some(load) => Seen::under_load(window, load, cadence),
+            None => Seen::all(window, cadence),
+        };
         let mut missed = 0;
-        // Nothing can have been missed before half an interval more than one: most gaps by far.
-        let on_time = cadence.interval + cadence.interval / 2;
-        for at in attempts.take_while(|at| *at <= window.now) {
-            // Instants are compared, for each second of each window: a gap would be a division.
-            if !first && at < last.plus(on_time) {
-                last = at.max(last);
-                continue;
-            }
+        let mut gap = |last: Mono, at: Mono, first: bool, tail: bool| {
             let gap = at.since(last);
             if gap > longest {
-                from = at.max(from);
-                missed = 0;
+                seen.broken(last, at);
+                if window.load.is_none() {
+                    missed = 0;
+                }
             } else {
-                missed += missed_in(window, cadence, last, gap, first, false);
+                missed += missed_in(window, cadence, last, gap, first, tail);
             }
-            last = at.max(last);
-            first = false;
+        };
+        if let Some(at) = attempts.first {
+            gap(cadence.since, at, true, false);
         }
-        let gap = window.now.since(last);
-        if gap > longest {
-            from = window.now;
-            missed = 0;
-        } else {
-            missed += missed_in(window, cadence, last, gap, first, true);
+        for (last, at) in &attempts.late {
+            let last = (*last).max(cadence.since);
+            // Nothing can have been missed before that.
+            if *at >= last.plus(on_time(cadence.interval)) {
+                gap(last, *at, false, false);
+            }
         }
-        Self {
-            full: from <= window.start,
-            covered: window.now.since(from).min(window.over),
-            missed,
-            under_way: false,
+        let newest = attempts.newest.map_or(cadence.since, |at| at.max(cadence.since));
+        gap(newest, window.now, attempts.newest.is_none(), true);
+        seen.coverage(missed)
+    }
+}
+
+/// What of the window was observed, as one attempt after the other is looked at.
+enum Seen<'a> {
+    /// All of it is asked for: the unbroken observation begins here.
+    All { window: Window<'a>, from: Mono },
+    /// The times of load only: what nobody saw besides them does not matter.
+    UnderLoad { window: Window<'a>, load: &'a [Span], unseen: Duration },
+}
+
+impl<'a> Seen<'a> {
+    fn all(window: Window<'a>, cadence: &Cadence) -> Self {
+        // What is decided late is evidence of an earlier time: a window that begins when the
+        // attempts did would show the quick fates and miss the slow ones, which are the bad ones.
+        Self::All { window, from: cadence.since.plus(cadence.lag) }
+    }
+
+    fn under_load(window: Window<'a>, load: &'a [Span], cadence: &Cadence) -> Self {
+        // Before attempts were due, nobody looked.
+        let unseen = time_in(load, window.start, cadence.since.min(window.now));
+        Self::UnderLoad { window, load, unseen }
+    }
+
+    /// Nobody looked between two attempts.
+    fn broken(&mut self, last: Mono, at: Mono) {
+        match self {
+            Self::All { from, .. } => *from = at.max(*from),
+            Self::UnderLoad { window, load, unseen } => {
+                *unseen += time_in(load, last.max(window.start), at);
+            }
         }
     }
 
-    /// Within the times of load only: what nobody saw besides them does not matter.
-    fn under_load(
-        window: Window<'_>,
-        load: &[Span],
-        cadence: &Cadence,
-        attempts: impl Iterator<Item = Mono>,
-    ) -> Self {
-        let longest = cadence.longest_gap();
-        let load_in = |from: Mono, to: Mono| time_in(load, from.max(window.start), to);
-        // Before attempts were due, nobody looked.
-        let mut unseen = load_in(window.start, cadence.since.min(window.now));
-        let mut missed = 0;
-        let mut last = cadence.since;
-        let mut first = true;
-        for at in attempts.take_while(|at| *at <= window.now) {
-            let gap = at.since(last);
-            if gap > longest {
-                unseen += load_in(last, at);
-            } else {
-                missed += missed_in(window, cadence, last, gap, first, false);
+    fn coverage(self, missed: u64) -> Coverage {
+        match self {
+            Self::All { window, from } => Coverage {
+                full: from <= window.start,
+                covered: window.now.since(from).min(window.over),
+                missed,
+                under_way: false,
+            },
+            Self::UnderLoad { window, load, unseen } => {
+                let under_way = window.under_way(load);
+                let all = time_in(load, window.start, window.now);
+                Coverage {
+                    full: unseen.is_zero() && !under_way && !all.is_zero(),
+                    covered: all.saturating_sub(unseen).min(window.over),
+                    missed,
+                    under_way,
+                }
             }
-            last = at.max(last);
-            first = false;
-        }
-        let gap = window.now.since(last);
-        if gap > longest {
-            unseen += load_in(last, window.now);
-        } else {
-            missed += missed_in(window, cadence, last, gap, first, true);
-        }
-        let under_way = window.under_way(load);
-        let all = load_in(window.start, window.now);
-        Self {
-            full: unseen.is_zero() && !under_way && !all.is_zero(),
-            covered: all.saturating_sub(unseen).min(window.over),
-            missed,
-            under_way,
         }
     }
 }
@@ -190,7 +188,9 @@ mod tests {
         };
         let now = Now { mono: Mono::from_secs(now), ..Now::default() };
         let window = Window::ending(now, Duration::from_secs(over));
-        let found = Coverage::of(window, &cadence, attempts.iter().map(|at| Mono::from_secs(*at)));
+        let seen = attempts.iter().map(|at| Mono::from_secs(*at));
+        let seen = seen.take_while(|at| *at <= window.now);
+        let found = Coverage::of(window, &cadence, &Attempts::of(cadence.interval, seen));
         (found.full, found.covered.as_secs(), found.missed)
     }
 

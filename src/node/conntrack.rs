@@ -1,7 +1,7 @@
 //! The packet filter's table of connections: its fill, and what found no place in it
 //! (Documentation/networking/nf_conntrack-sysctl.rst). Absent where nothing is tracked.
 
-use super::text::{KernelFile, single, statistics};
+use super::text::{KernelFile, Setting, single, statistics};
 use super::{Paths, Sink, Slot, Tick, network_folder};
 use crate::catalogue::node as metric;
 
@@ -17,17 +17,17 @@ struct Reading {
 pub(super) struct Source {
     statistics: KernelFile,
     count: KernelFile,
-    most: KernelFile,
+    most: Setting,
     now: Reading,
 }
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
-        let file = |name: &str| KernelFile::new(paths.procfs.join("sys/net/netfilter").join(name));
+        let file = |name: &str| paths.procfs.join("sys/net/netfilter").join(name);
         Self {
             statistics: KernelFile::new(network_folder(paths).join("stat/nf_conntrack")),
-            count: file("nf_conntrack_count"),
-            most: file("nf_conntrack_max"),
+            count: KernelFile::at_once(file("nf_conntrack_count")),
+            most: Setting::new(file("nf_conntrack_max")),
             now: Reading::default(),
         }
     }
@@ -46,15 +46,13 @@ impl super::Source for Source {
             Some(None) => self.statistics.garbled("holds no statistics of processors"),
             None => {}
         }
-        let [count, most] = [&mut self.count, &mut self.most].map(|file| {
-            let found = file.read(&mut tick.buffer).map(single);
-            if found == Some(None) {
-                file.garbled("holds no number");
-            }
-            found.flatten()
-        });
+        let count = self.count.read(&mut tick.buffer).map(single);
+        if count == Some(None) {
+            self.count.garbled("holds no number");
+        }
+        self.now.entries = count.flatten();
         // 0 is a table without a limit.
-        (self.now.entries, self.now.limit) = (count, most);
+        self.now.limit = self.most.read(tick.at, &mut tick.buffer, single, "holds no number");
         false
     }
 

@@ -46,9 +46,9 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let sys = paths.procfs.join("sys");
-        let single = |file: &str| Single { file: KernelFile::new(sys.join(file)), value: None };
+        let single = |file: &str| Single { file: KernelFile::at_once(sys.join(file)), value: None };
         Self {
-            files: KernelFile::new(sys.join("fs/file-nr")),
+            files: KernelFile::at_once(sys.join("fs/file-nr")),
             open: None,
             hung: single("kernel/hung_task_detect_count"),
             tasks: None,

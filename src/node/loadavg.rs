@@ -30,7 +30,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::new(paths.procfs.join("loadavg")),
+            file: KernelFile::at_once(paths.procfs.join("loadavg")),
             periods: ["1m", "5m", "15m"].map(Arc::from),
             now: Reading::default(),
             cpus: 0,

@@ -80,7 +80,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::new(paths.procfs.join("meminfo")),
+            file: KernelFile::at_once(paths.procfs.join("meminfo")),
             names: FIELDS.map(|(_, name)| Arc::from(name)),
             now: Reading::default(),
         }

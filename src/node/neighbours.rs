@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::text::{KernelFile, single, statistics};
+use super::text::{KernelFile, Setting, single, statistics};
 use super::{Paths, Sink, Slot, Tick, network_folder};
 use crate::catalogue::node as metric;
 
@@ -17,7 +17,7 @@ struct Table {
 struct Family {
     word: Arc<str>,
     statistics: KernelFile,
-    threshold: KernelFile,
+    threshold: Setting,
     now: Table,
     /// Not there where IPv6 is switched off, which is no fault.
     optional: bool,
@@ -37,12 +37,8 @@ impl Family {
             Some(None) => self.statistics.garbled("holds no statistics of processors"),
             None => {}
         }
-        let threshold = self.threshold.read(&mut tick.buffer);
-        let limit = threshold.map(single);
-        match limit {
-            Some(None | Some(0)) => self.threshold.garbled("holds no limit"),
-            limit => self.now.limit = limit.flatten(),
-        }
+        let limit = |text: &[u8]| single(text).filter(|limit| *limit > 0);
+        self.now.limit = self.threshold.read(tick.at, &mut tick.buffer, limit, "holds no limit");
     }
 
     fn absent(&self) -> bool {
@@ -62,7 +58,7 @@ impl Source {
             families: families.map(|(word, file, optional)| Family {
                 word: Arc::from(word),
                 statistics: KernelFile::new(folder.join(file)),
-                threshold: KernelFile::new(
+                threshold: Setting::new(
                     paths.procfs.join(format!("sys/net/{word}/neigh/default/gc_thresh3")),
                 ),
                 now: Table::default(),

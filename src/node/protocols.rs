@@ -1,8 +1,9 @@
 //! /proc/net/snmp, netstat and snmp6: what IP, TCP and UDP count (RFC 1213 and Linux's own).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::text::{KernelFile, fields, lines, number};
+use super::text::{KernelFile, Seldom, fields, lines, number};
 use super::{Paths, Sink, Slot, Step, Tick, network_folder};
 use crate::catalogue::node as metric;
 use crate::outcome::Fault;
@@ -95,12 +96,16 @@ pub(super) struct Source {
     step: Step,
     six: [Option<u64>; 4],
     six_there: bool,
+    six_due: Seldom,
 }
+
+/// A hundred lines for four totals of which none is a rate.
+const SIX_EVERY: Duration = Duration::from_secs(5);
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let folder = network_folder(paths);
-        let file = |name: &str| KernelFile::new(folder.join(name));
+        let file = |name: &str| KernelFile::at_once(folder.join(name));
         Self {
             snmp: file("snmp"),
             netstat: file("netstat"),
@@ -112,6 +117,7 @@ impl Source {
             step: Step::between(None, Mono::default()),
             six: [None; 4],
             six_there: false,
+            six_due: Seldom::every(SIX_EVERY),
         }
     }
 }
@@ -142,12 +148,14 @@ impl super::Source for Source {
                 None => self.netstat.garbled("does not hold pairs of names and values"),
             }
         }
-        self.six = [None; 4];
-        self.six_there = true;
-        match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
-            Some(Some(found)) => self.six = found,
-            Some(None) => self.snmp6.garbled("holds none of the counters that are looked for"),
-            None => self.six_there = !self.snmp6.missing(),
+        if self.six_due.now(tick.at) {
+            self.six = [None; 4];
+            self.six_there = true;
+            match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
+                Some(Some(found)) => self.six = found,
+                Some(None) => self.snmp6.garbled("holds none of the counters that are looked for"),
+                None => self.six_there = !self.snmp6.missing(),
+            }
         }
         self.before = std::mem::replace(&mut self.now, now);
         self.step = Step::between(self.read_at.replace(tick.at), tick.at);

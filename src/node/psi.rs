@@ -55,7 +55,7 @@ impl Source {
         let folder = paths.procfs.join("pressure");
         let resource = |name: &str, some, full| Resource {
             name: Arc::from(name),
-            file: KernelFile::new(folder.join(name)),
+            file: KernelFile::at_once(folder.join(name)),
             some,
             full,
             now: Reading::default(),

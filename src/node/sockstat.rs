@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::text::{KernelFile, fields, lines, number};
+use super::text::{KernelFile, Setting, fields, lines, number};
 use super::{Paths, Sink, Slot, Tick, network_folder};
 use crate::catalogue::node as metric;
 
@@ -54,8 +54,8 @@ pub(super) struct Source {
     file: KernelFile,
     six: KernelFile,
     /// These two are the machine's; a namespace of its own does not see them.
-    memory: KernelFile,
-    orphans: KernelFile,
+    memory: Setting,
+    orphans: Setting,
     labels: Vec<Arc<str>>,
     labels6: Vec<Arc<str>>,
     page: f64,
@@ -68,10 +68,10 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let folder = network_folder(paths);
-        let limit = |name: &str| KernelFile::new(paths.procfs.join("sys/net/ipv4").join(name));
+        let limit = |name: &str| Setting::new(paths.procfs.join("sys/net/ipv4").join(name));
         Self {
-            file: KernelFile::new(folder.join("sockstat")),
-            six: KernelFile::new(folder.join("sockstat6")),
+            file: KernelFile::at_once(folder.join("sockstat")),
+            six: KernelFile::at_once(folder.join("sockstat6")),
             memory: limit("tcp_mem"),
             orphans: limit("tcp_max_orphans"),
             labels: SOCKETS.iter().map(|(.., label)| Arc::from(*label)).collect(),
@@ -99,13 +99,8 @@ impl super::Source for Source {
         }
         let six = self.six.read(&mut tick.buffer).and_then(|text| parse(text, &SOCKETS6));
         self.now6 = six.unwrap_or_default();
-        self.limits = [&mut self.memory, &mut self.orphans].map(|file| {
-            let found = file.read(&mut tick.buffer).map(limit);
-            if found == Some(None) {
-                file.garbled("holds no limit");
-            }
-            found.flatten()
-        });
+        self.limits = [&mut self.memory, &mut self.orphans]
+            .map(|setting| setting.read(tick.at, &mut tick.buffer, limit, "holds no limit"));
         false
     }
 

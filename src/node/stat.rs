@@ -180,7 +180,7 @@ impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
         Self {
-            file: KernelFile::new(paths.procfs.join("stat")),
+            file: KernelFile::at_once(paths.procfs.join("stat")),
             // 100 on every Linux that people run (USER_HZ).
             hertz: hertz.and_then(|hertz| u64::try_from(hertz).ok()).unwrap_or(100).max(1),
             modes: MODES.map(Arc::from),

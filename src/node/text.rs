@@ -34,6 +34,10 @@ pub(super) struct KernelFile {
     skip: u8,
     /// The last fault made and what it was made of, so that a lasting one costs nothing.
     made: Option<(Trouble, Arc<Fault>)>,
+    /// The kernel hands it out at once, as far as there is room for it.
+    at_once: bool,
+    /// The name that the last line begins with, where the lines are always the same.
+    last_line: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,7 +48,28 @@ enum Trouble {
 
 impl KernelFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, handle: None, fault: None, skip: 0, made: None }
+        Self {
+            path,
+            handle: None,
+            fault: None,
+            skip: 0,
+            made: None,
+            at_once: false,
+            last_line: None,
+        }
+    }
+
+    /// A file that the kernel makes as one piece (single_open in fs/seq_file.c, and every number of
+    /// /proc/sys): what did not fill the room was all of it, and asking for more costs as much again.
+    /// One of lines is handed out page by page, and ends only where nothing more comes.
+    pub(super) fn at_once(path: PathBuf) -> Self {
+        Self { at_once: true, ..Self::new(path) }
+    }
+
+    /// A file whose lines have names and are the same for as long as the kernel runs: once the last
+    /// is known, nothing more is asked for behind it.
+    pub(super) fn same_lines(path: PathBuf) -> Self {
+        Self { last_line: Some(Vec::new()), ..Self::new(path) }
     }
 
     /// The whole text. None where it could not be read; [`KernelFile::fault`] says why.
@@ -88,8 +113,23 @@ impl KernelFile {
             }
             let rest = buffer.get_mut(length..).unwrap_or_default();
             match handle.read_at(rest, length as u64) {
-                Ok(0) => return Ok(length),
-                Ok(read) => length += read,
+                Ok(0) => {
+                    if let Some(last) = &mut self.last_line {
+                        last.clear();
+                        last.extend(last_name(buffer.get(..length).unwrap_or_default()));
+                    }
+                    return Ok(length);
+                }
+                Ok(read) => {
+                    let room = read < rest.len();
+                    length += read;
+                    let text = buffer.get(..length).unwrap_or_default();
+                    let last = self.last_line.as_ref().filter(|last| !last.is_empty());
+                    let ended = last.is_some_and(|last| last == last_name(text));
+                    if ended || (self.at_once && room) {
+                        return Ok(length);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -135,6 +175,12 @@ impl KernelFile {
     pub(super) fn fault(&self) -> Option<&Arc<Fault>> {
         self.fault.as_ref()
     }
+}
+
+/// What the last line begins with, up to a blank; nothing where it is not whole.
+fn last_name(text: &[u8]) -> &[u8] {
+    let line = text.strip_suffix(b"\n").and_then(|text| text.rsplit(|byte| *byte == b'\n').next());
+    line.and_then(|line| fields(line).next()).unwrap_or_default()
 }
 
 fn io_fault(path: &Path, error: &io::Error) -> Fault {
@@ -194,6 +240,44 @@ impl Seldom {
             self.last = Some(at);
         }
         due
+    }
+}
+
+/// A number that changes when somebody changes it: read now and then, and each time while it is not
+/// there.
+pub(super) struct Setting {
+    file: KernelFile,
+    due: Seldom,
+    value: Option<u64>,
+}
+
+impl Setting {
+    const EVERY: Duration = Duration::from_secs(5);
+
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { file: KernelFile::at_once(path), due: Seldom::every(Self::EVERY), value: None }
+    }
+
+    /// The number, as `parse` finds it. Where it finds none the text `lacks` it.
+    pub(super) fn read(
+        &mut self,
+        at: Mono,
+        buffer: &mut Vec<u8>,
+        parse: impl FnOnce(&[u8]) -> Option<u64>,
+        lacks: &'static str,
+    ) -> Option<u64> {
+        if self.due.now(at) || self.value.is_none() {
+            let found = self.file.read(buffer).map(parse);
+            if found == Some(None) {
+                self.file.garbled(lacks);
+            }
+            self.value = found.flatten();
+        }
+        self.value
+    }
+
+    pub(super) fn fault(&self) -> Option<&Arc<Fault>> {
+        self.file.fault()
     }
 }
 

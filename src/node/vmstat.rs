@@ -76,7 +76,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::new(paths.procfs.join("vmstat")),
+            file: KernelFile::same_lines(paths.procfs.join("vmstat")),
             directions: ["in", "out"].map(Arc::from),
             refaults: ["all", "activated", "restored"].map(Arc::from),
             now: Reading::default(),

@@ -222,7 +222,7 @@ fn measure(gate: &GateRow, history: &History) -> Markup {
                 }
             }
             (meter(gate))
-            (spark::line(points, gate.threshold))
+            (spark::line(&points, gate.threshold))
             @let evidence = evidence(gate);
             @if !evidence.is_empty() { p.evidence { (evidence.join(", ")) } }
         }

@@ -1,6 +1,6 @@
 //! The page at `/`: the report's blocks, with recent values, and a script that renews it in place.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,29 +18,33 @@ const POINTS_LIMIT: usize = 120;
 /// The recent values of each gate; None where nobody measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    gates: BTreeMap<String, Vec<Option<f64>>>,
+    gates: Vec<(String, VecDeque<f32>)>,
 }
 
 impl History {
-    /// Adds what every gate of a document was judged by, and forgets gates that are no more.
-    pub fn push(&mut self, document: &Document) {
-        for gate in &document.gates {
-            let points = match self.gates.get_mut(&gate.id) {
-                Some(points) => points,
-                None => self.gates.entry(gate.id.clone()).or_default(),
-            };
-            if points.len() >= POINTS_LIMIT {
-                points.remove(0);
+    /// Adds what each gate was judged by: all gates of a plan, always in the same order.
+    pub fn push<'a>(&mut self, gates: impl IntoIterator<Item = (&'a str, Option<f64>)>) {
+        let mut count = 0;
+        for (place, (id, value)) in gates.into_iter().enumerate() {
+            count = place + 1;
+            if self.gates.get(place).is_none_or(|(known, _)| known != id) {
+                self.gates.truncate(place);
+                self.gates.push((id.to_owned(), VecDeque::with_capacity(POINTS_LIMIT)));
             }
-            points.push(gate.value);
+            let Some((_, points)) = self.gates.get_mut(place) else { return };
+            if points.len() >= POINTS_LIMIT {
+                points.pop_front();
+            }
+            // What is drawn is a few hundred pixels wide.
+            points.push_back(value.map_or(f32::NAN, |value| value as f32));
         }
-        if self.gates.len() > document.gates.len() {
-            self.gates.retain(|id, _| document.gates.iter().any(|gate| gate.id == *id));
-        }
+        self.gates.truncate(count);
     }
 
-    pub(super) fn of(&self, gate: &str) -> &[Option<f64>] {
-        self.gates.get(gate).map(Vec::as_slice).unwrap_or_default()
+    pub(super) fn of(&self, gate: &str) -> Vec<Option<f64>> {
+        let points = self.gates.iter().find(|(id, _)| id == gate);
+        let points = points.into_iter().flat_map(|(_, points)| points);
+        points.map(|value| value.is_finite().then_some(f64::from(*value))).collect()
     }
 }
 

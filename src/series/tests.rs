@@ -73,7 +73,8 @@ fn points_are_kept_as_long_as_the_longest_window_and_three_intervals() {
 
 #[test]
 fn a_late_point_takes_its_place_and_no_number_is_no_measurement() {
-    let mut track = Track::new(key(&ICMP_RTT, "core", "a", &[]), Cadence::every(secs(1), Mono(0)));
+    let mut track =
+        Track::new(key(&ICMP_RTT, "core", "a", &[]), Cadence::every(secs(1), Mono(0)), secs(60));
     for (at, value) in [(1, 1.0), (3, f64::NAN), (2, 2.0), (3, 3.0)] {
         track.push(Mono::from_secs(at), Value::Number(value));
     }

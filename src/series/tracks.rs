@@ -1,7 +1,6 @@
 //! All tracks of an agent: opened as checks run, kept as long as some gate looks back, bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Cadence, Selection, Track, TrackKey, Value};
@@ -26,12 +25,23 @@ pub struct Demand {
 #[derive(Clone, Debug, Default)]
 pub struct Tracks {
     demands: Vec<Demand>,
-    tracks: BTreeMap<TrackKey, Track>,
+    /// By the metric's name, and for each in the order of their keys.
+    families: Vec<(&'static str, Vec<Track>)>,
+    /// Grows whenever a track comes or goes: places are of one layout.
+    layout: u64,
     points: usize,
     cut: u64,
     /// Metrics of which a track was refused: what is known of them is not all there is.
     refused: BTreeSet<&'static str>,
     limits: Limits,
+}
+
+/// Where a track is, for as long as none comes or goes: pushing there looks nothing up.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    family: usize,
+    track: usize,
+    layout: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +70,15 @@ impl Tracks {
 
     /// The demands of a new plan; tracks that nobody asks for any more are dropped.
     pub fn demand(&mut self, demands: Vec<Demand>) {
-        self.demands = demands;
         self.refused.clear();
-        let demands = &self.demands;
-        self.tracks.retain(|key, _| window_of(demands, key).is_some());
-        self.points = self.tracks.values().map(|track| track.points.len()).sum();
+        self.keep(|track| match window_of(&demands, &track.key) {
+            Some(window) => {
+                track.look_back(window);
+                true
+            }
+            None => false,
+        });
+        self.demands = demands;
     }
 
     /// Whether any criterion looks at this metric: a cheap question before a key is made.
@@ -80,33 +94,65 @@ impl Tracks {
     /// Makes the track, empty: from now on its silence is seen. Call it for every target that a
     /// check has, before the first attempt; a track that exists keeps its points and since when it
     /// is due, and takes over the rest.
-    pub fn open(&mut self, key: &TrackKey, cadence: Cadence) -> bool {
-        if let Some(track) = self.tracks.get_mut(key) {
-            track.cadence = Cadence { since: track.cadence.since, ..cadence };
-            return true;
+    pub fn open(&mut self, key: &TrackKey, cadence: Cadence) -> Option<Place> {
+        let found = self.place(key);
+        if let Some(track) = found.and_then(|place| self.at(place)) {
+            track.take_over(cadence);
+            return found;
         }
-        if self.window(key).is_none() {
-            return false;
-        }
-        if self.tracks.len() >= self.limits.tracks {
+        let window = self.window(key)?;
+        if self.len() >= self.limits.tracks {
             self.refused.insert(key.metric.name);
-            return false;
+            return None;
         }
-        self.tracks.insert(key.clone(), Track::new(key.clone(), cadence));
-        true
+        self.layout += 1;
+        let name = key.metric.name;
+        let family = match self.families.binary_search_by(|(other, _)| (*other).cmp(name)) {
+            Ok(family) => family,
+            Err(family) => {
+                self.families.insert(family, (name, Vec::new()));
+                family
+            }
+        };
+        let (_, tracks) = self.families.get_mut(family)?;
+        let track = tracks.partition_point(|track| track.key < *key);
+        tracks.insert(track, Track::new(key.clone(), cadence, window));
+        Some(Place { family, track, layout: self.layout })
+    }
+
+    /// Where the track of this key is.
+    pub fn place(&self, key: &TrackKey) -> Option<Place> {
+        let name = key.metric.name;
+        let family = self.families.binary_search_by(|(other, _)| (*other).cmp(name)).ok()?;
+        let (_, tracks) = self.families.get(family)?;
+        let track = tracks.binary_search_by(|track| track.key.cmp(key)).ok()?;
+        Some(Place { family, track, layout: self.layout })
+    }
+
+    /// Whether tracks have neither come nor gone since the place was asked for.
+    pub fn stands(&self, place: Place) -> bool {
+        place.layout == self.layout
+    }
+
+    fn at(&mut self, place: Place) -> Option<&mut Track> {
+        let standing = place.layout == self.layout;
+        let (_, tracks) = self.families.get_mut(place.family).filter(|_| standing)?;
+        tracks.get_mut(place.track)
     }
 
     /// Records what an attempt left, if some criterion looks at it. `at` is when the attempt
     /// began, `now` when it is recorded.
     pub fn push(&mut self, key: &TrackKey, cadence: Cadence, at: Mono, value: Value, now: Mono) {
-        let Some(window) = self.window(key) else { return };
-        if !self.open(key, cadence) {
-            return;
+        if let Some(place) = self.open(key, cadence) {
+            self.push_at(place, at, value, now);
         }
-        let Some(track) = self.tracks.get_mut(key) else { return };
-        track.fit(window);
-        track.push(at, value);
-        self.points = (self.points + 1).saturating_sub(track.forget(window, now));
+    }
+
+    /// The same where the track's place is known and stands.
+    pub fn push_at(&mut self, place: Place, at: Mono, value: Value, now: Mono) {
+        let Some(track) = self.at(place) else { return };
+        let gone = track.take(at, value, now);
+        self.points = (self.points + 1).saturating_sub(gone);
         if self.points > self.limits.points {
             self.cut_largest();
         }
@@ -115,29 +161,21 @@ impl Tracks {
     /// Takes the oldest quarter from the longest track. Its window then begins later than it
     /// should and is not covered until it has filled again: open, never a silent pass.
     fn cut_largest(&mut self) {
-        let Some(track) = self.tracks.values_mut().max_by_key(|track| track.points.len()) else {
-            return;
-        };
+        let all = self.families.iter_mut().flat_map(|(_, tracks)| tracks);
+        let Some(track) = all.max_by_key(|track| track.points.len()) else { return };
         let count = track.points.len().div_ceil(4);
-        track.points.drain(..count);
+        track.drop_oldest(count);
         self.points = self.points.saturating_sub(count);
         self.cut = self.cut.saturating_add(count as u64);
     }
 
     /// The tracks that a criterion looks at, in the order of their keys.
     pub fn select(&self, selection: &Selection) -> Vec<&Track> {
-        let first = TrackKey {
-            metric: selection.metric,
-            check: Arc::from(""),
-            target: Arc::from(""),
-            labels: Vec::new(),
-        };
-        self.tracks
-            .range(first..)
-            .take_while(|(key, _)| key.metric == selection.metric)
-            .filter(|(key, _)| selection.matches(key))
-            .map(|(_, track)| track)
-            .collect()
+        let name = selection.metric.name;
+        let family = self.families.binary_search_by(|(other, _)| (*other).cmp(name)).ok();
+        let tracks = family.and_then(|family| self.families.get(family));
+        let tracks = tracks.into_iter().flat_map(|(_, tracks)| tracks);
+        tracks.filter(|track| selection.matches(&track.key)).collect()
     }
 
     /// Whether tracks of this metric were refused because there are too many.
@@ -147,24 +185,32 @@ impl Tracks {
 
     /// Drops the tracks of targets or checks that are no more.
     pub fn retain(&mut self, keep: impl Fn(&TrackKey) -> bool) {
-        self.tracks.retain(|key, _| keep(key));
-        self.points = self.tracks.values().map(|track| track.points.len()).sum();
+        self.keep(|track| keep(&track.key));
+    }
+
+    fn keep(&mut self, mut keep: impl FnMut(&mut Track) -> bool) {
+        self.layout += 1;
+        for (_, tracks) in &mut self.families {
+            tracks.retain_mut(&mut keep);
+        }
+        self.points = self.iter().map(|track| track.points.len()).sum();
     }
 
     pub fn get(&self, key: &TrackKey) -> Option<&Track> {
-        self.tracks.get(key)
+        let place = self.place(key)?;
+        self.families.get(place.family)?.1.get(place.track)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Track> {
-        self.tracks.values()
+        self.families.iter().flat_map(|(_, tracks)| tracks)
     }
 
     pub fn len(&self) -> usize {
-        self.tracks.len()
+        self.families.iter().map(|(_, tracks)| tracks.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.tracks.is_empty()
+        self.len() == 0
     }
 
     /// Points held.

@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 
 use super::guard::{Caller, Guard};
-use super::{Backend, Declaration, Web, WebhookError, negotiate};
+use super::{Backend, Declaration, Shown, Web, WebhookError, negotiate};
 use crate::client::inbox;
 use crate::render::page;
 
@@ -138,13 +138,34 @@ fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
-        .route("/api/v1/plan", get(async |State(b): Shared| json(&*b.plan())))
-        .route("/api/v1/ledger", get(async |State(b): Shared| json(&*b.ledger())))
-        .route("/api/v1/gates", get(async |State(b): Shared| json(&b.ledger().gates)))
-        .route("/api/v1/checks", get(async |State(b): Shared| json(&b.ledger().checks)))
-        .route("/api/v1/journeys", get(async |State(b): Shared| json(&b.ledger().journeys)))
-        .route("/api/v1/captures", get(async |State(b): Shared| json(&*b.captures())))
-        .route("/api/v1/load", get(async |State(b): Shared| json(&b.ledger().load_windows)))
+        .route(
+            "/api/v1/plan",
+            get(async |State(b): Shared| shown(&*b, |all| json(&*all.plan)).await),
+        )
+        .route(
+            "/api/v1/ledger",
+            get(async |State(b): Shared| shown(&*b, |all| json(&*all.ledger)).await),
+        )
+        .route(
+            "/api/v1/gates",
+            get(async |State(b): Shared| shown(&*b, |all| json(&all.ledger.gates)).await),
+        )
+        .route(
+            "/api/v1/checks",
+            get(async |State(b): Shared| shown(&*b, |all| json(&all.ledger.checks)).await),
+        )
+        .route(
+            "/api/v1/journeys",
+            get(async |State(b): Shared| shown(&*b, |all| json(&all.ledger.journeys)).await),
+        )
+        .route(
+            "/api/v1/captures",
+            get(async |State(b): Shared| shown(&*b, |all| json(&*all.captures)).await),
+        )
+        .route(
+            "/api/v1/load",
+            get(async |State(b): Shared| shown(&*b, |all| json(&all.ledger.load_windows)).await),
+        )
         .route("/api/v1/load", post(load))
         .route("/api/v1/webhook/{kind}", post(webhook))
         .fallback(not_found)
@@ -152,9 +173,22 @@ fn router(backend: Arc<dyn Backend>) -> Router {
         .with_state(backend)
 }
 
-async fn front(State(backend): Shared) -> Response {
-    let banner = backend.banner();
-    let html = page::page(&backend.ledger(), &backend.history(), banner.as_deref());
+/// What was judged last, or that nobody judges any more.
+async fn shown(
+    backend: &dyn Backend,
+    answer: impl FnOnce(&Shown) -> Response,
+) -> Result<Response, Refusal> {
+    let text = "nobody judges any more; the log says why";
+    let gone = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_healthy", text);
+    backend.shown().await.as_ref().map(answer).ok_or_else(gone)
+}
+
+async fn front(State(backend): Shared) -> Result<Response, Refusal> {
+    shown(&*backend, |all| front_of(all, backend.banner().as_deref())).await
+}
+
+fn front_of(all: &Shown, banner: Option<&str>) -> Response {
+    let html = page::page(&all.ledger, &all.history, banner);
     let mut response = typed("text/html; charset=utf-8", html.into_bytes());
     let policy = HeaderValue::from_str(&page::content_security_policy());
     if let Ok(policy) = policy {

@@ -7,16 +7,18 @@ use std::time::Duration;
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 
-use super::{DoneRecheck, DueRecheck, EndedRound, OpenRound, Recovered, StoredPoint, schema};
+use super::{
+    DoneRecheck, DueRecheck, EndedRound, OpenRound, Recovered, StoredPoint, StoredTrack, packed,
+    schema,
+};
 use crate::catalogue;
 use crate::gate::{LoadWindow, Standing};
 use crate::journey::Stage;
-use crate::series;
 use crate::time::{Mono, Now, Wall};
 
 /// The newest points that are read back. More would take longer than a start may, and no gate
 /// looks at more of one track.
-const POINTS: i64 = 400_000;
+const POINTS: usize = 400_000;
 /// The newest ended rounds that are read back, as many as a journey's record holds.
 const ENDED: i64 = 10_000;
 /// The newest notifications that are read back, as many as the inbox holds.
@@ -97,13 +99,10 @@ fn json(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Value>> {
 }
 
 fn points(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<StoredPoint>> {
-    struct Track {
-        series: &'static str,
-        check: Arc<str>,
-        target: Arc<str>,
-        labels: Vec<Arc<str>>,
+    if schema::version(db)? < schema::WITH_INSTANTS {
+        return Ok(Vec::new());
     }
-    let mut tracks: HashMap<i64, Track> = HashMap::new();
+    let mut tracks: HashMap<i64, Arc<StoredTrack>> = HashMap::new();
     let sql = "SELECT id, series, chk, target, labels FROM track";
     for (id, name, check, target, labels) in rows(db, sql, [], |row| {
         let name: String = row.get(1)?;
@@ -118,48 +117,31 @@ fn points(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<S
         let Ok(labels) = serde_json::from_str::<Vec<String>>(&labels) else { continue };
         let series = metric.series.unwrap_or(metric.name);
         let labels = labels.into_iter().map(Arc::from).collect();
-        tracks.insert(id, Track { series, check: check.into(), target: target.into(), labels });
+        let (check, target) = (check.into(), target.into());
+        tracks.insert(id, Arc::new(StoredTrack { series, check, target, labels }));
     }
-    let sql = "SELECT track, wall, mono, boot, kind, value FROM point \
-               WHERE id > (SELECT coalesce(max(id), 0) - ?1 FROM point) ORDER BY id";
-    let mut points = Vec::new();
-    let mut statement = db.prepare(sql)?;
-    let mut found = statement.query([POINTS])?;
-    while let Some(row) = found.next()? {
-        let Some(track) = tracks.get(&row.get(0)?) else { continue };
-        let at = clock.at(row.get(1)?, row.get(2)?, row.get(3)?).mono;
+    let mut instants = Vec::new();
+    let mut count = 0;
+    let mut statement =
+        db.prepare("SELECT wall, mono, boot, points FROM instant ORDER BY id DESC")?;
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()?.filter(|_| count < POINTS) {
+        let at = clock.at(row.get(0)?, row.get(1)?, row.get(2)?).mono;
         // Too old; or the clock stood wrong when it was written, or stands wrong now.
         if at < since || at > clock.now.mono {
             continue;
         }
-        let value = match (row.get(4)?, row.get::<_, Option<f64>>(5)?) {
-            (0_i64, Some(number)) => series::Value::Number(number),
-            (1, _) => series::Value::Nothing,
-            (2, _) => series::Value::Failed,
-            (3, _) => series::Value::Inconclusive,
-            _ => continue,
-        };
-        points.push(StoredPoint {
-            series: track.series,
-            check: Arc::clone(&track.check),
-            target: Arc::clone(&track.target),
-            labels: track.labels.clone(),
-            at,
-            value,
+        let points = packed::points(row.get_ref(3)?.as_blob()?).filter_map(|(track, value)| {
+            let track = Arc::clone(tracks.get(&track)?);
+            Some(StoredPoint { track, at, value })
         });
+        let points: Vec<StoredPoint> = points.collect();
+        count += points.len();
+        instants.push(points);
     }
+    let mut points: Vec<StoredPoint> = instants.into_iter().rev().flatten().collect();
     points.sort_by_key(|point| point.at);
     Ok(points)
-}
-
-/// How a value is written: its kind and its number.
-pub(super) fn coded(value: series::Value) -> (i64, Option<f64>) {
-    match value {
-        series::Value::Number(number) => (0, Some(number)),
-        series::Value::Nothing => (1, None),
-        series::Value::Failed => (2, None),
-        series::Value::Inconclusive => (3, None),
-    }
 }
 
 fn open_rounds(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<OpenRound>> {

@@ -85,10 +85,23 @@ pub(super) const STEPS: &[&str] = &[
         PRIMARY KEY (run, stage, after)
     ) WITHOUT ROWID;
 ",
+    // A row for each second and not for each point of it. No release has written the old table: its
+    // windows begin anew.
+    "
+    CREATE TABLE instant (
+        id INTEGER PRIMARY KEY,
+        wall INTEGER NOT NULL, mono INTEGER NOT NULL, boot INTEGER NOT NULL,
+        points BLOB NOT NULL
+    );
+    DROP TABLE point;
+",
 ];
 
 /// The version whose standings and notifications say of which boot they are.
 pub(super) const WITH_BOOTS: i64 = 3;
+
+/// The version that keeps the points of an instant in one row.
+pub(super) const WITH_INSTANTS: i64 = 5;
 
 /// Why a database could not be opened.
 #[derive(Debug)]

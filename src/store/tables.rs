@@ -1,6 +1,6 @@
 //! The statements that write and delete.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,14 @@ use rusqlite::{Connection, Transaction, params};
 use serde_json::Value;
 
 use super::pending::Pending;
-use super::{LOAD_WINDOWS, RoundRecord, StoredPoint, recover};
+use super::{LOAD_WINDOWS, RoundRecord, StoredPoint, StoredTrack, packed, recover};
 use crate::gate::LoadWindow;
 use crate::time::{Now, Wall};
 
-/// Points deleted at once: a few milliseconds' work.
-const POINTS_A_DELETION: i64 = 20_000;
+/// Points of one instant are in one row up to so many bytes, and then in another.
+const ROW_LIMIT: usize = 64 << 10;
+/// Instants deleted at once: a few milliseconds' work.
+const INSTANTS_A_DELETION: i64 = 1_000;
 /// Reports and verdict changes that are kept.
 const REPORTS_KEPT: i64 = 200;
 const CHANGES_KEPT: i64 = 20_000;
@@ -21,9 +23,6 @@ const CHANGES_KEPT: i64 = 20_000;
 const TRACKS_LIMIT: usize = 20_000;
 /// Pages given back to the file system at once.
 const PAGES_A_VACUUM: u32 = 4_096;
-
-/// What identifies a track.
-pub(super) type Track = (&'static str, Arc<str>, Arc<str>, Vec<Arc<str>>);
 
 pub(super) fn begin(
     boot: i64,
@@ -200,47 +199,58 @@ pub(super) fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rus
         .map(drop)
 }
 
-pub(super) fn put_point(
+/// Writes points, those of one instant in one row: a second of the node is one.
+pub(super) fn put_points<'a>(
     boot: i64,
-    tracks: &mut HashMap<Track, i64>,
+    tracks: &mut HashMap<Arc<StoredTrack>, i64>,
     transaction: &Transaction<'_>,
-    wall: Wall,
-    point: &StoredPoint,
+    points: impl Iterator<Item = &'a (Wall, StoredPoint)>,
 ) -> rusqlite::Result<()> {
-    let key = (point.series, point.check.clone(), point.target.clone(), point.labels.clone());
-    let track = match tracks.get(&key) {
-        Some(id) => *id,
-        None => {
-            let labels: Vec<&str> = point.labels.iter().map(|label| &**label).collect();
-            let labels = serde_json::to_string(&labels).unwrap_or_default();
-            let names = params![point.series, &*point.check, &*point.target, labels];
-            transaction
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO track (series, chk, target, labels) \
-                     VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(names)?;
-            let id = transaction
-                .prepare_cached(
-                    "SELECT id FROM track \
-                     WHERE series = ?1 AND chk = ?2 AND target = ?3 AND labels = ?4",
-                )?
-                .query_row(names, |row| row.get(0))?;
-            if tracks.len() >= TRACKS_LIMIT {
-                tracks.clear();
-            }
-            tracks.insert(key, id);
-            id
+    let mut points = points.peekable();
+    let mut bytes = Vec::new();
+    while let Some((wall, point)) = points.next() {
+        let id = track_id(tracks, transaction, &point.track)?;
+        packed::put(&mut bytes, id, point.value);
+        let same = |next: &&(Wall, StoredPoint)| (next.0, next.1.at) == (*wall, point.at);
+        if bytes.len() < ROW_LIMIT && points.peek().is_some_and(same) {
+            continue;
         }
-    };
-    let (kind, value) = recover::coded(point.value);
+        transaction
+            .prepare_cached(
+                "INSERT INTO instant (wall, mono, boot, points) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![wall.0, point.at.0, boot, bytes])?;
+        bytes.clear();
+    }
+    Ok(())
+}
+
+fn track_id(
+    tracks: &mut HashMap<Arc<StoredTrack>, i64>,
+    transaction: &Transaction<'_>,
+    track: &Arc<StoredTrack>,
+) -> rusqlite::Result<i64> {
+    if let Some(id) = tracks.get(track) {
+        return Ok(*id);
+    }
+    let labels: Vec<&str> = track.labels.iter().map(|label| &**label).collect();
+    let labels = serde_json::to_string(&labels).unwrap_or_default();
+    let names = params![track.series, &*track.check, &*track.target, labels];
     transaction
         .prepare_cached(
-            "INSERT INTO point (track, wall, mono, boot, kind, value) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR IGNORE INTO track (series, chk, target, labels) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![track, wall.0, point.at.0, boot, kind, value])
-        .map(drop)
+        .execute(names)?;
+    let id = transaction
+        .prepare_cached(
+            "SELECT id FROM track WHERE series = ?1 AND chk = ?2 AND target = ?3 AND labels = ?4",
+        )?
+        .query_row(names, |row| row.get(0))?;
+    if tracks.len() >= TRACKS_LIMIT {
+        tracks.clear();
+    }
+    tracks.insert(Arc::clone(track), id);
+    Ok(id)
 }
 
 /// What came before an instant: of this boot by the monotonic clock, since the wall clock may have
@@ -288,8 +298,9 @@ pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> ru
 /// until the database is no larger than this. Never an open round, a look back that is due or a
 /// standing.
 pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
-    let points =
-        format!("DELETE FROM point WHERE id <= (SELECT min(id) FROM point) + {POINTS_A_DELETION}");
+    let points = format!(
+        "DELETE FROM instant WHERE id < (SELECT min(id) FROM instant) + {INSTANTS_A_DELETION}"
+    );
     let in_this_order = [
         points.as_str(),
         "DELETE FROM round WHERE run IN (SELECT run FROM round WHERE ended_wall IS NOT NULL \
@@ -318,7 +329,18 @@ pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
 
 /// Deletes tracks that have no point left. The ids of tracks that are remembered are wrong then.
 pub(super) fn delete_unused_tracks(db: &Connection) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM track WHERE id NOT IN (SELECT track FROM point)", []).map(drop)
+    let mut used = HashSet::new();
+    let mut statement = db.prepare("SELECT points FROM instant")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        used.extend(packed::points(row.get_ref(0)?.as_blob()?).map(|(track, _)| track));
+    }
+    let mut statement = db.prepare("SELECT id FROM track")?;
+    let all = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    for unused in all.iter().filter(|track| !used.contains(*track)) {
+        db.execute("DELETE FROM track WHERE id = ?1", [unused])?;
+    }
+    Ok(())
 }
 
 /// Deletes the oldest points as far as they are too old; whether there may be more. Points lie in
@@ -326,12 +348,12 @@ pub(super) fn delete_unused_tracks(db: &Connection) -> rusqlite::Result<()> {
 fn delete_old_points(db: &Connection, old: &Before) -> rusqlite::Result<bool> {
     let [boot, mono, wall] = old.params();
     let deleted = db.execute(
-        "DELETE FROM point WHERE id IN \
-         (SELECT id FROM (SELECT id, boot, mono, wall FROM point ORDER BY id LIMIT ?4) \
+        "DELETE FROM instant WHERE id IN \
+         (SELECT id FROM (SELECT id, boot, mono, wall FROM instant ORDER BY id LIMIT ?4) \
           WHERE CASE WHEN boot = ?1 THEN mono < ?2 ELSE wall < ?3 END)",
-        params![boot, mono, wall, POINTS_A_DELETION],
+        params![boot, mono, wall, INSTANTS_A_DELETION],
     )?;
-    Ok(i64::try_from(deleted) == Ok(POINTS_A_DELETION))
+    Ok(i64::try_from(deleted) == Ok(INSTANTS_A_DELETION))
 }
 
 /// Bytes of the pages that hold something.

@@ -15,7 +15,7 @@ use super::pending::Pending;
 use super::recover;
 use super::schema::{self, FILE};
 use super::tables;
-use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError};
+use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError, StoredTrack};
 use crate::gate::LoadWindow;
 use crate::outcome::{Fault, FaultCode};
 use crate::time::{Mono, Now};
@@ -73,7 +73,7 @@ pub(super) struct Writer {
 struct Open {
     db: Connection,
     boot: i64,
-    tracks: HashMap<tables::Track, i64>,
+    tracks: HashMap<Arc<StoredTrack>, i64>,
 }
 
 impl Writer {
@@ -303,9 +303,8 @@ impl Writer {
                         tables::mark(&transaction, "came_back", &at.rfc3339())?;
                     }
                 }
-                for (wall, point) in batch.points.iter().take(count) {
-                    tables::put_point(*boot, tracks, &transaction, *wall, point)?;
-                }
+                let points = batch.points.iter().take(count);
+                tables::put_points(*boot, tracks, &transaction, points)?;
                 transaction.commit()
             })();
             if let Err(error) = done {

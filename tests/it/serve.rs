@@ -11,10 +11,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use greenlight::catalogue::agent::DECISION;
 use greenlight::client::inbox;
-use greenlight::ledger::Document;
 use greenlight::metrics::{Format, Registry};
-use greenlight::render::page::History;
-use greenlight::serve::{Backend, Server, Web, WebConfig, WebhookError};
+use greenlight::serve::{Backend, Server, Shown, Web, WebConfig, WebhookError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -45,17 +43,15 @@ impl Backend for Answers {
         registry.write(format, &mut out);
         Box::pin(async { out })
     }
-    fn ledger(&self) -> Arc<Document> {
-        Arc::new(crate::render::sample())
-    }
-    fn plan(&self) -> Arc<Value> {
-        Arc::new(serde_json::json!({ "checks": [] }))
-    }
-    fn history(&self) -> Arc<History> {
-        Arc::default()
-    }
-    fn captures(&self) -> Arc<std::collections::VecDeque<greenlight::node::culprits::Capture>> {
-        Arc::default()
+    fn shown(&self) -> BoxFuture<'_, Option<Shown>> {
+        Box::pin(async {
+            Some(Shown {
+                ledger: Arc::new(crate::render::sample()),
+                plan: Arc::new(serde_json::json!({ "checks": [] })),
+                history: Arc::default(),
+                captures: Arc::default(),
+            })
+        })
     }
     fn declare_load(
         &self,

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use greenlight::outcome::FaultCode;
 use greenlight::series::Value;
-use greenlight::store::{Limits, Recovered, RoundRecord, Store, StoreError, StoredPoint};
+use greenlight::store::{
+    Limits, Recovered, RoundRecord, Store, StoreError, StoredPoint, StoredTrack,
+};
 use greenlight::time::{Mono, Now, Wall};
 use serde_json::json;
 
@@ -31,10 +33,12 @@ fn limits() -> Limits {
 
 fn point(number: u64) -> StoredPoint {
     StoredPoint {
-        series: "icmp.rtt",
-        check: "core".into(),
-        target: "lake-1".into(),
-        labels: Vec::new(),
+        track: Arc::new(StoredTrack {
+            series: "icmp.rtt",
+            check: "core".into(),
+            target: "lake-1".into(),
+            labels: Vec::new(),
+        }),
         at: Mono::now(),
         value: Value::Number(number as f64),
     }
@@ -85,7 +89,7 @@ async fn write_until_killed(dir: &Path, rounds: u64) {
         println!("begun {round_number}");
         for _ in 0..POINTS {
             number += 1;
-            store.point(point(number), now());
+            store.points([point(number)], now());
         }
         store.round_progress(&run, json!({"sent": 10}));
         if round_number % 3 == 0 {
@@ -298,7 +302,7 @@ fn store_goes_on_in_memory_while_the_disk_is_full() {
         until("degrading", || {
             for _ in 0..500 {
                 number += 1;
-                store.point(point(number), now());
+                store.points([point(number)], now());
             }
             store.state().is_err()
         })
@@ -312,7 +316,7 @@ fn store_goes_on_in_memory_while_the_disk_is_full() {
         // What comes meanwhile is kept.
         for _ in 0..500 {
             number += 1;
-            store.point(point(number), now());
+            store.points([point(number)], now());
         }
         std::fs::remove_file(&filler).expect("removed");
         until("coming back", || store.state().is_ok()).await;
@@ -332,7 +336,7 @@ fn store_reads_a_read_only_disk_and_comes_back() {
     runtime().block_on(async {
         let (store, _) = open(&disk.at);
         store.begin_round(round(0)).await.expect("begins");
-        store.point(point(1), now());
+        store.points([point(1)], now());
         store.close().await.expect("closes");
         drop(store);
         disk.remount("ro");
@@ -343,7 +347,7 @@ fn store_reads_a_read_only_disk_and_comes_back() {
         let refused = store.begin_round(round(1)).await.expect_err("no disk");
         assert_eq!(refused.code, FaultCode::Store);
         Store::read_only(&disk.at).expect("reads").newest_report().expect("reads");
-        store.point(point(2), now());
+        store.points([point(2)], now());
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(store.state().is_err());
         disk.remount("rw");

@@ -93,9 +93,10 @@ impl State {
         }
     }
 
-    pub(super) fn export_findings(&mut self, document: &Document) {
+    pub(super) fn export_findings(&mut self) {
+        let decision = self.decision();
         let registry = &mut self.registry;
-        registry.set(&metric::DECISION, &[], f64::from(document.decision.number()));
+        registry.set(&metric::DECISION, &[], f64::from(decision.number()));
         for (gate, finding) in self.plan.gates.iter().zip(&self.findings) {
             let verdict = f64::from(finding.verdict.number());
             registry.set(&metric::GATE_VERDICT, &[&gate.id, gate.level.word()], verdict);
@@ -124,8 +125,9 @@ impl State {
         }
     }
 
-    /// The document of this instant.
-    pub(super) fn document(&self, now: Now) -> Document {
+    /// The document of what was judged last.
+    pub(super) fn document(&self) -> Document {
+        let now = self.judged;
         let gates = self
             .plan
             .gates
@@ -226,14 +228,15 @@ impl State {
             finding.reason = Some(gate::Why::new("store", text));
             return;
         }
+        if finding.verdict != Verdict::Error {
+            return;
+        }
         let missing = gate.require.criteria().into_iter().find_map(|criterion| {
             let gate::Subject::Series(selection) = &criterion.subject else { return None };
             let series = selection.metric.series?;
-            Some((series, self.node_faults.get(series)?))
+            Some((series, self.fault_of_the_node(series)?))
         });
-        if let Some((series, fault)) = missing
-            && finding.verdict == Verdict::Error
-        {
+        if let Some((series, fault)) = missing {
             let text = format!("{series} can't be measured on this node: {}", fault.text);
             finding.reason = Some(gate::Why::new(fault.code.word(), text));
         }

@@ -10,7 +10,9 @@ use crate::catalogue::peaks as peak;
 use crate::metrics::Row;
 use crate::node::culprits::Cause;
 use crate::node::{Frame, Signal, TICK};
-use crate::series::{Cadence, NODE_CHECK, TrackKey, Value};
+use crate::outcome::Fault;
+use crate::series::{Cadence, NODE_CHECK, Place, TrackKey, Value};
+use crate::store::{StoredPoint, StoredTrack};
 use crate::time::Now;
 
 /// Where each slot of the frame's layout goes. Made anew when the layout or the plan changes.
@@ -19,6 +21,8 @@ pub(super) struct Rows {
     /// The generation of the layout that the slots are of.
     pub(super) generation: Option<u64>,
     slots: Vec<Slot>,
+    /// What goes to the store, second after second.
+    points: Vec<StoredPoint>,
     turn: Turn,
 }
 
@@ -26,22 +30,30 @@ struct Slot {
     row: Option<Row>,
     sampled: bool,
     /// Where some gate looks at the slot.
-    key: Option<TrackKey>,
+    looked_at: Option<LookedAt>,
     peak: Option<Rolling>,
     /// Where one second may cross a gate's threshold.
     watch: Option<Watch>,
 }
 
+/// The track of a slot, here and in the store.
+struct LookedAt {
+    key: TrackKey,
+    stored: Arc<StoredTrack>,
+    place: Option<Place>,
+}
+
 impl State {
-    pub(super) fn frame(&mut self, frame: &Frame, now: Now) {
+    pub(super) fn frame(&mut self, frame: Box<Frame>, now: Now) {
         if self.frame.generation != Some(frame.layout.generation) {
-            self.lay_out(frame);
+            self.lay_out(&frame);
             self.frame.generation = Some(frame.layout.generation);
         }
         let mut slots = std::mem::take(&mut self.frame.slots);
         let rolling = slots.iter_mut().filter_map(|slot| slot.peak.as_mut());
         let span = self.frame.turn.to(frame.at.mono, rolling);
         let cadence = Cadence::every(TICK, now.mono);
+        let mut points = std::mem::take(&mut self.frame.points);
         for (slot, (def, signal)) in slots.iter_mut().zip(frame.iter()) {
             if let Some(rolling) = &mut slot.peak {
                 peaks::take(rolling, span, signal, &mut self.registry);
@@ -70,18 +82,26 @@ impl State {
                     }
                 }
             }
-            if let Some(key) = &slot.key {
+            if let Some(LookedAt { key, stored, place }) = &mut slot.looked_at {
                 let value = match signal {
                     Signal::Number(value) => Value::Number(value),
                     Signal::Nothing => Value::Nothing,
                     Signal::Absent(_) => Value::Inconclusive,
                 };
-                self.push(key, cadence, frame.at.mono, value, now);
+                if place.is_none_or(|place| !self.tracks.stands(place)) {
+                    *place = self.tracks.open(key, cadence);
+                }
+                if let Some(place) = *place {
+                    self.tracks.push_at(place, frame.at.mono, value, now.mono);
+                }
+                points.push(StoredPoint { track: Arc::clone(stored), at: frame.at.mono, value });
             }
         }
         self.frame.slots = slots;
+        self.store.points(points.drain(..), now);
+        self.frame.points = points;
         self.captures.turn(frame.at.mono);
-        self.faults_of_the_node(frame);
+        self.newest = Some(frame);
     }
 
     fn lay_out(&mut self, frame: &Frame) {
@@ -121,24 +141,26 @@ impl State {
                 target: def.instance().cloned().unwrap_or_else(|| node.clone()),
                 labels: def.labels.iter().skip(1).cloned().collect(),
             });
-            let key = key.filter(|key| self.tracks.window(key).is_some());
             let peak = peak::of(def.metric).and_then(|peak| {
                 let row = self.registry.row(&peak.metric, &labels)?;
                 Some(peaks::resume(row, peak, &kept))
             });
+            let key = key.filter(|key| self.tracks.window(key).is_some());
             let watch = key.as_ref().and_then(|key| Watch::new(&self.plan.gates, def, key));
-            slots.push(Slot { row, sampled: def.sampled(), key, peak, watch });
+            let looked_at = key.map(|key| {
+                let stored = Arc::new(StoredTrack::of(&key));
+                LookedAt { key, stored, place: None }
+            });
+            slots.push(Slot { row, sampled: def.sampled(), looked_at, peak, watch });
         }
         self.frame.slots = slots;
     }
 
-    /// What this node does not offer, by the series that misses it: gates name it as their reason.
-    fn faults_of_the_node(&mut self, frame: &Frame) {
-        self.node_faults.clear();
-        for (def, signal) in frame.iter() {
-            if let (Some(series), Signal::Absent(fault)) = (def.metric.series, signal) {
-                self.node_faults.entry(series).or_insert_with(|| fault.clone());
-            }
-        }
+    /// Why this node does not offer a series: gates name it as their reason.
+    pub(super) fn fault_of_the_node(&self, series: &str) -> Option<&Fault> {
+        self.newest.as_ref()?.iter().find_map(|(def, signal)| match signal {
+            Signal::Absent(fault) if def.metric.series == Some(series) => Some(fault),
+            _ => None,
+        })
     }
 }

@@ -134,3 +134,19 @@ fn two_lists_of_different_interfaces_are_not_joined() {
     asker.counted = vec![(1, counters)];
     assert!(!asker.joined());
 }
+
+/// The node's second waits for this cell, so it is part of it.
+#[test]
+fn asking_allocates_nothing_once_the_interfaces_are_known() {
+    let line = Line::new(&Cells::new());
+    (line.work)();
+    let answer = line.exchange.answer();
+    assert_eq!((answer.outcome, answer.links.is_empty()), (None, false));
+    drop(answer);
+    // Interfaces may come and go besides.
+    let mut counts = Vec::new();
+    for _ in 0..20 {
+        counts.push(allocation_counter::measure(|| (line.work)()).count_total);
+    }
+    assert!(counts.iter().filter(|count| **count == 0).count() >= 10, "{counts:?}");
+}
