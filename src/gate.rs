@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::catalogue::Unit;
 use crate::journey::Stage;
+use crate::outcome::words;
 pub use crate::series::Selection;
 use crate::series::{Demand, JourneyRecord, Tracks};
 
@@ -22,76 +23,30 @@ pub use judge::judge;
 pub use load::{During, LoadWindow, Span, spans};
 pub use sentence::sentence;
 
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    Mandatory,
-    Optional,
-    Conditional,
-}
-
-impl Level {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Mandatory => "mandatory",
-            Self::Optional => "optional",
-            Self::Conditional => "conditional",
-        }
+words! {
+    Level {
+        Mandatory = "mandatory",
+        Optional = "optional",
+        Conditional = "conditional",
     }
 }
 
-/// In the order of `greenlight_gate_verdict`: the largest is the worst.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    Pass,
-    NotApplicable,
-    Waived,
-    Warn,
-    /// Evidence is missing, too little or expired.
-    Open,
-    /// We could not measure.
-    Error,
-    Fail,
+words! {
+    /// In the order of `greenlight_gate_verdict`: the largest is the worst.
+    Verdict {
+        Pass = "pass",
+        NotApplicable = "not_applicable",
+        Waived = "waived",
+        Warn = "warn",
+        /// Evidence is missing, too little or expired.
+        Open = "open",
+        /// We could not measure.
+        Error = "error",
+        Fail = "fail",
+    }
 }
 
 impl Verdict {
-    pub const ALL: [Self; 7] = [
-        Self::Pass,
-        Self::NotApplicable,
-        Self::Waived,
-        Self::Warn,
-        Self::Open,
-        Self::Error,
-        Self::Fail,
-    ];
-
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::NotApplicable => "not_applicable",
-            Self::Waived => "waived",
-            Self::Warn => "warn",
-            Self::Open => "open",
-            Self::Error => "error",
-            Self::Fail => "fail",
-        }
-    }
-
     /// The value of `greenlight_gate_verdict`.
     pub const fn number(self) -> u8 {
         self as u8

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::words;
+
 mod cases;
 pub mod event;
 mod format;
@@ -25,57 +27,21 @@ mod token;
 pub mod volume;
 pub mod walk;
 
-/// The stages, in their order.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    Sent,
-    Accepted,
-    Parsed,
-    Enriched,
-    Stored,
-    Alerted,
-    Notified,
-    Shown,
+words! {
+    /// The stages, in their order.
+    Stage {
+        Sent = "sent",
+        Accepted = "accepted",
+        Parsed = "parsed",
+        Enriched = "enriched",
+        Stored = "stored",
+        Alerted = "alerted",
+        Notified = "notified",
+        Shown = "shown",
+    }
 }
 
 impl Stage {
-    pub const ALL: [Self; 8] = [
-        Self::Sent,
-        Self::Accepted,
-        Self::Parsed,
-        Self::Enriched,
-        Self::Stored,
-        Self::Alerted,
-        Self::Notified,
-        Self::Shown,
-    ];
-
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Accepted => "accepted",
-            Self::Parsed => "parsed",
-            Self::Enriched => "enriched",
-            Self::Stored => "stored",
-            Self::Alerted => "alerted",
-            Self::Notified => "notified",
-            Self::Shown => "shown",
-        }
-    }
-
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.word() == word)
     }
@@ -87,68 +53,28 @@ impl Stage {
     }
 }
 
-/// What became of one event at one stage, in the order of precedence: where several hold, the
-/// first. The contract's words.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    Corrupted,
-    Truncated,
-    Misparsed,
-    DeadLettered,
-    Refused,
-    Lost,
-    Late,
-    Reordered,
-    Ok,
-    /// Sent without an answer: neither sent nor lost.
-    Unknown,
-    /// We could not look.
-    Inconclusive,
-}
-
-impl Fate {
-    pub const ALL: [Self; 11] = [
-        Self::Ok,
-        Self::Late,
-        Self::Refused,
-        Self::Lost,
-        Self::Reordered,
-        Self::Corrupted,
-        Self::Truncated,
-        Self::Misparsed,
-        Self::DeadLettered,
-        Self::Unknown,
-        Self::Inconclusive,
-    ];
-
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Corrupted => "corrupted",
-            Self::Truncated => "truncated",
-            Self::Misparsed => "misparsed",
-            Self::DeadLettered => "dead_lettered",
-            Self::Refused => "refused",
-            Self::Lost => "lost",
-            Self::Late => "late",
-            Self::Reordered => "reordered",
-            Self::Ok => "ok",
-            Self::Unknown => "unknown",
-            Self::Inconclusive => "inconclusive",
-        }
+words! {
+    /// What became of one event at one stage, in the order of precedence: where several hold, the
+    /// first. The contract's words.
+    Fate {
+        Corrupted = "corrupted",
+        Truncated = "truncated",
+        Misparsed = "misparsed",
+        DeadLettered = "dead_lettered",
+        Refused = "refused",
+        Lost = "lost",
+        Late = "late",
+        Reordered = "reordered",
+        Ok = "ok",
+        /// Sent without an answer: neither sent nor lost.
+        Unknown = "unknown",
+        /// We could not look.
+        Inconclusive = "inconclusive",
     }
+    told [
+        Ok Late Refused Lost Reordered Corrupted
+        Truncated Misparsed DeadLettered Unknown Inconclusive
+    ]
 }
 
 /// The run of one round: short, random, unique. The front of every token.

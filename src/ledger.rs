@@ -15,46 +15,23 @@ use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::{Percentiles, StageTally, Tally};
 use crate::journey::{Fate, Stage};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, words};
 use crate::time::{Now, Wall};
 
 /// The version of the document's shape.
 pub const VERSION: u32 = 1;
 
-/// In the order of `greenlight_decision`: the largest is the worst.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Decision {
-    Go,
-    GoWithWaivers,
-    Incomplete,
-    NoGo,
+words! {
+    /// In the order of `greenlight_decision`: the largest is the worst.
+    Decision {
+        Go = "go",
+        GoWithWaivers = "go_with_waivers",
+        Incomplete = "incomplete",
+        NoGo = "no_go",
+    }
 }
 
 impl Decision {
-    pub const ALL: [Self; 4] = [Self::Go, Self::GoWithWaivers, Self::Incomplete, Self::NoGo];
-
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Go => "go",
-            Self::GoWithWaivers => "go_with_waivers",
-            Self::Incomplete => "incomplete",
-            Self::NoGo => "no_go",
-        }
-    }
-
     /// As a report's headline writes it.
     pub const fn headline(self) -> &'static str {
         match self {

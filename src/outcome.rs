@@ -126,6 +126,34 @@ macro_rules! codes {
     };
 }
 
+/// A closed set of words of the contract: an enum that is written, read and shown by them. `told` is
+/// the order in which they are told, where it is another than that in which they count.
+macro_rules! words {
+    (@all [$($own:ident)+]) => { [$(Self::$own),+] };
+    (@all [$($own:ident)+] [$($told:ident)+]) => { [$(Self::$told),+] };
+    (
+        $(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)+ }
+        $(told [$($told:ident)+])?
+    ) => {
+        $(#[$meta])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+            serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+        )]
+        pub enum $name { $($(#[$about])* #[serde(rename = $word)] $variant,)+ }
+
+        impl $name {
+            pub const ALL: [Self; [$($word),+].len()] =
+                $crate::outcome::words!(@all [$($variant)+] $([$($told)+])?);
+
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
 codes! {
     /// Why a target failed. One of these is the `reason` label; the text never is.
     ReasonCode {

@@ -12,7 +12,6 @@ use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{Instant, timeout_at};
 
 use super::address::{HostPort, lookup};
-use super::syslog::Handed;
 use super::tcp::errno;
 use super::{Clients, local};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
@@ -21,6 +20,17 @@ use crate::time::Mono;
 
 /// After the last datagram, an ICMP answer is waited for so long: a round trip in a data centre.
 const SETTLE: Duration = Duration::from_millis(60);
+
+/// What is known of one message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handed {
+    /// All of it was taken, by a connection that ended in good order where there is one.
+    Over { at: Mono },
+    /// Certainly nothing of it left.
+    Not(Trouble),
+    /// It may or may not have been read.
+    Perhaps(Reason),
+}
 
 /// A connected socket.
 pub struct Socket {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::lanes::Fill;
+use crate::outcome::words;
 use crate::time::{Mono, Now, Wall};
 
 /// One request's body. Alertmanager sends a group at a time; 1 MiB holds about a thousand alerts.
@@ -17,27 +18,19 @@ pub const COUNT_LIMIT: usize = 4096;
 /// Text kept, all notifications together.
 pub const BYTES_LIMIT: usize = 16 * 1024 * 1024;
 
-/// Whose format a notification came in: the last part of the receiver's path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Alertmanager,
-    Grafana,
-    /// Any JSON object, or an array of them.
-    Json,
+words! {
+    /// Whose format a notification came in: the last part of the receiver's path.
+    Kind {
+        Alertmanager = "alertmanager",
+        Grafana = "grafana",
+        /// Any JSON object, or an array of them.
+        Json = "json",
+    }
 }
 
 impl Kind {
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Alertmanager => "alertmanager",
-            Self::Grafana => "grafana",
-            Self::Json => "json",
-        }
-    }
-
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Alertmanager, Self::Grafana, Self::Json].into_iter().find(|k| k.word() == word)
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 

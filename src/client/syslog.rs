@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::datagram::Handed;
 use super::stream::Stream;
 use super::{Clients, tls};
 use crate::outcome::{Reason, ReasonCode, Trouble};
@@ -126,17 +127,6 @@ pub fn frame(framing: Framing, message: &[u8]) -> Result<Bytes, &'static str> {
         }
     }
     Ok(framed.freeze())
-}
-
-/// What is known of one message.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Handed {
-    /// All of it was taken by a connection that ended in good order.
-    Over { at: Mono },
-    /// Certainly nothing of it left.
-    Not(Trouble),
-    /// It may or may not have been read.
-    Perhaps(Reason),
 }
 
 /// An open connection to a receiver.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::disk_sync::{TIME_LEAST, directory, left, loads, quantiles, reading, waiting};
+use super::disk_sync::{TIME_LEAST, directory, left, loads, needs, quantiles, reading, waiting};
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::Metric;
 use crate::catalogue::probe::{
@@ -241,9 +241,7 @@ impl Probe for DiskIo {
                 bytes(false),
                 self.spec.time,
             ),
-            needs: Some(format!(
-                "the right to write in {target}; without it this check is inconclusive"
-            )),
+            needs: Some(needs(target)),
         }]
     }
 

@@ -172,6 +172,10 @@ pub(super) fn reading(trouble: Option<Trouble>, samples: Vec<Sample>) -> Reading
     }
 }
 
+pub(super) fn needs(target: &str) -> String {
+    format!("the right to write in {target}; without it this check is inconclusive")
+}
+
 /// Whether this can be the directory of a disk probe.
 pub(super) fn directory(text: &str) -> Result<(), String> {
     if text.starts_with('/') {
@@ -224,9 +228,7 @@ impl Probe for DiskSync {
                 syncs * BLOCK as u64,
                 self.spec.time,
             ),
-            needs: Some(format!(
-                "the right to write in {target}; without it this check is inconclusive"
-            )),
+            needs: Some(needs(target)),
         }]
     }
 

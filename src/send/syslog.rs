@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{SendContext, Sender};
 use crate::client::address::HostPort;
-use crate::client::datagram::Socket;
-use crate::client::syslog::{Address, Connection, Framing, Handed, frame};
+use crate::client::datagram::{Handed, Socket};
+use crate::client::syslog::{Address, Connection, Framing, frame};
 use crate::client::tls;
 use crate::journey::event::Format;
 use crate::journey::{Event, Receipt};

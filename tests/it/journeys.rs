@@ -128,7 +128,7 @@ pub(crate) fn ended_once(child: Child) -> (Option<i32>, Value) {
 }
 
 const EVENTS: u64 = 12;
-const FATES: [&str; 11] = [
+pub(crate) const FATES: [&str; 11] = [
     "ok",
     "late",
     "refused",

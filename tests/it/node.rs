@@ -666,16 +666,6 @@ fn number(frame: &Frame, series: &str, instance: Option<&str>) -> f64 {
 }
 
 fn exported(frame: &Frame, metric: &str, labels: &[&str]) -> f64 {
-    frame
-        .iter()
-        .find_map(|(def, signal)| match signal {
-            Signal::Number(value)
-                if def.metric.name == metric
-                    && def.labels.iter().map(|l| &**l).eq(labels.iter().copied()) =>
-            {
-                Some(value)
-            }
-            _ => None,
-        })
+    crate::values::value(frame, metric, labels)
         .unwrap_or_else(|| panic!("{metric}{labels:?} is not in the frame"))
 }

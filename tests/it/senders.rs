@@ -37,7 +37,11 @@ fn sender<S: Sender>(spec: Value) -> S {
     S::new(spec).unwrap_or_else(|why| panic!("the spec is refused: {why}"))
 }
 
-async fn sent<S: Sender>(spec: Value, events: &[Event], timeout: Duration) -> Vec<Receipt> {
+pub(crate) async fn sent<S: Sender>(
+    spec: Value,
+    events: &[Event],
+    timeout: Duration,
+) -> Vec<Receipt> {
     let sender: S = sender(spec);
     let (clients, trace) = (Clients::default(), Trace::off());
     let on = SendContext { timeout, clients: &clients, trace: &trace };
@@ -47,7 +51,7 @@ async fn sent<S: Sender>(spec: Value, events: &[Event], timeout: Duration) -> Ve
 }
 
 /// What a receipt says, in short.
-fn word(receipt: &Receipt) -> String {
+pub(crate) fn word(receipt: &Receipt) -> String {
     match receipt {
         Receipt::NotSent(reason) => format!("not sent: {}", reason.code.word()),
         Receipt::Sent { .. } => "sent".into(),

@@ -4,20 +4,8 @@ use serde_json::Value;
 
 use super::{Flaw, check, journey, platform, row};
 use crate::command::{Daemon, code, err, folder_with, greenlight, out};
+use crate::journeys::FATES;
 
-const FATES: [&str; 11] = [
-    "ok",
-    "late",
-    "refused",
-    "lost",
-    "reordered",
-    "corrupted",
-    "truncated",
-    "misparsed",
-    "dead_lettered",
-    "unknown",
-    "inconclusive",
-];
 const STAGES: [&str; 8] =
     ["sent", "accepted", "parsed", "enriched", "stored", "alerted", "notified", "shown"];
 

@@ -262,6 +262,8 @@ pub(super) fn packs() -> Vec<(&'static str, Vec<Gate>)> {
     for name in names {
         let inputs = Inputs {
             texts: vec![("plan.yaml".into(), format!("include: [ 'pack:{name}' ]"))],
+            // What only a node's owner knows, and a gate of it is nothing without.
+            vars: ["database_mount", "log_mount"].map(|name| (name.into(), "/".into())).into(),
             ..Inputs::default()
         };
         let plan = Plan::compile(&inputs, &facts).unwrap_or_else(|e| panic!("{}", e.render(false)));

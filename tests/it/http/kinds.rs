@@ -11,13 +11,14 @@ use greenlight::journey::event::{EventSpec, Events, Format, Token};
 use greenlight::journey::{Event, Receipt, Run};
 use greenlight::outcome::{FaultCode, Outcome, Reading, ReasonCode};
 use greenlight::probe::{self, Attempt, Probe};
-use greenlight::send::{self, SendContext, Sender};
+use greenlight::send;
 use greenlight::spec::trace::Trace;
 use greenlight::time::{Mono, Now, Wall};
 use serde_json::{Value, json};
 
 use super::server::{Act, Authority, Server};
 use crate::peers;
+use crate::senders::word;
 
 const SHORT: Duration = Duration::from_millis(800);
 
@@ -333,23 +334,7 @@ pub(crate) fn events(run: &str, count: u64) -> Vec<Event> {
 }
 
 async fn sent(json: Value, events: &[Event], timeout: Duration) -> Vec<Receipt> {
-    let sender = send::http::Http::new(spec(json)).unwrap();
-    let (clients, trace) = (Clients::default(), Trace::off());
-    let on = SendContext { timeout, clients: &clients, trace: &trace };
-    let receipts = Sender::send(&sender, events, on).await;
-    assert_eq!(receipts.len(), events.len(), "one receipt an event");
-    receipts
-}
-
-fn word(receipt: &Receipt) -> String {
-    match receipt {
-        Receipt::NotSent(reason) => format!("not sent: {}", reason.code.word()),
-        Receipt::Sent { .. } => "sent".into(),
-        Receipt::Accepted { .. } => "accepted".into(),
-        Receipt::Refused(reason) => format!("refused: {}", reason.code.word()),
-        Receipt::Unknown(reason) => format!("unknown: {}", reason.code.word()),
-        Receipt::Fault(fault) => format!("fault: {}", fault.code.word()),
-    }
+    crate::senders::sent::<send::http::Http>(json, events, timeout).await
 }
 
 #[tokio::test]
