@@ -550,6 +550,8 @@ fn render_html_holds_every_gate_and_loads_nothing() {
         "first failing",
         "ingest-1",
         "2026-11-22 18:20:03 UTC",
+        // Every printed sheet says of what it is.
+        "@top-left{content:\"NO-GO · ingest-1\"}",
     ] {
         assert!(html.contains(text), "{text}");
     }

@@ -259,6 +259,14 @@ fn a_probe_stops_when_the_disk_suffers() {
 /// The process behind the disk stops: the attempt ends all the same, and says what hung.
 #[test]
 fn a_disk_that_hangs_is_a_failure_within_seconds() {
+    // What other tests do to the machine may make it give way before.
+    let mut tries = (0..4).map(|_| hung());
+    let seen = tries.find(|seen| seen["reason"]["code"] != "gave_way").expect("it gives way");
+    is(&seen, "failure", "slow_io");
+}
+
+/// One attempt on a disk that hangs after seconds.
+fn hung() -> Value {
     let disk = Disk::faulty().mounted();
     let (_folder, file) = folder_with(&plan(&disk.data(), "disk_sync: { time: 20s }"));
     let began = Instant::now();
@@ -294,9 +302,9 @@ fn a_disk_that_hangs_is_a_failure_within_seconds() {
     child.wait().unwrap();
     reader.join().unwrap();
     let seen = seen.unwrap_or_else(|| panic!("no answer after {after:?}"));
-    is(&seen["targets"][0], "failure", "slow_io");
     assert!(after < Duration::from_secs(15), "{after:?}");
     eprintln!("ended {after:?} after the disk hung: {}", seen["targets"][0]["reason"]["text"]);
+    seen["targets"][0].clone()
 }
 
 #[test]
