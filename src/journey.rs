@@ -6,8 +6,6 @@
 //! `specimen` what each stage showed of one event, `offset` how far a stage's clock is off, `volume` the same counting for millions of
 //! events.
 
-use serde::{Deserialize, Serialize};
-
 use crate::outcome::words;
 
 mod cases;

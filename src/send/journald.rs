@@ -18,8 +18,8 @@ use tokio::net::UnixDatagram;
 
 use super::syslog::receipt;
 use super::{SendContext, Sender};
+use crate::client::datagram::Handed;
 use crate::client::datagram::Socket;
-use crate::client::syslog::Handed;
 use crate::journey::{Event, Receipt};
 use crate::outcome::{FaultCode, ReasonCode, Trouble};
 use crate::probe::Effect;
