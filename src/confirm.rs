@@ -77,6 +77,10 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn keeps(&self) -> bool {
         false
     }
+    /// Whether what it sees may be stamped by the stage's own clock without a field of the event.
+    fn stamps(&self) -> bool {
+        false
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -90,6 +94,7 @@ pub trait AnyConfirmer: Send + Sync {
     fn effects(&self) -> Vec<Effect>;
     fn purge(&self) -> Option<String>;
     fn keeps(&self) -> bool;
+    fn stamps(&self) -> bool;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -113,6 +118,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn keeps(&self) -> bool {
         Confirmer::keeps(self)
+    }
+    fn stamps(&self) -> bool {
+        Confirmer::stamps(self)
     }
     fn begin<'a>(
         &'a self,

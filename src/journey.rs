@@ -138,6 +138,8 @@ pub struct Arrival {
     pub fields: Option<serde_json::Map<String, serde_json::Value>>,
     /// Seen in the dead-letter place instead of the stage's own.
     pub dead_letter: bool,
+    /// When the stage itself took it, by its own clock, where it writes that beside the event.
+    pub stamped: Option<offset::Stamp>,
     /// What the confirmer itself found wrong with it (an alert that is suppressed, a panel that
     /// shows another number).
     pub wrong: Option<crate::outcome::Reason>,

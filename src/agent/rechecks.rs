@@ -271,3 +271,88 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
     }
     (due, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::recorder::Records;
+    use crate::client::Clients;
+    use crate::plan::Facts;
+    use crate::plan::load::Inputs;
+    use crate::store::Store;
+    use tokio_util::sync::CancellationToken;
+
+    fn plan(more: &str) -> Plan {
+        let text = format!(
+            "journeys:\n- {{ id: j, send: {{ http: {{ to: 'http://h/' }} }}, stages: [ stored: {{ json_api: {{ url: 'http://127.0.0.1:9/', items: '.[]' }}, recheck: [ 1s ]{more} }} ] }}\n"
+        );
+        let inputs = Inputs { texts: vec![("p.yaml".into(), text)], ..Inputs::default() };
+        Plan::compile(&inputs, &Facts::default()).unwrap_or_else(|e| panic!("{}", e.render(false)))
+    }
+
+    fn hands() -> Hands {
+        Hands {
+            clients: Clients::default(),
+            records: Records::new(16).0,
+            store: Store::memory().0,
+            rechecks: Rechecks::default(),
+            secrets: [].into(),
+            stop: CancellationToken::new(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    fn due(plan: &Plan, run: &str, seconds: i64) -> DueRecheck {
+        let expected = serde_json::json!({
+            "events": {"first_seq": 1, "seen": [7], "whole": [7]}, "intended": 0, "count": 3, "first_seq": 1,
+            "plan": plan.journeys[0].promise(Stage::Stored),
+        });
+        let at = Mono::from_secs(seconds);
+        DueRecheck {
+            run: run.into(),
+            journey: "j".into(),
+            stage: Stage::Stored,
+            after: Duration::from_secs(1),
+            began: Now::default(),
+            due: Now { mono: at, wall: Wall::default() },
+            expected,
+        }
+    }
+
+    #[test]
+    fn what_is_due_is_bounded_and_the_soonest_comes_first() {
+        let plan = plan("");
+        let rechecks = Rechecks::default();
+        for n in 0..LIMIT {
+            assert!(rechecks.put(due(&plan, &format!("r{n}"), 100 - (n as i64 % 50))));
+        }
+        assert!(rechecks.put(due(&plan, "r7", 7)), "the same again takes no room");
+        assert!(!rechecks.put(due(&plan, "one more", 1)));
+        let fill = rechecks.fill();
+        assert_eq!((fill.length, fill.limit, fill.dropped), (LIMIT, LIMIT, 1));
+        let first = rechecks.next(&BTreeSet::new()).expect("there are many");
+        assert_eq!(&*first.run, "r7");
+        let key = (first.run.clone(), first.stage, first.after);
+        let next = rechecks.next(&BTreeSet::from([key.clone()])).expect("there are many");
+        assert_eq!(next.due.mono, Mono::from_secs(51), "what is under way is not begun twice");
+        rechecks.done(&key);
+        assert_eq!(rechecks.fill().length, LIMIT - 1);
+    }
+
+    #[tokio::test]
+    async fn under_another_plan_nothing_is_claimed() {
+        let (was, hands) = (plan(""), hands());
+        let other = plan(", expect: { fields: { a: b } }");
+        let (_, told) = look_back(due(&was, "r", 0), &other, &hands).await;
+        let told = told.expect("it is told that nobody can tell");
+        assert_eq!((told.inconclusive, told.expected()), (3, 3));
+        assert!(told.reason.is_some_and(|why| why.contains("are others than they were")));
+        // A plan that no longer asks is not answered.
+        let silent = Plan::compile(&Inputs::default(), &Facts::default());
+        let silent = silent.unwrap_or_else(|e| panic!("{}", e.render(false)));
+        assert_eq!(look_back(due(&was, "r", 0), &silent, &hands).await.1, None);
+        // A place where nobody answers has lost nothing that is known.
+        let (_, told) = look_back(due(&was, "r", 0), &was, &hands).await;
+        assert_eq!(told.map(|told| (told.vanished, told.inconclusive)), Some((0, 3)));
+    }
+}

@@ -201,7 +201,7 @@ impl State {
                 if journey.stage(*stage).is_some_and(|plan| plan.expect.fresh.is_some()) {
                     self.tracks.open(&journeys::feed_age_key(&journey.id, *stage), cadence);
                 }
-                if journey.stage(*stage).is_some_and(|plan| plan.expect.clock.is_some()) {
+                if journey.stage(*stage).is_some_and(StagePlan::has_clock) {
                     self.tracks.open(&journeys::clock_key(&journey.id, *stage), cadence);
                 }
                 if journey.stage(*stage).is_some_and(StagePlan::has_hidden) {

@@ -19,7 +19,7 @@ metrics! {
     STAGE_LATENCY = Histogram(PIPELINE) "greenlight_journey_stage_latency_seconds" [journey, stage] Seconds as "journey.latency";
     /// Time since the feed was updated that enriched an event, by the field that `fresh` names.
     FEED_AGE = Histogram(AGE) "greenlight_journey_feed_age_seconds" [journey, stage] Seconds as "journey.feed_age";
-    /// At most so far a stage's clock was off from this node's in each round, in either direction; of the field that `clock` names.
+    /// At most so far a stage's clock was off from this node's in each round, in either direction: of the field that `clock` names, or of what a Kafka broker stamps (`message.timestamp.type=LogAppendTime`).
     CLOCK_OFFSET = Histogram(OFFSET) "greenlight_journey_clock_offset_seconds" [journey, stage] Seconds as "journey.clock_offset";
     /// A stage's clock less this node's, as the newest round bounds it: no less than this. Absent where no one offset fits its events.
     CLOCK_OFFSET_LOWER = Gauge "greenlight_journey_clock_offset_lower_bound_seconds" [journey, stage] Seconds;

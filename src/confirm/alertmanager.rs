@@ -83,6 +83,7 @@ fn arrival(alert: Alert) -> Arrival {
         text: None,
         fields: Some(fields),
         dead_letter: false,
+        stamped: None,
         wrong,
     }
 }

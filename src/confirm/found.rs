@@ -80,6 +80,7 @@ impl<'a> Found<'a> {
                 text: text.clone(),
                 fields: fields.clone(),
                 dead_letter: false,
+                stamped: None,
                 wrong: None,
             });
         }

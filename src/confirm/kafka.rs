@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{Confirmer, LookContext, Sought, recognise};
 use crate::client::kafka::{Cluster, Cut, Ends, Message, Security, Wanted, check_topic};
 use crate::journey::event::{ID_HEADER, Token};
+use crate::journey::offset::Stamp;
 use crate::journey::reconcile::lookup;
 use crate::journey::{Arrival, Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
@@ -24,6 +25,8 @@ const MESSAGES: usize = 100_000;
 /// Bytes of payload that one look reads of a topic. What is not of the round is dropped at once,
 /// so that this bounds time and traffic rather than memory.
 const BYTES: usize = 64 * 1024 * 1024;
+/// A broker's time is as fine as this, in nanoseconds.
+const MILLISECOND: i64 = 1_000_000;
 
 /// Looks into a topic, and into the topic of what was rejected.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -107,6 +110,10 @@ impl Confirmer for Kafka {
             topics.join(" and "),
             self.cluster
         ))
+    }
+
+    fn stamps(&self) -> bool {
+        true
     }
 
     async fn begin(&self, on: LookContext<'_>) -> Result<Value, Fault> {
@@ -289,6 +296,9 @@ fn arrivals(
     };
     let scope = format!("{}/{}", message.topic(), message.partition());
     let offset = message.offset();
+    let stamped = message
+        .taken_at()
+        .map(|at| Stamp { at: at.saturating_mul(MILLISECOND), digit: MILLISECOND });
     let arrivals = seqs.into_iter().map(|seq| Arrival {
         seq: Some(seq),
         copy: format!("{scope}/{offset}"),
@@ -297,6 +307,7 @@ fn arrivals(
         text: text.clone(),
         fields: fields.clone(),
         dead_letter,
+        stamped,
         wrong: None,
     });
     Some(arrivals.collect())

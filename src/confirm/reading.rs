@@ -30,6 +30,7 @@ pub(super) fn arrival() -> Arrival {
         text: None,
         fields: None,
         dead_letter: false,
+        stamped: None,
         wrong: None,
     }
 }

@@ -176,6 +176,10 @@ impl AnyConfirmer for Unseen {
         self.seen.keeps()
     }
 
+    fn stamps(&self) -> bool {
+        self.seen.stamps()
+    }
+
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,

@@ -83,6 +83,7 @@ fn arrival(notification: Notification) -> Arrival {
         text: Some(notification.text),
         fields: Some(fields),
         dead_letter: false,
+        stamped: None,
         wrong: None,
     }
 }

@@ -262,6 +262,70 @@ mod tests {
         assert_eq!(serde_json::from_str::<Bits>(&text).expect("bits"), bits);
     }
 
+    /// Said as plainly as can be: gone by two looks in a row at the end that saw everything.
+    #[test]
+    fn random_looks_count_as_the_reference_says() {
+        use proptest::prelude::*;
+
+        use crate::journey::event::{EventSpec, Events, Format, run_from};
+        use crate::journey::{Arrival, Horizon, Look};
+        use crate::outcome::{Fault, FaultCode};
+        use crate::time::{Mono, Wall};
+
+        let events = Events::new(&EventSpec::default(), Format::Json).expect("a right spec");
+        let render = |seq| events.render(&run_from([1; 8]), "s", seq, Wall(0));
+        // Of each look: which events it shows, and whether it saw all.
+        let look = (any::<[bool; 6]>(), any::<bool>());
+        let world = (any::<[bool; 6]>(), prop::collection::vec(look, 1..6));
+        let mut runner = proptest::test_runner::TestRunner::default();
+        runner
+            .run(&world, |(had, looks)| {
+                let mut expected = Expected::new(10);
+                for (place, _) in had.iter().enumerate().filter(|(_, had)| **had) {
+                    expected.add(place, None);
+                }
+                let mut rechecking = Rechecking::new(expected.clone());
+                let mut told = None;
+                let mut taken = 0;
+                for (at, (shows, all)) in looks.iter().enumerate() {
+                    let arrivals = (0..6).filter(|place| shows[*place]).map(|place| Arrival {
+                        seq: Some(10 + place as u64),
+                        copy: place.to_string(),
+                        seen: Mono(0),
+                        order: None,
+                        text: None,
+                        fields: None,
+                        dead_letter: false,
+                        stamped: None,
+                        wrong: None,
+                    });
+                    let horizon = if *all {
+                        Horizon::Complete
+                    } else {
+                        Horizon::Partial(Fault::new(FaultCode::Blind, "half"))
+                    };
+                    let look = Look { arrivals: arrivals.collect(), horizon };
+                    rechecking.look(look, &Expectation::default(), render);
+                    taken = at + 1;
+                    told = rechecking.result(&"r".into(), taken == looks.len());
+                    if told.is_some() {
+                        break;
+                    }
+                }
+                let told = told.expect("the last look ends it");
+                let seen = |place: usize| looks[..taken].iter().any(|(shows, _)| shows[place]);
+                let missing = (0..6).filter(|place| had[*place] && !seen(*place)).count() as u64;
+                let last_two = taken >= 2 && looks[taken - 2..taken].iter().all(|(_, all)| *all);
+                let gone = if last_two { missing } else { 0 };
+                prop_assert_eq!(told.vanished, gone);
+                prop_assert_eq!(told.inconclusive, missing - gone);
+                prop_assert_eq!((told.expected(), told.changed), (expected.count(), 0));
+                Ok(())
+            })
+            .unwrap_or_else(|error| panic!("{error}"));
+        eprintln!("property looks back: {} inputs", runner.config().cases);
+    }
+
     #[test]
     fn several_add_up_and_a_loss_speaks_first() {
         let mut expected = Expected::new(1);

@@ -151,6 +151,11 @@ impl Journey {
 }
 
 impl StagePlan {
+    /// Whether its clock can be told from what it shows.
+    pub fn has_clock(&self) -> bool {
+        self.expect.clock.is_some() || self.confirmer.as_ref().is_some_and(|seen| seen.stamps())
+    }
+
     /// Whether a wrong tenant is asked too.
     pub fn has_hidden(&self) -> bool {
         self.hidden.is_some()

@@ -330,6 +330,7 @@ fn arrival(sees: &Value, seen: Mono, event: &impl Fn(u64) -> Event) -> Arrival {
         text,
         fields: copy.fields,
         dead_letter: copy.dead_letter,
+        stamped: None,
         wrong: copy.wrong.map(|text| Reason::new(ReasonCode::ValueMismatch, text)),
     }
 }

@@ -28,6 +28,7 @@ use crate::processor::{Act, Processor, Topics};
 
 mod alone;
 mod sending;
+mod stamps;
 
 /// One run of events and what a test does with them.
 struct Round {

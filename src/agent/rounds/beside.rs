@@ -34,17 +34,19 @@ impl Round<'_> {
         }
     }
 
-    /// Where the stage writes when it saw an event: between which bounds its clock is off. Both our
+    /// Where the stage writes when it saw an event, in the field that the plan names or beside the
+    /// event: between which bounds its clock is off. Both our
     /// instants are of the clock that the round began with, so that it may be set meanwhile.
     pub(super) fn bound_clock(&mut self, stage: Stage, look: &Look) {
-        let Some(field) = self.journey.stage(stage).and_then(|plan| plan.expect.clock.as_ref())
-        else {
-            return;
-        };
+        let Some(plan) = self.journey.stage(stage) else { return };
         let sent = self.progress.intended;
         for arrival in look.arrivals.iter().filter(|arrival| !arrival.dead_letter) {
-            let shown = arrival.fields.as_ref().and_then(|fields| lookup(fields, field));
-            let Some(stamp) = shown.and_then(stamp) else { continue };
+            let shown = |field| arrival.fields.as_ref().and_then(|fields| lookup(fields, field));
+            let stamped = match &plan.expect.clock {
+                Some(field) => shown(field).and_then(stamp),
+                None => arrival.stamped,
+            };
+            let Some(stamp) = stamped else { continue };
             let after = arrival.seen.0.saturating_sub(self.progress.walk.began().0);
             let one = Offset::of(stamp, sent, sent.saturating_add(after));
             // A store shows an event again at each look, and says nothing new of it.

@@ -298,7 +298,7 @@ impl State {
 
     fn shows_clock(&self, journey: &str, stage: Stage) -> bool {
         let plan = self.plan.journey(journey).and_then(|journey| journey.stage(stage));
-        plan.is_some_and(|plan| plan.expect.clock.is_some())
+        plan.is_some_and(StagePlan::has_clock)
     }
 
     fn promises_fresh(&self, journey: &str, stage: Stage) -> bool {

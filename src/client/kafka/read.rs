@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Cluster;
@@ -75,6 +75,15 @@ impl Message<'_> {
 
     pub fn offset(&self) -> i64 {
         self.inner.offset()
+    }
+
+    /// When the broker took it, by its clock, in milliseconds since 1970; None where the topic keeps
+    /// the producer's time instead (`message.timestamp.type`).
+    pub fn taken_at(&self) -> Option<i64> {
+        match self.inner.timestamp() {
+            Timestamp::LogAppendTime(at) => Some(at),
+            Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+        }
     }
 
     /// Empty where there is none.

@@ -23,6 +23,7 @@ pub(super) fn arrival(text: Option<&str>, fields: Option<Value>) -> Arrival {
         text: text.map(String::from),
         fields: fields.map(|fields| fields.as_object().expect("an object").clone()),
         dead_letter: false,
+        stamped: None,
         wrong: None,
     }
 }

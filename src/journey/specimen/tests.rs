@@ -25,6 +25,7 @@ fn copy(seq: u64, text: &str, fields: Value) -> Arrival {
         text: Some(text.into()),
         fields: fields.as_object().cloned(),
         dead_letter: false,
+        stamped: None,
         wrong: None,
     }
 }

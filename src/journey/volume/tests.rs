@@ -91,6 +91,7 @@ fn it_counts_as_the_walk_does() {
                         text: None,
                         fields: None,
                         dead_letter: false,
+                        stamped: None,
                         wrong: None,
                     });
                 }

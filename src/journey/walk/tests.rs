@@ -45,6 +45,7 @@ fn copy(seq: u64, name: u64, seen: i64) -> Arrival {
         text: None,
         fields: None,
         dead_letter: false,
+        stamped: None,
         wrong: None,
     }
 }

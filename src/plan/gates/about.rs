@@ -51,7 +51,7 @@ pub(super) fn asks(
     } else if *series == metric::FEED_AGE {
         ("expect: { fresh: ... }", |plan| plan.expect.fresh.is_some())
     } else if *series == metric::CLOCK_OFFSET {
-        ("expect: { clock: ... }", |plan| plan.expect.clock.is_some())
+        ("expect: { clock: ... }", StagePlan::has_clock)
     } else {
         return true;
     };
