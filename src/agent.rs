@@ -30,7 +30,8 @@ use crate::client::Clients;
 use crate::client::inbox::Notification;
 use crate::gate::LoadWindow;
 use crate::lanes::Cells;
-use crate::node::Paths;
+use crate::node::processes::Processes;
+use crate::node::{Paths, Sampler};
 use crate::outcome::Fault;
 use crate::plan::Plan;
 use crate::plan::load::Inputs;
@@ -163,7 +164,9 @@ impl Agent {
         clients.inbox().restore(notifications(std::mem::take(&mut recovered.notifications)));
         let (records, record_queue) = Records::new(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
-        let lane = sampler::lane(&options.paths, &cells)?;
+        let sampler = Sampler::new(&options.paths, &cells);
+        let sockets = sampler.sockets();
+        let lane = sampler::lane(sampler)?;
         let rechecks = rechecks::Rechecks::recovered(std::mem::take(&mut recovered.due));
         let bounded = state::Bounded {
             cells: cells.clone(),
@@ -173,7 +176,8 @@ impl Agent {
             rechecks: rechecks.clone(),
         };
         let mut state = state::State::new(plan.clone(), &recovered, store.clone(), bounded, now);
-        state.watch_processes(captures::Reader::new(&options.paths, &cells, records.clone()));
+        let processes = Processes::new(&options.paths).knowing(sockets.clone());
+        state.watch_processes(captures::Reader::new(processes, &cells, records.clone()));
         let (publish, judged) = watch::channel(state.judged());
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder::run(
@@ -201,8 +205,13 @@ impl Agent {
             })),
         };
         let server = bound.map(|(server, _)| {
-            let backend =
-                Exporter::new(shared.clone(), asks.clone(), judged.clone(), options.banner);
+            let backend = Exporter::new(
+                shared.clone(),
+                asks.clone(),
+                judged.clone(),
+                sockets,
+                options.banner,
+            );
             let stop = CancellationToken::new();
             let (address, url) = (server.address(), server.url());
             let task = tokio::spawn(server.serve(Arc::new(backend), stop.clone()));

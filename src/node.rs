@@ -23,12 +23,14 @@ mod loadavg;
 mod mdstat;
 mod meminfo;
 mod neighbours;
+mod owners;
 pub mod privileges;
 pub mod processes;
 mod protocols;
 mod psi;
 mod schedstat;
 mod settings;
+pub mod sockets;
 mod sockstat;
 mod softnet;
 mod stat;
@@ -36,9 +38,12 @@ mod sysctl;
 mod text;
 mod vmstat;
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
 use crate::catalogue::{Kind, Metric};
 use crate::client::kernel;
@@ -48,6 +53,7 @@ use crate::time::{Mono, Now};
 
 pub use clock::ReadClock;
 pub use facts::facts;
+use sockets::Sockets;
 
 /// How often the node is sampled.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -83,6 +89,45 @@ fn network_folder(paths: &Paths) -> PathBuf {
     let first = paths.procfs.join("1/net");
     let elsewhere = paths.procfs != Paths::default().procfs;
     if elsewhere && first.join("dev").exists() { first } else { paths.procfs.join("net") }
+}
+
+/// Whose network namespace a file of procfs shows: netlink tells of this process's own alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Namespace {
+    Own,
+    Other,
+    /// The file is no kernel's.
+    Recorded,
+}
+
+impl Namespace {
+    fn of(paths: &Paths) -> Self {
+        Self::of_file(&network_folder(paths).join("dev"))
+    }
+
+    /// Each namespace has a file of its own, whose number in procfs is the same through every
+    /// mount of it.
+    fn of_file(file: &Path) -> Self {
+        let own = Path::new("/proc/thread-self/net/dev");
+        let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
+        if !statfs(file).is_ok_and(|of| of.filesystem_type() == PROC_SUPER_MAGIC) {
+            Self::Recorded
+        } else if inode(file).is_some() && inode(file) == inode(own) {
+            Self::Own
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Why what only netlink tells is not known.
+    fn fault(self, file: &Path) -> Fault {
+        let text = format!(
+            "{} is of another network namespace than this process, and only netlink tells this: \
+             run in the host's network namespace (hostNetwork, --network host)",
+            file.display()
+        );
+        Fault::new(FaultCode::Unsupported, text)
+    }
 }
 
 /// What a slot holds. `Absent` points into the frame's table of faults.
@@ -302,6 +347,7 @@ pub struct Sampler {
     tick: Tick,
     layout: Arc<Layout>,
     common: [Arc<Fault>; 2],
+    sockets: Sockets,
 }
 
 impl Sampler {
@@ -312,7 +358,8 @@ impl Sampler {
 
     /// The same with another source for the state of the clock.
     pub fn with_clock(paths: &Paths, cells: &Cells, clock: ReadClock) -> Self {
-        Self::with(vec![
+        let sockets = Sockets::new(paths);
+        let sources: Vec<Box<dyn Source>> = vec![
             // First: the two clocks that it compares were read just before.
             Box::new(clock::Source::new(clock)),
             Box::new(stat::Source::new(paths)),
@@ -338,13 +385,21 @@ impl Sampler {
             Box::new(sockstat::Source::new(paths)),
             Box::new(neighbours::Source::new(paths)),
             Box::new(conntrack::Source::new(paths)),
-        ])
+            Box::new(sockets::Source::new(paths, cells, &sockets)),
+        ];
+        Self { sockets, ..Self::with(sources) }
+    }
+
+    /// What it learns of this node's sockets.
+    pub fn sockets(&self) -> Sockets {
+        self.sockets.clone()
     }
 
     fn with(sources: Vec<Box<dyn Source>>) -> Self {
         Self {
             sources,
             tick: Tick::default(),
+            sockets: Sockets::new(&Paths::default()),
             layout: Arc::new(Layout::default()),
             common: [
                 Arc::new(Fault::new(FaultCode::Garbled, "a counter of the kernel went backwards")),

@@ -18,6 +18,8 @@ use crate::lanes::Fill;
 use crate::ledger::{Document, LoadRow};
 use crate::metrics::Format;
 use crate::node::culprits::Capture;
+use crate::node::sockets::Listing;
+use crate::outcome::Fault;
 use crate::render::page::History;
 
 mod connections;
@@ -40,6 +42,8 @@ pub trait Backend: Send + Sync + 'static {
     fn metrics(&self, format: Format) -> BoxFuture<'_, Vec<u8>>;
     /// What was judged last; None where nobody judges any more.
     fn shown(&self) -> BoxFuture<'_, Option<Shown>>;
+    /// What listens on this node, and whose it is.
+    fn listeners(&self) -> BoxFuture<'_, Result<Listing, Fault>>;
     /// What the page says above everything, of a platform that is not a real one.
     fn banner(&self) -> Option<String>;
     /// Why it is not ready yet, if it is not.

@@ -11,7 +11,6 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::recorder::{Record, Records};
 use crate::lanes::{Cells, Rounds};
-use crate::node::Paths;
 use crate::node::culprits::{Capture, Cause, Found, Resource};
 use crate::node::processes::Processes;
 use crate::time::{Mono, Now};
@@ -57,9 +56,9 @@ fn own_time() -> Duration {
 }
 
 impl Reader {
-    pub(super) fn new(paths: &Paths, cells: &Cells, records: Records) -> Self {
+    pub(super) fn new(processes: Processes, cells: &Cells, records: Records) -> Self {
         let order = Arc::new(Mutex::new(Order::default()));
-        let table = Mutex::new(Processes::new(paths));
+        let table = Mutex::new(processes);
         let own = Arc::clone(&order);
         let took = Arc::new(AtomicU64::new(0));
         let last = Arc::clone(&took);

@@ -11,8 +11,13 @@ use crate::client::inbox;
 use crate::gate::load;
 use crate::ledger::LoadRow;
 use crate::metrics::Format;
+use crate::node::sockets::{Listing, Sockets};
+use crate::outcome::Fault;
 use crate::serve::{Backend, Declaration, Shown, WebhookError};
 use crate::time::Mono;
+
+/// How long whose sockets they are may take: a scraper's patience.
+const LISTENERS_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The recorder judges once a second; older than this, it stands still.
 const STALE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -21,6 +26,7 @@ pub(super) struct Exporter {
     shared: Shared,
     asks: mpsc::Sender<Ask>,
     judged: watch::Receiver<Judged>,
+    sockets: Sockets,
     banner: Option<String>,
 }
 
@@ -29,9 +35,10 @@ impl Exporter {
         shared: Shared,
         asks: mpsc::Sender<Ask>,
         judged: watch::Receiver<Judged>,
+        sockets: Sockets,
         banner: Option<String>,
     ) -> Self {
-        Self { shared, asks, judged, banner }
+        Self { shared, asks, judged, sockets, banner }
     }
 }
 
@@ -49,6 +56,17 @@ impl Backend for Exporter {
                 history: snapshot.history.clone(),
                 captures: snapshot.captures.clone(),
             })
+        }
+        .boxed()
+    }
+
+    fn listeners(&self) -> BoxFuture<'_, Result<Listing, Fault>> {
+        async move {
+            let (sockets, now) = (self.sockets.clone(), clock::now());
+            let cells = &self.shared.cells;
+            let asked =
+                cells.run("whose sockets they are", LISTENERS_WITHIN, move || sockets.listing(now));
+            asked.await?
         }
         .boxed()
     }

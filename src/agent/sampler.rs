@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::recorder::{Record, Records};
-use crate::lanes::{Cells, Lane};
-use crate::node::{Frame, Paths, Sampler, TICK};
+use crate::lanes::Lane;
+use crate::node::{Frame, Sampler, TICK};
 
 /// The lane is asked once a second; a second tick in the queue says that it stands still.
 const QUEUE_LIMIT: usize = 2;
@@ -26,8 +26,7 @@ pub(super) struct Tick {
 }
 
 /// Starts the lane; it does nothing before it is asked.
-pub(super) fn lane(paths: &Paths, cells: &Cells) -> Result<Arc<Lane<Tick>>, String> {
-    let sampler = Sampler::new(paths, cells);
+pub(super) fn lane(sampler: Sampler) -> Result<Arc<Lane<Tick>>, String> {
     let lane = Lane::start("sampler", QUEUE_LIMIT, sampler, |sampler, tick: Tick| {
         let mut frame = Frame::default();
         // The instant is read here: the lane may be woken late.

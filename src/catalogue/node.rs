@@ -13,6 +13,9 @@ const CLOCK: &[f64] = &[0.000_1, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 16.0];
 /// Boundaries for what is never (0), on request (1) or always (2) so.
 const NEVER_ALWAYS: &[f64] = &[0.0, 1.0, 2.0];
 
+/// Boundaries for bytes that wait to be sent: from none over a packet to what no burst explains.
+const QUEUED: &[f64] = &[0.0, 1500.0, 15_000.0, 150_000.0, 1_500_000.0, 15_000_000.0];
+
 /// Boundaries for the time until something is full: hours to days.
 const FILLING: &[f64] =
     &[3600.0, 14_400.0, 43_200.0, 86_400.0, 172_800.0, 432_000.0, 1_296_000.0, 2_592_000.0];
@@ -273,6 +276,15 @@ metrics! {
     /// Interfaces of a bond whose link is not up, once a second.
     BOND_MISSING = Histogram(DEPTH) "greenlight_node_bond_slaves_missing" [interface] Count as "node.bond.missing";
 
+    /// Packets that an interface's queue (its root queueing discipline) threw away.
+    QDISC_DROPS = Counter "greenlight_node_qdisc_drops_total" [interface] Count as "node.qdisc.drops";
+    /// Times that a packet had to wait in an interface's queue for the rate that is set there.
+    QDISC_OVERLIMITS = Counter "greenlight_node_qdisc_overlimits_total" [interface] Count;
+    /// Packets that wait in an interface's queue.
+    QDISC_PACKETS = Gauge "greenlight_node_qdisc_backlog_packets" [interface] Count;
+    /// Bytes that wait in an interface's queue, once a second, as it was read in the last five seconds; only where there is one.
+    QDISC_BACKLOG = Histogram(QUEUED) "greenlight_node_qdisc_backlog_bytes" [interface] Bytes as "node.qdisc.backlog";
+
     /// Packets thrown away because a processor had too many waiting (net.core.netdev_max_backlog).
     SOFTNET_DROPS = Counter "greenlight_node_softnet_drops_total" [] Count as "node.softnet.drops";
     /// Times that a processor had to leave received packets for later: its budget (net.core.netdev_budget) was used up.
@@ -310,6 +322,21 @@ metrics! {
     UDP_RECEIVE_LOSS = Counter "greenlight_node_udp_receive_buffer_errors_total" [] Count as "node.udp.receive_buffer_errors";
     /// Datagrams of UDP that could not be sent for want of buffers, IPv4 and IPv6.
     UDP_SEND_LOSS = Counter "greenlight_node_udp_send_buffer_errors_total" [] Count as "node.udp.send_buffer_errors";
+
+    /// Sockets of TCP that listen, in this process's network namespace.
+    LISTENERS = Gauge "greenlight_node_listeners" [] Count;
+    /// How full the fullest accept queue is, once a second: connections that wait to be accepted as a share of those that may (one more than the listener's backlog). 0 where nobody listens.
+    LISTEN_QUEUE = Histogram(RATIO) "greenlight_node_listen_queue_fill_ratio" [] Ratio as "node.listen.queue";
+    /// Connections that wait to be accepted, by the address that listens; without the ports that the kernel gives away itself, and of several listeners at one address the fullest.
+    LISTENER_QUEUE = Gauge "greenlight_node_listener_queue_connections" [listener] Count;
+    /// Connections that may wait to be accepted (the listener's backlog, cut at net.core.somaxconn).
+    LISTENER_QUEUE_LIMIT = Gauge "greenlight_node_listener_queue_limit" [listener] Count;
+    /// Local ports in use for the destination (from one address, to one address and port) that takes most, connections in TIME_WAIT included.
+    PORTS = Gauge "greenlight_node_local_ports_used" [] Count;
+    /// Local ports that the kernel has for each destination: net.ipv4.ip_local_port_range without those reserved.
+    PORTS_LIMIT = Gauge "greenlight_node_local_ports_limit" [] Count;
+    /// Share of the local ports in use for the destination that takes most, once a second, as it was counted in the last ten seconds, or as much more rarely as there are many connections.
+    PORTS_USED = Histogram(RATIO) "greenlight_node_local_ports_used_ratio" [] Ratio as "node.ports.used";
 
     /// Sockets by what they are, as /proc/net/sockstat counts them.
     SOCKETS = Gauge "greenlight_node_sockets" [kind] Count;

@@ -21,6 +21,7 @@ use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 pub(super) use files::{limits_cpu, version};
+pub(super) use name::place;
 use shown::{Shown, View};
 use walk::Walker;
 

@@ -21,10 +21,13 @@ pub enum Resource {
     Memory,
     /// Whose accept queue is the longest.
     Listener,
+    /// Who connects so often that local ports run out.
+    Ports,
 }
 
 impl Resource {
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::Io, Self::Space, Self::Memory, Self::Listener];
+    pub const ALL: [Self; 6] =
+        [Self::Cpu, Self::Io, Self::Space, Self::Memory, Self::Listener, Self::Ports];
 
     pub const fn place(self) -> usize {
         self as usize
@@ -37,6 +40,7 @@ impl Resource {
             Self::Space => "space",
             Self::Memory => "memory",
             Self::Listener => "listener",
+            Self::Ports => "ports",
         }
     }
 
@@ -51,7 +55,7 @@ impl Resource {
             "node.memory.corrupted",
             "node.swap.size",
         ];
-        const PREFIXES: [(&str, Resource); 12] = [
+        const PREFIXES: [(&str, Resource); 13] = [
             ("node.cpu.", Resource::Cpu),
             ("node.load.", Resource::Cpu),
             ("node.cgroup.throttled", Resource::Cpu),
@@ -63,7 +67,8 @@ impl Resource {
             ("node.memory.", Resource::Memory),
             ("node.swap.", Resource::Memory),
             ("node.oom.", Resource::Memory),
-            ("node.tcp.listen", Resource::Listener),
+            ("node.listen.", Resource::Listener),
+            ("node.ports.", Resource::Ports),
         ];
         if IO.contains(&series) {
             return Some(Self::Io);
@@ -133,6 +138,7 @@ pub(super) fn culprit(resource: Resource, usage: &Usage) -> Culprit {
         Resource::Space => format!("writes {} a second", bytes(usage.amount)),
         Resource::Memory => format!("{} resident", bytes(usage.amount)),
         Resource::Listener => format!("{} connections wait to be accepted", usage.amount),
+        Resource::Ports => format!("{} local ports in use", usage.amount),
     };
     let place = if place.is_empty() { String::new() } else { format!(" ({})", place.join(", ")) };
     Culprit {
@@ -195,6 +201,9 @@ mod tests {
             ("node.disk.await", Some(Resource::Io)),
             ("node.fs.available", Some(Resource::Space)),
             ("node.memory.available", Some(Resource::Memory)),
+            ("node.listen.overflows", Some(Resource::Listener)),
+            ("node.listen.queue", Some(Resource::Listener)),
+            ("node.ports.used", Some(Resource::Ports)),
             ("node.link.errors", None),
             ("icmp.rtt", None),
         ] {

@@ -68,7 +68,8 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     fact("microcode", microcode);
-    fact("psi", pressure(paths));
+    fact("psi", pressure(paths, "cpu"));
+    fact("psi_irq", pressure(paths, "irq"));
     fact("overcommit_memory", proc("sys/vm/overcommit_memory"));
     let swap = small(&paths.procfs.join("swaps"));
     fact("swap", swap.map(|text| (text.lines().count() > 1).to_string()));
@@ -111,6 +112,8 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     for (name, found) in links(paths) {
         fact(name, Some(found.to_string()));
     }
+    fact("qdisc", there(paths.procfs.join("stat"), || super::links::has_queues(paths)));
+    fact("sockets", there(paths.procfs.join("stat"), || super::sockets::can_be_asked(paths)));
     // Not there where the packet filter tracks nothing (its module is not loaded).
     let tracked = paths.procfs.join("sys/net/netfilter/nf_conntrack_max").try_exists().ok();
     fact(
@@ -167,10 +170,10 @@ pub(super) fn disks(paths: &Paths, limit: usize) -> Vec<Disk> {
     names.into_iter().map(describe).collect()
 }
 
-/// Whether the kernel tells pressure (PSI): saturation is judged by it, and by other signals where
+/// Whether the kernel tells pressure (PSI) of a resource: saturation is judged by it, and by other signals where
 /// it does not. Opening the file is not enough: a kernel with PSI switched off refuses the read.
-fn pressure(paths: &Paths) -> Option<String> {
-    let answer = fs::read(paths.procfs.join("pressure/cpu"));
+fn pressure(paths: &Paths, resource: &str) -> Option<String> {
+    let answer = fs::read(paths.procfs.join("pressure").join(resource));
     let kind = answer.as_ref().map(|_| ()).map_err(std::io::Error::kind);
     match kind {
         Ok(()) => Some("true".to_owned()),

@@ -3,23 +3,23 @@
 //! By netlink where it shows the namespace that is asked for; else (in a container that is given
 //! the host's procfs) from that procfs and sysfs, and what those lack is absent.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
-
 use super::text::{KernelFile, fields, lines, number, single};
-use super::{Paths, Sink, Slot, Step, Tick, network_folder};
+use super::{Namespace, Paths, Sink, Slot, Step, Tick, network_folder};
 use crate::catalogue::node as metric;
+use crate::client::netlink::{Netlink, Protocol, Trouble};
 use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
+mod queues;
 mod rtnl;
 mod sysfs;
 
+use queues::Queue;
 use rtnl::{Make, Silence};
 use sysfs::{Attributes, Slaves, Watch};
 
@@ -77,6 +77,7 @@ struct Detail {
     up: Option<bool>,
     mtu: Option<f64>,
     bond: Option<Slaves>,
+    queue: Option<Queue>,
 }
 
 /// Counters of sysfs that netlink would have told.
@@ -113,6 +114,7 @@ struct Form {
     speed: bool,
     duplex: bool,
     bond: bool,
+    queue: bool,
 }
 
 impl Link {
@@ -156,6 +158,8 @@ pub(super) struct Source {
     /// Why netlink told nothing in this second, and what of.
     silence: Option<(Silence, Arc<Fault>)>,
     silent: bool,
+    /// Why the queues are not known, and what of.
+    unqueued: Option<(Trouble, Arc<Fault>)>,
     folder: PathBuf,
     cells: Cells,
     resource: Arc<str>,
@@ -182,6 +186,7 @@ impl Source {
             way: Way::Unknown,
             silence: None,
             silent: false,
+            unqueued: None,
             folder,
             cells: cells.clone(),
             resource: Arc::from("sysfs of the interfaces"),
@@ -312,6 +317,7 @@ impl Source {
                 up: sysfs.up,
                 mtu: sysfs.mtu,
                 bond: sysfs.bond,
+                queue: None,
             };
         }
         Some(changed)
@@ -319,7 +325,7 @@ impl Source {
 
     /// Asks by netlink. None where nothing was told.
     fn netlink(&mut self) -> Option<bool> {
-        let Self { way: Way::Netlink(line), links, folder, silence, .. } = self else {
+        let Self { way: Way::Netlink(line), links, folder, silence, unqueued, .. } = self else {
             return None;
         };
         let mut changed = false;
@@ -337,7 +343,11 @@ impl Source {
             links.truncate(count);
         });
         let now = match outcome {
-            Ok(()) => {
+            Ok(trouble) => {
+                if unqueued.as_ref().map(|(before, _)| *before) != trouble {
+                    let fault = |trouble: Trouble| Arc::new(trouble.fault("the queues"));
+                    *unqueued = trouble.map(|trouble| (trouble, fault(trouble)));
+                }
                 self.silent = false;
                 return Some(changed);
             }
@@ -391,31 +401,33 @@ fn detail(one: &rtnl::Told, all: &[rtnl::Told]) -> Detail {
         up: one.up,
         mtu: one.mtu.map(f64::from),
         bond,
+        queue: one.queue,
     }
 }
 
-/// Whether the files are of the namespace that this process's netlink sockets are in: each
-/// namespace has a file of its own, whose number in procfs is the same through every mount of it.
-fn own_namespace(file: &Path) -> bool {
-    let own = Path::new("/proc/thread-self/net/dev");
-    let inode = |path: &Path| std::fs::metadata(path).map(|file| file.ino()).ok();
-    let kernels = statfs(file).is_ok_and(|of| of.filesystem_type() == PROC_SUPER_MAGIC);
-    kernels && inode(file).is_some() && inode(file) == inode(own)
+/// Whether packets of any interface wait in a queue that the kernel tells of. Where it can't be
+/// told from here there may be some.
+pub(super) fn has_queues(paths: &Paths) -> bool {
+    match Namespace::of(paths) {
+        Namespace::Recorded => false,
+        Namespace::Other => true,
+        Namespace::Own => {
+            let mut found = Vec::new();
+            match queues::list(&mut Netlink::new(Protocol::Route), &mut found) {
+                Ok(()) => !found.is_empty(),
+                Err(trouble) => !trouble.is_lasting(),
+            }
+        }
+    }
 }
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         self.at = tick.at;
         if let Way::Unknown = self.way {
-            self.way = if own_namespace(&self.path) {
-                Way::Netlink(rtnl::Line::new(&self.cells))
-            } else {
-                let text = format!(
-                    "{} is of another network namespace than this process, and only netlink tells \
-                     this: run in the host's network namespace (hostNetwork, --network host)",
-                    self.path.display()
-                );
-                Way::Files(Arc::new(Fault::new(FaultCode::Unsupported, text)))
+            self.way = match Namespace::of_file(&self.path) {
+                Namespace::Own => Way::Netlink(rtnl::Line::new(&self.cells)),
+                namespace => Way::Files(Arc::new(namespace.fault(&self.path))),
             };
         }
         let read = match &self.way {
@@ -442,6 +454,11 @@ impl super::Source for Source {
                 speed: link.paced && sysfs.speed.is_some(),
                 duplex: link.paced && sysfs.half_duplex.is_some(),
                 bond: link.detail.bond.is_some(),
+                // What was there and can't be told now is absent, and not gone.
+                queue: match &self.way {
+                    Way::Files(_) => link.real,
+                    _ => link.detail.queue.is_some() || self.unqueued.is_some() && link.form.queue,
+                },
             };
             changed |= link.shown && form != link.form;
             link.form = form;
@@ -472,6 +489,17 @@ impl super::Source for Source {
                     let changes = Slot::of(detail.carrier_changes);
                     sink.put(&metric::LINK_CARRIER_CHANGES, &[name], changes);
                 }
+            }
+            if link.judged() && link.form.queue {
+                let unknown = self.unqueued.as_ref().map(|(_, fault)| fault);
+                sink.under(self.fault().or(lacking).or(unknown));
+                let of =
+                    |of: fn(&Queue) -> u32| Slot::of(detail.queue.as_ref().map(|q| of(q).into()));
+                sink.put(&metric::QDISC_DROPS, &[name], of(|queue| queue.drops));
+                sink.put(&metric::QDISC_OVERLIMITS, &[name], of(|queue| queue.overlimits));
+                sink.put(&metric::QDISC_PACKETS, &[name], of(|queue| queue.packets));
+                sink.put(&metric::QDISC_BACKLOG, &[name], of(|queue| queue.bytes));
+                sink.under(self.fault());
             }
             for (word, direction) in self.directions.iter().zip(&link.now) {
                 let labels = [name, word];

@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Paths;
 use super::culprits::{Found, NAMED, Resource, culprit};
+use super::sockets::Sockets;
 use super::text::{fields, lines, number};
+use super::{Paths, owners};
 use crate::time::Mono;
 
 /// More processes than this are not looked at; the kernel's own default limit is 32,768.
@@ -28,8 +29,6 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LINKS_LIMIT: usize = 50_000;
 /// The listeners stand first in the kernel's tables; more text than this is not read.
 const SOCKETS_TEXT: usize = 1 << 20;
-/// A name in a cgroup's path may be long.
-const CGROUP_CHARS: usize = 120;
 /// `stat` and `io` of a process are shorter.
 const TEXT_LIMIT: usize = 2_048;
 
@@ -102,6 +101,7 @@ pub struct Processes {
     early: Vec<Found>,
     /// Of those of the first reading that may have ended before the second.
     cgroups: HashMap<u32, String>,
+    sockets: Option<Sockets>,
     buffer: Vec<u8>,
 }
 
@@ -122,8 +122,14 @@ impl Processes {
             grace: YOUNG,
             early: Vec::new(),
             cgroups: HashMap::new(),
+            sockets: None,
             buffer: vec![0; TEXT_LIMIT],
         }
+    }
+
+    /// With what the sampler knows of the sockets.
+    pub fn knowing(self, sockets: Sockets) -> Self {
+        Self { sockets: Some(sockets), ..self }
     }
 
     /// The first reading.
@@ -158,6 +164,10 @@ impl Processes {
         }
         if resources.contains(&Resource::Listener) {
             let found = self.listeners();
+            self.early.push(found);
+        }
+        if resources.contains(&Resource::Ports) {
+            let found = self.ports();
             self.early.push(found);
         }
         let mut young: Vec<(u64, u32)> = self
@@ -202,7 +212,7 @@ impl Processes {
                     all.push(found(*resource, &usage, self.unseen()));
                 }
                 // Told at the first reading.
-                Resource::Memory | Resource::Listener => {}
+                Resource::Memory | Resource::Listener | Resource::Ports => {}
             }
         }
         // While the threshold stays crossed the next reading is held against this one.
@@ -414,23 +424,8 @@ impl Processes {
         self.now.sort_unstable_by_key(|process| process.pid);
     }
 
-    /// Where a process belongs: its cgroup in the unified hierarchy, else in systemd's, else in
-    /// the first (cgroups(7)).
     fn cgroup(&self, pid: u32) -> Option<String> {
-        let path = self.procfs.join(pid.to_string()).join("cgroup");
-        let mut text = String::new();
-        File::open(path).ok()?.take(TEXT_LIMIT as u64).read_to_string(&mut text).ok()?;
-        let of = |wanted: &dyn Fn(&str) -> bool| {
-            text.lines()
-                .filter_map(|line| line.split_once(':')?.1.split_once(':'))
-                .find(|(names, path)| wanted(names) && *path != "/")
-                .map(|(_, path)| path)
-        };
-        let path = of(&|names| names.is_empty())
-            .or_else(|| of(&|names| names == "name=systemd"))
-            .or_else(|| of(&|_| true))
-            .unwrap_or("/");
-        Some(path.chars().filter(|c| !c.is_control()).take(CGROUP_CHARS).collect())
+        owners::cgroup(&self.procfs, pid)
     }
 
     /// The listening sockets of which most connections wait, and who owns them.
@@ -449,7 +444,7 @@ impl Processes {
         }
         longest.sort_unstable_by(|one, other| other.cmp(one));
         longest.truncate(NAMED);
-        let owners = self.owners(&longest.iter().map(|(_, inode, _)| *inode).collect::<Vec<_>>());
+        let owners = self.owners(longest.iter().map(|(_, inode, _)| *inode).collect());
         let usage: Vec<Usage> = longest
             .iter()
             .map(|(queue, inode, port)| {
@@ -481,31 +476,48 @@ impl Processes {
         if self.procfs == Path::new("/proc") { "net" } else { "1/net" }
     }
 
-    /// Whose sockets these are.
-    fn owners(&self, inodes: &[u64]) -> HashMap<u64, (u32, String)> {
+    /// The local ports of the destinations that take most, and who connects there.
+    fn ports(&self) -> Found {
+        let destinations = self.sockets.as_ref().map(Sockets::destinations).unwrap_or_default();
+        let inodes: Vec<u64> =
+            destinations.iter().flat_map(|to| to.inodes.iter().copied()).collect();
+        let owners = self.owners(inodes);
+        let mut missing = None;
+        let usage: Vec<Usage> = destinations
+            .iter()
+            .map(|destination| {
+                let owner = destination.inodes.iter().find_map(|inode| owners.get(inode));
+                if owner.is_none() && !destination.inodes.is_empty() {
+                    missing = Some("whose connections they are takes CAP_SYS_PTRACE to see".into());
+                }
+                Usage {
+                    name: match owner {
+                        Some((_, name)) => format!("{name} to {}", destination.to),
+                        None => format!("connections to {}", destination.to),
+                    },
+                    pid: owner.map(|(pid, _)| *pid),
+                    processes: 1,
+                    cgroup: owner.and_then(|(pid, _)| self.cgroup(*pid)),
+                    amount: f64::from(destination.ports),
+                }
+            })
+            .collect();
+        found(Resource::Ports, &usage, missing)
+    }
+
+    /// Whose sockets these are. The first process is asked last: systemd holds what it made for
+    /// its services.
+    fn owners(&self, mut inodes: Vec<u64>) -> HashMap<u64, (u32, String)> {
+        inodes.sort_unstable();
+        let pids = self.before.iter().rev().map(|process| process.pid);
+        let holders = owners::holders(&self.procfs, pids, &inodes, 1, LINKS_LIMIT);
         let mut owners = HashMap::new();
-        let mut left = LINKS_LIMIT;
-        for process in &self.before {
-            if owners.len() == inodes.len() {
-                break;
-            }
-            let folder = self.procfs.join(process.pid.to_string()).join("fd");
-            let Ok(entries) = fs::read_dir(folder) else { continue };
-            for entry in entries.flatten() {
-                if left == 0 {
-                    return owners;
-                }
-                left -= 1;
-                let Ok(target) = fs::read_link(entry.path()) else { continue };
-                let inode = target
-                    .as_os_str()
-                    .as_encoded_bytes()
-                    .strip_prefix(b"socket:[")
-                    .and_then(|rest| number(rest.strip_suffix(b"]")?));
-                if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
-                    owners.entry(inode).or_insert_with(|| (process.pid, text(&process.name)));
-                }
-            }
+        for (inode, pids) in holders.pids {
+            let owner = pids.first().and_then(|pid| {
+                let place = self.before.binary_search_by_key(pid, |process| process.pid).ok()?;
+                Some((*pid, text(&self.before.get(place)?.name)))
+            });
+            owners.extend(owner.map(|owner| (inode, owner)));
         }
         owners
     }

@@ -100,7 +100,7 @@ impl Site {
 
 /// The route of a path, as a label: a closed set.
 fn route(path: &str) -> &'static str {
-    const EXACT: [&str; 12] = [
+    const EXACT: [&str; 13] = [
         "/",
         "/metrics",
         "/-/healthy",
@@ -112,6 +112,7 @@ fn route(path: &str) -> &'static str {
         "/api/v1/ledger",
         "/api/v1/journeys",
         "/api/v1/captures",
+        "/api/v1/listeners",
         "/api/v1/load",
     ];
     match EXACT.into_iter().find(|exact| *exact == path) {
@@ -162,6 +163,7 @@ fn router(backend: Arc<dyn Backend>) -> Router {
             "/api/v1/captures",
             get(async |State(b): Shared| shown(&*b, |all| json(&*all.captures)).await),
         )
+        .route("/api/v1/listeners", get(listeners))
         .route(
             "/api/v1/load",
             get(async |State(b): Shared| shown(&*b, |all| json(&all.ledger.load_windows)).await),
@@ -274,6 +276,13 @@ async fn load(
     })?;
     let row = backend.declare_load(declaration).await.map_err(not_taken)?;
     Ok(json(&row))
+}
+
+async fn listeners(State(backend): Shared) -> Result<Response, Refusal> {
+    let listing = backend.listeners().await.map_err(|fault| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, fault.code.word(), fault.text)
+    })?;
+    Ok(json(&listing))
 }
 
 async fn body_of(request: Request) -> Result<Bytes, Refusal> {

@@ -9,6 +9,7 @@ mod bottlenecks;
 mod compile;
 mod demo;
 mod disk;
+mod listeners;
 mod memory;
 mod network;
 mod signals;
@@ -24,7 +25,7 @@ use crate::command::{Daemon, folder_with};
 use crate::machine::PATIENCE;
 
 /// Every window of `linux-node` and `partner-platform`, and the fewest samples, made small.
-pub(crate) const SCALED: [&str; 17] = [
+pub(crate) const SCALED: [&str; 18] = [
     "node_window=6s",
     "node_oom_window=6s",
     "node_iowait_window=6s",
@@ -39,6 +40,7 @@ pub(crate) const SCALED: [&str; 17] = [
     "node_hardware_window=12s",
     "node_bond_window=6s",
     "node_udp_window=6s",
+    "node_queue_window=6s",
     "node_samples=3",
     "partner_window=6s",
     "partner_samples=3",

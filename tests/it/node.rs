@@ -18,15 +18,17 @@ use greenlight::series::{Cadence, NODE_CHECK, TrackKey, Tracks, Value};
 use greenlight::time::{Mono, Now, Wall};
 
 mod faults;
+mod listeners;
 mod network;
 mod partner;
+mod queues;
 mod real;
 mod sockets;
 mod storage;
 mod variants;
 
 /// Every window of the pack, and the fewest samples, made small; no threshold is touched.
-const SCALED: [(&str, &str); 15] = [
+const SCALED: [(&str, &str); 16] = [
     ("node_window", "6s"),
     ("node_oom_window", "6s"),
     ("node_iowait_window", "6s"),
@@ -42,6 +44,7 @@ const SCALED: [(&str, &str); 15] = [
     ("node_hardware_window", "24s"),
     ("node_bond_window", "6s"),
     ("node_udp_window", "6s"),
+    ("node_queue_window", "6s"),
     ("node_samples", "3"),
 ];
 
@@ -186,8 +189,8 @@ struct Counters {
     blocked: u64,
     load: f64,
     available_kb: u64,
-    /// Microseconds of stall: cpu some, memory some, memory full, io some, io full.
-    pressure: [u64; 5],
+    /// Microseconds of stall: cpu some, memory some, memory full, io some, io full, irq full.
+    pressure: [u64; 6],
     major_faults: u64,
     swap_in: u64,
     stalls: u64,
@@ -269,8 +272,11 @@ impl Recorded {
         copied(&fixture, folder.path());
         // Health comes by an ioctl and not by a file: `storage` has it.
         fs::remove_dir_all(folder.path().join("sys/class/nvme")).unwrap();
-        if !pressure {
-            fs::remove_dir_all(folder.path().join("proc/pressure")).unwrap();
+        let stalls = folder.path().join("proc/pressure");
+        if pressure {
+            fs::write(stalls.join("irq"), "").unwrap();
+        } else {
+            fs::remove_dir_all(stalls).unwrap();
         }
         for mounted in ["data one", "media/disc", "mnt/share", "old", "run"] {
             fs::create_dir_all(folder.path().join(mounted)).unwrap();
@@ -284,7 +290,7 @@ impl Recorded {
             blocked: 0,
             load: 0.05,
             available_kb: 24_000_000,
-            pressure: [1_000_000; 5],
+            pressure: [1_000_000; 6],
             major_faults: 1000,
             swap_in: 10,
             stalls: 10,
@@ -378,13 +384,14 @@ impl Recorded {
                 c.swap_in, c.stalls, c.major_faults, c.oom_kills, c.refaults
             ),
         );
-        let [cpu, memory_some, memory_full, io_some, io_full] = c.pressure;
+        let [cpu, memory_some, memory_full, io_some, io_full, irq] = c.pressure;
         let psi =
             |some, full| format!("some avg10=0.00 total={some}\nfull avg10=0.00 total={full}\n");
         if self.folder.path().join("proc/pressure").exists() {
             put("pressure/cpu", psi(cpu, 0));
             put("pressure/memory", psi(memory_some, memory_full));
             put("pressure/io", psi(io_some, io_full));
+            put("pressure/irq", format!("full avg10=0.00 total={irq}\n"));
         }
         put(
             "diskstats",
@@ -517,7 +524,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         c.user += 195;
         c.idle -= 195;
     };
-    let faults: [(&str, Fault); 38] = [
+    let faults: [(&str, Fault); 39] = [
         ("node.cpu.busy", busy),
         ("node.cpu.steal", |c| {
             c.steal += 60;
@@ -536,6 +543,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
             c.hot += 190;
         }),
         ("node.cpu.softirq", |c| c.softirq += 180),
+        ("node.cpu.interrupts", |c| c.pressure[5] += 100_000),
         ("node.cpu.heat", |c| c.throttles += 1),
         ("node.memory.ecc", |c| c.uncorrected = 1),
         ("node.memory.ecc", |c| c.corrected += 3),
@@ -606,8 +614,11 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         "node.fs.filling",
         "node.fs.inodes",
         "node.fs.space",
+        "node.link.queues",
         "node.nvme.health",
         "node.nvme.live",
+        "node.tcp.accept-queue",
+        "node.tcp.ports",
     ];
     assert_eq!(all.keys().collect::<Vec<_>>(), others);
 }

@@ -12,6 +12,8 @@ use futures_util::future::BoxFuture;
 use greenlight::catalogue::agent::DECISION;
 use greenlight::client::inbox;
 use greenlight::metrics::{Format, Registry};
+use greenlight::node::sockets::Listing;
+use greenlight::outcome::{Fault, FaultCode};
 use greenlight::serve::{Backend, Server, Shown, Web, WebConfig, WebhookError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,9 @@ impl Backend for Answers {
                 captures: Arc::default(),
             })
         })
+    }
+    fn listeners(&self) -> BoxFuture<'_, Result<Listing, Fault>> {
+        Box::pin(async { Err(Fault::new(FaultCode::Permission, "not here")) })
     }
     fn declare_load(
         &self,
@@ -335,6 +340,10 @@ fn serve_takes_load_windows_for_this_node_only_and_says_what_is_wrong_with_one()
     assert_eq!(server.get("/api/v1/load").json(), serde_json::json!([]));
     assert_eq!(server.get("/api/v1/captures").json(), serde_json::json!([]));
     assert_eq!(server.ask("PUT", "/api/v1/load", "", good).status, 405);
+    let refused = server.get("/api/v1/listeners");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    let error = serde_json::json!({ "error": { "code": "permission", "text": "not here" } });
+    assert_eq!(refused.json(), error);
 }
 
 #[test]

@@ -18,6 +18,20 @@ pub(super) fn name(path: &str, leaf: bool) -> Option<String> {
     (leaf && !slice && !inside && !last.is_empty()).then(|| plain(last))
 }
 
+/// The unit of systemd and the container that a process at this path belongs to.
+pub(in crate::node) fn place(path: &str) -> (Option<String>, Option<String>) {
+    let mut found = (None, None);
+    for component in path.split('/') {
+        if let Some(id) = container(component) {
+            found.1 = Some(plain(id));
+        } else if component.ends_with(".service") || component.ends_with(".scope") {
+            // The innermost: a user's services are below the manager of the user.
+            found.0 = Some(plain(component));
+        }
+    }
+    found
+}
+
 /// The name where two would be called the same: with the group above.
 pub(super) fn longer(path: &str, name: &str) -> String {
     let above = path.rsplit_once('/').and_then(|(parents, _)| parents.rsplit('/').next());
@@ -100,6 +114,31 @@ mod tests {
         }
         assert_eq!(name("kubepods/besteffort", false), None);
         assert_eq!(longer("user.slice/a.service", "a.service"), "user.slice/a.service");
+    }
+
+    #[test]
+    fn a_process_belongs_to_a_unit_and_a_container() {
+        for (path, unit, container) in [
+            ("/system.slice/ssh.service", Some("ssh.service"), None),
+            (
+                "/user.slice/user-0.slice/user@0.service/app.slice/web.service",
+                Some("web.service"),
+                None,
+            ),
+            ("/system.slice/nginx.service/worker", Some("nginx.service"), None),
+            (&format!("/docker/{ID}"), None, Some("3f2a9c81d4e7")),
+            (&format!("/system.slice/docker-{ID}.scope"), None, Some("3f2a9c81d4e7")),
+            (
+                &format!("/machine.slice/libpod-{ID}.scope/container/system.slice/a.service"),
+                Some("a.service"),
+                Some("3f2a9c81d4e7"),
+            ),
+            ("/", None, None),
+            ("", None, None),
+        ] {
+            let expected = (unit.map(str::to_owned), container.map(str::to_owned));
+            assert_eq!(place(path), expected, "{path}");
+        }
     }
 
     #[test]

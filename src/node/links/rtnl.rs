@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Direction;
+use super::queues::{self, Queue};
 use crate::client::netlink::{Netlink, Protocol, Trouble, attributes, u16_at, u32_at, u64_at};
 use crate::lanes::{Cells, Rounds};
 use crate::time::Mono;
@@ -101,6 +102,7 @@ pub(super) struct Told {
     pub(super) master: Option<u32>,
     /// As a slave of a bond: whether its link is up.
     pub(super) slave_up: Option<bool>,
+    pub(super) queue: Option<Queue>,
     pub(super) counters: Counters,
 }
 
@@ -189,6 +191,9 @@ struct Asker {
     netlink: Netlink,
     links: Vec<Told>,
     links_at: Option<Mono>,
+    queues: Vec<(u32, Queue)>,
+    /// Why the queues are not known: a kernel may have none at all.
+    queues_trouble: Option<Trouble>,
     counted: Vec<(u32, Counters)>,
 }
 
@@ -198,6 +203,8 @@ impl Asker {
             netlink: Netlink::new(Protocol::Route),
             links: Vec::new(),
             links_at: None,
+            queues: Vec::new(),
+            queues_trouble: None,
             counted: Vec::new(),
         }
     }
@@ -217,6 +224,7 @@ impl Asker {
             let old = self.links_at.is_none_or(|read| now.since(read) >= LINKS_EVERY);
             if old || !self.joined() {
                 self.list()?;
+                self.queue();
                 self.links_at = Some(now);
             }
             if self.joined() {
@@ -261,6 +269,20 @@ impl Asker {
         Err(Trouble::Changed)
     }
 
+    /// Gives each interface its queue. Without them the interfaces stand as they are.
+    fn queue(&mut self) {
+        self.queues_trouble = queues::list(&mut self.netlink, &mut self.queues).err();
+        if self.queues_trouble.is_some() {
+            return;
+        }
+        self.queues.sort_unstable_by_key(|(interface, _)| *interface);
+        for link in &mut self.links {
+            let place = self.queues.binary_search_by_key(&link.index, |(interface, _)| *interface);
+            let own = place.ok().and_then(|place| self.queues.get(place));
+            link.queue = own.map(|(_, queue)| *queue);
+        }
+    }
+
     /// Gives each interface its counters; false where the two lists are not of the same ones.
     fn joined(&mut self) -> bool {
         if self.links.len() != self.counted.len() {
@@ -289,6 +311,7 @@ struct Answer {
     outcome: Option<Trouble>,
     at: Mono,
     links: Vec<Told>,
+    queues_trouble: Option<Trouble>,
 }
 
 #[derive(Default)]
@@ -333,6 +356,7 @@ impl Line {
             answer.at = Mono::now();
             answer.outcome = outcome.err();
             answer.links.clone_from(&asker.links);
+            answer.queues_trouble = asker.queues_trouble;
             to.arrived.notify_one();
         });
         Self {
@@ -344,8 +368,12 @@ impl Line {
         }
     }
 
-    /// Asks, waits a moment, and hands over what was told and when.
-    pub(super) fn ask(&mut self, mut take: impl FnMut(Mono, &[Told])) -> Result<(), Silence> {
+    /// Asks, waits a moment, and hands over what was told and when. Where it succeeds, it says why
+    /// the queues are not known, if they are not.
+    pub(super) fn ask(
+        &mut self,
+        mut take: impl FnMut(Mono, &[Told]),
+    ) -> Result<Option<Trouble>, Silence> {
         // False while the question before is not answered; too many cells hang at once otherwise.
         let asked = self.cells.post(&self.resource, DEADLINE, &self.work);
         if asked.is_err() {
@@ -365,11 +393,11 @@ impl Line {
             Some(trouble) => Err(Silence::Trouble(trouble)),
             None => {
                 take(answer.at, &answer.links);
-                Ok(())
+                Ok(answer.queues_trouble)
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -77,6 +77,10 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
         "node.cpu.softirq",
         &[RECORDED, Because("it takes the packets of a fast network to fill a processor")],
     ),
+    (
+        "node.cpu.interrupts",
+        &[RECORDED, Because("only hardware interrupts so much that its time is missed")],
+    ),
     ("node.cpu.hot-core", &[MACHINE, RECORDED]),
     (
         "node.cpu.throttled-groups",
@@ -138,11 +142,20 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
     ("node.link.carrier", &[NETWORK_RECORDED, Because("only hardware has a wire to pull")]),
     ("node.link.duplex", &[CELL_READ, Because("only hardware can fail to negotiate")]),
     ("node.link.bonds", &[MACHINE, CELL_READ]),
+    ("node.link.queues", &[Real("a_standing_queue_turns_its_gate_red_and_is_what_tc_says")]),
     ("node.softnet", &[NETWORK_RECORDED, Because("its counters are the whole machine's")]),
     ("node.tcp.retransmits", &[LOSS, NETWORK_RECORDED]),
     ("node.tcp.connects", &[LOSS, NETWORK_RECORDED]),
     ("node.tcp.timeouts", &[NETWORK_RECORDED, Because("those of a test are over in a second")]),
     ("node.tcp.listen", &[LISTENER, NETWORK_RECORDED]),
+    (
+        "node.tcp.accept-queue",
+        &[
+            Real("a_full_accept_queue_is_what_ss_says_and_turns_its_gate_red"),
+            Real("a_full_accept_queue_is_red_and_names_its_owner"),
+        ],
+    ),
+    ("node.tcp.ports", &[Real("used_up_ports_are_what_ss_counts_and_turn_their_gate_red")]),
     ("node.tcp.memory", &[NETWORK_RECORDED, Because("the memory is the whole machine's")]),
     ("node.tcp.orphans", &[NETWORK_RECORDED, Because("the limit is the whole machine's")]),
     ("node.ip.mtu", &[DATAGRAMS, NETWORK_RECORDED]),
@@ -242,6 +255,9 @@ pub(super) fn packs() -> Vec<(&'static str, Vec<Gate>)> {
     // A node that has everything that a criterion may hang on.
     let has = [
         "psi",
+        "psi_irq",
+        "qdisc",
+        "sockets",
         "schedstat",
         "cgroup_quota",
         "ext4",

@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(in crate::node::links) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(value);
