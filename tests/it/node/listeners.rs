@@ -64,7 +64,7 @@ fn used_up_ports_are_what_ss_counts_and_turn_their_gate_red() {
     near.sh("echo 40000 40049 > /proc/sys/net/ipv4/ip_local_port_range
          echo 40005-40014 > /proc/sys/net/ipv4/ip_local_reserved_ports");
     let destination = at("10.80.1.2", 7006);
-    let _listeners = [far.listen(destination), far.listen(at("fd80:1::2", 7006))];
+    let listeners = [far.listen(destination), far.listen(at("fd80:1::2", 7006))];
     let inside = Inside::of(&near);
     near.run(|| async {
         let view = View::new(inside.id());
@@ -74,9 +74,12 @@ fn used_up_ports_are_what_ss_counts_and_turn_their_gate_red() {
             (0..count).map(|_| near.connect(destination)).collect()
         };
         let six: Vec<TcpStream> = (0..7).map(|_| near.connect(at("fd80:1::2", 7006))).collect();
-        let (kept, closed) = (connect(32), connect(4));
-        // What is closed here waits for a minute.
+        // What is closed here first waits for a minute.
+        let closed = connect(4);
+        let accepted: Vec<_> = (0..4).map(|_| listeners[0].accept().unwrap()).collect();
         drop(closed);
+        drop(accepted);
+        let kept = connect(32);
         let finding = watched.until("node.tcp.ports", Verdict::Fail);
         assert_eq!(finding.value, Some(0.9));
         let counted = ss(&near, &format!("-tan dst {destination}")).len();
@@ -127,10 +130,11 @@ fn an_owner_that_may_not_be_seen_is_not_guessed() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let view = View::new(server.0.id());
-    for pid in [1, server.0.id()] {
-        let link = view.folder.path().join(pid.to_string());
-        std::os::unix::fs::symlink(format!("/proc/{pid}"), link).unwrap();
-    }
+    // The first process is there always; whatever it holds, it is not this.
+    fs::create_dir(view.folder.path().join("1")).unwrap();
+    let pid = server.0.id().to_string();
+    let link = view.folder.path().join(&pid);
+    std::os::unix::fs::symlink(Path::new("/proc").join(&pid), link).unwrap();
     let readable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(view.folder.path(), readable).unwrap();
     let listing = || Sampler::new(&view.paths(), &Cells::new()).sockets().listing(real_now());
@@ -148,6 +152,7 @@ fn an_owner_that_may_not_be_seen_is_not_guessed() {
     assert_eq!(why.code, "permission");
     assert!(why.text.contains("CAP_SYS_PTRACE"), "{why:?}");
     assert_eq!((row.queue, row.queue_limit), (Some(0), seen.listeners[0].queue_limit));
+    assert!(row.queue_limit.is_some_and(|limit| limit > 0), "{row:?}");
 }
 
 /// From another namespace than the one that is shown, nothing is told, and it is said why.
