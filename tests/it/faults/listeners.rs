@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Agent, Process, Undo, root, until};
+use super::Agent;
+use crate::machine::{Process, Undo, root, until};
 use crate::netns::{Netns, at, wire};
 
 /// Listens in every way, and never accepts.
@@ -63,7 +65,14 @@ fn ours(listing: &Value) -> Rows {
 fn a_full_accept_queue_is_red_and_names_its_owner() {
     root();
     let (near, far) = wire(1500, 1500);
-    let server = Process::start("ip", &["netns", "exec", near.name(), "python3", "-c", SERVER]);
+    let server = Process::start(Command::new("ip").args([
+        "netns",
+        "exec",
+        near.name(),
+        "python3",
+        "-c",
+        SERVER,
+    ]));
     let pid = server.0.id();
     until("the server listens", || near.sh("ss -Hlnu").contains(":7009"));
     // As a service of systemd has its own.

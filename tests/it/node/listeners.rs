@@ -2,10 +2,11 @@
 
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use super::faults::{Inside, PATIENCE, root};
+use super::faults::Inside;
 use super::*;
+use crate::machine::{Process, root, until};
 use crate::netns::{Netns, at, wire};
 
 /// The columns of each line that `ss` prints.
@@ -99,16 +100,6 @@ fn used_up_ports_are_what_ss_counts_and_turn_their_gate_red() {
     });
 }
 
-/// A server inside that never accepts; its words on standard output say that it is there.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Another user's process may not be looked into without CAP_SYS_PTRACE: then nobody is named.
 #[test]
 fn an_owner_that_may_not_be_seen_is_not_guessed() {
@@ -117,18 +108,9 @@ fn an_owner_that_may_not_be_seen_is_not_guessed() {
     let script = "import socket, time\n\
         s = socket.create_server(('127.0.0.1', 7007))\n\
         time.sleep(600)";
-    let server = Server(
-        Command::new("ip")
-            .args(["netns", "exec", namespace.name(), "python3", "-c", script])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let began = std::time::Instant::now();
-    while ss(&namespace, "-ltn").is_empty() {
-        assert!(began.elapsed() < PATIENCE, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let arguments = ["netns", "exec", namespace.name(), "python3", "-c", script];
+    let server = Process::start(Command::new("ip").args(arguments));
+    until("the server listens", || !ss(&namespace, "-ltn").is_empty());
     let view = View::new(server.0.id());
     // The first process is there always; whatever it holds, it is not this.
     fs::create_dir(view.folder.path().join("1")).unwrap();

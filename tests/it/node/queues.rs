@@ -1,33 +1,17 @@
 //! What waits to be sent, and what went over a wire: real queues and exact counts, by netlink from
 //! inside a namespace, against `tc` and `ip`.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::faults::{Inside, PATIENCE, root};
+use super::faults::Inside;
 use super::*;
+use crate::machine::{PATIENCE, Process, root};
 use crate::netns::{Netns, wire};
 
 fn json(namespace: &Netns, command: &str) -> Value {
     serde_json::from_str(&namespace.sh(command)).unwrap()
-}
-
-/// A process inside that is killed with the test.
-struct Sender(Child);
-
-impl Sender {
-    fn start(namespace: &Netns, script: &str) -> Self {
-        let arguments = ["netns", "exec", namespace.name(), "python3", "-c", script];
-        Self(Command::new("ip").args(arguments).stdin(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 const DROPS: &str = "greenlight_node_qdisc_drops_total";
@@ -45,14 +29,13 @@ fn a_standing_queue_turns_its_gate_red_and_is_what_tc_says() {
         assert_eq!(node::facts(&view.paths())["qdisc"], "true");
         let mut watched = Watched::new(&view.paths(), &SCALED);
         watched.until("node.link.queues", Verdict::Pass);
-        let sender = Sender::start(
-            &near,
-            "import socket, time\n\
-             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
-             while True:\n    \
-                 for _ in range(20): s.sendto(b'x' * 1000, ('10.80.1.2', 9))\n    \
-                 time.sleep(0.01)",
-        );
+        let script = "import socket, time\n\
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+            while True:\n    \
+                for _ in range(20): s.sendto(b'x' * 1000, ('10.80.1.2', 9))\n    \
+                time.sleep(0.01)";
+        let arguments = ["netns", "exec", near.name(), "python3", "-c", script];
+        let sender = Process::start(Command::new("ip").args(arguments));
         let finding = watched.until("node.link.queues", Verdict::Fail);
         assert_eq!(finding.worst, Some(("node".into(), "e0".into())));
         let waits = number(&watched.frame, "node.qdisc.backlog", Some("e0"));
