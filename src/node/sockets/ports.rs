@@ -195,7 +195,7 @@ impl Counter {
     }
 }
 
-/// `32768	60999`.
+/// The first and the last, with blanks between them.
 pub(super) fn range(text: &[u8]) -> Option<(u16, u16)> {
     let mut words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let mut port = || u16::try_from(number(words.next()?)?).ok();
