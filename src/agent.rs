@@ -161,6 +161,7 @@ impl Agent {
             None => Store::memory(),
         };
         let clients = Clients::default();
+        clients.keep_time(clock::wall);
         clients.inbox().restore(notifications(std::mem::take(&mut recovered.notifications)));
         let (records, record_queue) = Records::new(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::agent::load::Order;
 use crate::gate::load::{LoadWindow, declare};
 use crate::journey::Stage;
 use crate::plan::load::Inputs;
@@ -194,19 +193,8 @@ enum Command {
         journey: String,
         #[command(flatten)]
         plan: PlanArgs,
-        /// Events a second
-        #[arg(long, value_name = "N", value_parser = positive)]
-        rate: f64,
-        /// How long to send
-        #[arg(long = "for", value_name = "DURATION", value_parser = period)]
-        span: Period,
-        /// Ends when so much was sent
-        #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GB")]
-        budget: Size,
-        /// An agent on this node that is told when the load was on, for gates with `during: load`:
-        /// `http://127.0.0.1:9765`
-        #[arg(long, value_name = "URL")]
-        agent: Option<String>,
+        #[command(flatten)]
+        load: load::LoadArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -337,9 +325,8 @@ pub fn main() -> ExitCode {
             let pace = replay::Pace { rate, speed };
             replay::run(&global, &file, &journey, &plan, &pace, &output.output)
         }
-        Command::Load { journey, plan, rate, span, budget, agent, output } => {
-            let order = Order { rate, span: span.0, budget: budget.0 };
-            load::run(&global, &journey, &plan, order, agent.as_deref(), &output.output)
+        Command::Load { journey, plan, load, output } => {
+            load::run(&global, &journey, &plan, &load, &output.output)
         }
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)

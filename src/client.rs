@@ -4,6 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::lanes::{Cells, Fill};
+use crate::time::Wall;
 
 pub mod address;
 pub mod alertmanager;
@@ -52,6 +53,7 @@ struct Parts {
     kafka: kafka::Kafka,
     cells: Cells,
     speeds: disk::Speeds,
+    clock: OnceLock<fn() -> Wall>,
 }
 
 impl Clients {
@@ -66,6 +68,16 @@ impl Clients {
     /// What the agent's webhook receiver was sent.
     pub fn inbox(&self) -> &inbox::Inbox {
         &self.parts.inbox
+    }
+
+    /// The agent's clock, for what is to be compared with a time that others wrote down.
+    pub fn keep_time(&self, clock: fn() -> Wall) {
+        let _ = self.parts.clock.set(clock);
+    }
+
+    /// None where nobody keeps the time.
+    pub fn wall(&self) -> Option<Wall> {
+        self.parts.clock.get().map(|clock| clock())
     }
 
     /// How full everything is that they bound.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::mpsc::{self, SyncSender, TryRecvError, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -90,8 +90,20 @@ impl<J: Send + 'static> Lane<J> {
     pub fn start<S: Send + 'static>(
         name: &'static str,
         limit: usize,
+        state: S,
+        turn: impl FnMut(&mut S, J) + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::start_with(name, limit, state, turn, |_| true)
+    }
+
+    /// The same; while nothing is queued, `idle` is called again and again until it says that the
+    /// thread may rest. It must return soon, for a job waits for it.
+    pub fn start_with<S: Send + 'static>(
+        name: &'static str,
+        limit: usize,
         mut state: S,
         mut turn: impl FnMut(&mut S, J) + Send + 'static,
+        mut idle: impl FnMut(&mut S) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let limit = limit.max(1);
         let (queue, jobs) = mpsc::sync_channel(limit);
@@ -105,7 +117,24 @@ impl<J: Send + 'static> Lane<J> {
         });
         let own = Arc::clone(&pulse);
         let thread = Builder::new().name(name.to_owned()).spawn(move || {
-            while let Ok(job) = jobs.recv() {
+            loop {
+                let job = match jobs.try_recv() {
+                    Ok(job) => job,
+                    Err(TryRecvError::Disconnected) => break,
+                    Err(TryRecvError::Empty) => {
+                        let rests = catch_unwind(AssertUnwindSafe(|| idle(&mut state)));
+                        if rests.is_err() {
+                            own.panics.fetch_add(1, Relaxed);
+                        }
+                        if !rests.unwrap_or(true) {
+                            continue;
+                        }
+                        match jobs.recv() {
+                            Ok(job) => job,
+                            Err(_) => break,
+                        }
+                    }
+                };
                 own.queued.fetch_sub(1, Relaxed);
                 own.began.store(Mono::now().0, Relaxed);
                 if catch_unwind(AssertUnwindSafe(|| turn(&mut state, job))).is_err() {

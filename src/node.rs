@@ -395,6 +395,11 @@ impl Sampler {
         self.sockets.clone()
     }
 
+    /// Only what tells whether this node is short of processors.
+    pub fn of_processors(paths: &Paths) -> Self {
+        Self::with(vec![Box::new(stat::Source::new(paths)), Box::new(psi::Source::new(paths))])
+    }
+
     fn with(sources: Vec<Box<dyn Source>>) -> Self {
         Self {
             sources,

@@ -219,6 +219,8 @@ codes! {
         NotRefused = "not_refused",
         /// The data that an event was enriched with is too old, or its age is not shown.
         StaleFeed = "stale_feed",
+        /// A load was not held: something was lost, late, refused or wrong.
+        NotHeld = "not_held",
         /// What must stay hidden was seen.
         Exposed = "exposed",
         /// A read, a write or a sync of a disk failed.
@@ -267,11 +269,23 @@ codes! {
 pub struct Reason {
     pub code: ReasonCode,
     pub text: String,
+    /// How long the target asked to be left alone, where it did.
+    pub wait: Option<Duration>,
 }
 
 impl Reason {
     pub fn new(code: ReasonCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), wait: None }
+    }
+
+    #[must_use]
+    pub fn waiting(self, wait: Option<Duration>) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// Whether the target asked to slow down.
+    pub fn asks_to_slow_down(&self) -> bool {
+        self.code == ReasonCode::Throttled || self.wait.is_some()
     }
 }
 

@@ -136,6 +136,7 @@ kinds! {
     http::Http,
     icmp::Icmp,
     kafka::Kafka,
+    load::Load,
     path_mtu::PathMtu,
     promql::Promql,
     refused::Refused,
@@ -151,6 +152,7 @@ pub mod disk_sync;
 pub mod http;
 pub mod icmp;
 pub mod kafka;
+pub mod load;
 pub mod path_mtu;
 pub mod promql;
 pub mod refused;

@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::client::Clients;
-use crate::journey::event::{Format, WayIn};
+use crate::journey::event::{Format, Lot, WayIn};
 use crate::journey::{Event, Receipt};
+use crate::outcome::Fault;
 use crate::probe::{Effect, Entry};
 use crate::spec::trace::Trace;
 
@@ -57,6 +58,62 @@ pub trait Sender: Sized + Send + Sync + 'static {
         events: &[Event],
         on: SendContext<'_>,
     ) -> impl Future<Output = Vec<Receipt>> + Send;
+    /// Makes what it needs of its own, before the first event and before anybody looks.
+    fn prepare(&self, on: SendContext<'_>) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = on;
+        async { Ok(()) }
+    }
+    /// Deletes what `prepare` made, when nothing more will be sent; what went wrong.
+    fn clear_away(&self, on: SendContext<'_>) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = on;
+        async { Ok(()) }
+    }
+    /// How it takes volume.
+    fn lots(&self) -> Lots {
+        Lots::default()
+    }
+    /// The same as `send` for a part of a load; one that can renders as it sends.
+    fn send_lot(&self, lot: &Lot, on: SendContext<'_>) -> impl Future<Output = SentLot> + Send {
+        send_rendered(self, lot, on)
+    }
+}
+
+/// Renders all of a lot, and sends it as it would a round.
+async fn send_rendered(sender: &impl Sender, lot: &Lot, on: SendContext<'_>) -> SentLot {
+    let events = lot.events();
+    let sizes = events.iter().map(|event| event.payload.len());
+    let (bytes, largest) = (sizes.clone().sum(), sizes.max().unwrap_or_default());
+    SentLot { receipts: sender.send(&events, on).await, bytes, largest }
+}
+
+/// How a way in takes volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lots {
+    /// Events that go together, at most.
+    pub most: usize,
+    /// How long events wait for others that go with them.
+    pub linger: Duration,
+    /// Lots that are under way at once.
+    pub at_once: usize,
+    /// Whether lots that are under way at once keep their order in each scope that the transport
+    /// orders. Where each goes over a connection of its own, they don't.
+    pub in_order: bool,
+}
+
+impl Default for Lots {
+    fn default() -> Self {
+        Self { most: 100, linger: Duration::from_millis(20), at_once: 32, in_order: false }
+    }
+}
+
+/// What came of a lot.
+#[derive(Debug, Default)]
+pub struct SentLot {
+    /// One an event, in order; fewer where it was cut off.
+    pub receipts: Vec<Receipt>,
+    /// Of all payloads, and of the largest.
+    pub bytes: usize,
+    pub largest: usize,
 }
 
 pub trait AnySender: Send + Sync {
@@ -71,6 +128,20 @@ pub trait AnySender: Send + Sync {
         events: &'a [Event],
         on: SendContext<'a>,
     ) -> Pin<Box<dyn Future<Output = Vec<Receipt>> + Send + 'a>>;
+    fn prepare<'a>(
+        &'a self,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>>;
+    fn clear_away<'a>(
+        &'a self,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>>;
+    fn lots(&self) -> Lots;
+    fn send_lot<'a>(
+        &'a self,
+        lot: &'a Lot,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = SentLot> + Send + 'a>>;
 }
 
 impl<S: Sender> AnySender for S {
@@ -98,6 +169,28 @@ impl<S: Sender> AnySender for S {
         on: SendContext<'a>,
     ) -> Pin<Box<dyn Future<Output = Vec<Receipt>> + Send + 'a>> {
         Box::pin(Sender::send(self, events, on))
+    }
+    fn prepare<'a>(
+        &'a self,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
+        Box::pin(Sender::prepare(self, on))
+    }
+    fn clear_away<'a>(
+        &'a self,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>> {
+        Box::pin(Sender::clear_away(self, on))
+    }
+    fn lots(&self) -> Lots {
+        Sender::lots(self)
+    }
+    fn send_lot<'a>(
+        &'a self,
+        lot: &'a Lot,
+        on: SendContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = SentLot> + Send + 'a>> {
+        Box::pin(Sender::send_lot(self, lot, on))
     }
 }
 

@@ -20,6 +20,11 @@ pub fn now() -> Now {
 #[cfg(test)]
 pub(super) static SET_BY: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
 
+/// The wall clock alone.
+pub fn wall() -> Wall {
+    now().wall
+}
+
 /// A tokio sleep that ends at a monotonic instant.
 pub async fn sleep_until(at: Mono) {
     tokio::time::sleep(at.since(Mono::now())).await;

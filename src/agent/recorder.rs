@@ -115,6 +115,11 @@ pub enum RoundNews {
         at: Now,
         fault: Fault,
     },
+    /// Rounds are left out, because the platform asked to slow down.
+    Spared {
+        journey: Arc<str>,
+        count: u64,
+    },
     BlindLook {
         journey: Arc<str>,
         stage: Stage,

@@ -36,6 +36,8 @@ mod beside;
 
 /// A look that takes longer than this saw nothing.
 pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a sender made is deleted in this time, or left.
+const CLEARING: Duration = Duration::from_secs(5);
 /// Each round has a run of its own, so its events are counted from one.
 const FIRST_SEQ: u64 = 1;
 /// What `once` says that nobody hears.
@@ -43,6 +45,9 @@ const RECORDS: usize = 16;
 /// How long a finished round is still watched for what comes after `give_up`, as a multiple of its
 /// longest `give_up`.
 const AFTERWATCH: u32 = 2;
+/// A platform that asked to slow down is spared so many rounds in a row at most: with more, the
+/// window of a gate would have a gap.
+const SPARED: u32 = 1;
 /// Looks of a finished round come so many times rarer.
 const AFTERWATCH_PACE: u32 = 5;
 /// Rounds that an earlier run left are walked on with so many at once, so that a platform isn't
@@ -119,6 +124,17 @@ pub async fn run(journey: Journey, node: Arc<str>, left: Vec<Left>, hands: Hands
     } else {
         tokio::join!(resumed, send_rounds(&journey, &node, &hands));
     }
+    clear_away(&journey, &hands.clients).await;
+}
+
+/// What the sender made for itself goes with its last round.
+pub(super) async fn clear_away(journey: &Journey, clients: &Clients) {
+    let trace = Trace::off();
+    let on = SendContext { timeout: CLEARING, clients, trace: &trace };
+    let cleared = tokio::time::timeout(CLEARING, journey.sender.clear_away(on)).await;
+    if let Ok(Err(fault)) = cleared {
+        tracing::warn!(journey = &*journey.id, %fault, "what it had made is left behind");
+    }
 }
 
 async fn resume(journey: &Journey, left: Left, hands: &Hands) {
@@ -184,6 +200,15 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
                 hands.records.send(Record::Missed { check: journey.id.clone(), count: late }).await;
             due = schedule.next_after(now);
         }
+        if let Some(until) = round.spared.filter(|until| *until > due) {
+            let last = due.plus(journey.every * SPARED);
+            let resumed = schedule.next_after(until.min(last).minus(Duration::from_nanos(1)));
+            let count = schedule.ticks_between(due, resumed);
+            tracing::info!(journey = &*journey.id, count, "rounds are left out, as was asked for");
+            let news = RoundNews::Spared { journey: journey.id.clone(), count };
+            let _ = hands.records.send(Record::Round(news)).await;
+            due = resumed;
+        }
         finished = round.is_wanting().then_some(round);
     }
 }
@@ -196,11 +221,14 @@ struct Round<'a> {
     progress: Progress,
     /// Not stored: after a restart the later stages show only what they showed since.
     specimens: Specimens,
+    /// Until when the platform asked to be left alone.
+    spared: Option<Mono>,
 }
 
 impl<'a> Round<'a> {
     /// Looks where each stage stands, and puts the round on disk: only then may an event be sent.
     async fn begin(journey: &'a Journey, hands: &Hands, trace: &Trace) -> Result<Self, Fault> {
+        prepare(journey, &hands.clients, trace).await?;
         let began = clock::now();
         let run = new_run()?;
         let beginnings = journey.stages.iter().filter_map(|plan| {
@@ -236,7 +264,8 @@ impl<'a> Round<'a> {
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
         };
-        let round = Self { journey, run, began, progress, specimens: Specimens::default() };
+        let specimens = Specimens::default();
+        let round = Self { journey, run, began, progress, specimens, spared: None };
         hands.store.begin_round(round.record()).await?;
         Ok(round)
     }
@@ -250,7 +279,8 @@ impl<'a> Round<'a> {
         progress.walk.rebase(began.mono.plus(prepared));
         progress.walk.resumed();
         progress.began.0 = began.mono.0;
-        Self { journey, run, began, progress, specimens: Specimens::default() }
+        let specimens = Specimens::default();
+        Self { journey, run, began, progress, specimens, spared: None }
     }
 
     fn record(&self) -> RoundRecord {
@@ -348,6 +378,13 @@ impl<'a> Round<'a> {
                 ))
             });
             trace.note(format_args!("event {} {}: {receipt:?}", event.seq, event.token));
+            if let crate::journey::Receipt::Refused(reason) = &receipt
+                && reason.asks_to_slow_down()
+            {
+                // Where it does not say for how long, the next round is too soon.
+                let wait = reason.wait.unwrap_or(self.journey.every * 2);
+                self.spared = self.spared.max(Some(Mono::now().plus(wait)));
+            }
             self.progress.walk.receipt(event.seq, receipt);
         }
         self.keep(hands);
@@ -524,6 +561,7 @@ pub async fn once(
         () = round.walk_to_end(&hands, trace) => {}
         () = listen => {}
     }
+    clear_away(journey, &hands.clients).await;
     Ok((round.tally(), round.specimen(&hands)))
 }
 
@@ -605,6 +643,20 @@ fn stage_spec(plan: &StagePlan) -> StageSpec {
         exactly: plan.exactly,
         has_confirmer: plan.confirmer.is_some(),
     }
+}
+
+/// What the sender needs of its own is there before anybody looks.
+pub(super) async fn prepare(
+    journey: &Journey,
+    clients: &Clients,
+    trace: &Trace,
+) -> Result<(), Fault> {
+    let on = SendContext { timeout: journey.timeout, clients, trace };
+    let prepared = tokio::time::timeout(journey.timeout, journey.sender.prepare(on)).await;
+    prepared.unwrap_or_else(|_| {
+        let text = format!("{} was not ready to be sent to in time", journey.sender.kind());
+        Err(Fault::new(FaultCode::Blind, text))
+    })
 }
 
 /// A run that no other has.

@@ -438,6 +438,9 @@ impl State {
                 self.round_not_begun(&journey, at, &fault)
             }
             RoundNews::BlindLook { journey, stage } => self.blind_look(&journey, stage),
+            RoundNews::Spared { journey, count } => {
+                self.registry.add(&catalogue::journey::ROUNDS_SPARED, &[&journey], count as f64);
+            }
             RoundNews::Ended { journey, run, at, tally, specimen } => {
                 self.ended(&journey, &run, at, &tally, now);
                 self.keep_specimen(&journey, *specimen);

@@ -47,6 +47,8 @@ metrics! {
     QUEUE_LIMIT = Gauge "greenlight_queue_limit" [queue] Count;
     /// Entries that were refused, or pushed out by newer ones, because it was full.
     QUEUE_DROPPED = Counter "greenlight_queue_dropped_total" [queue] Count;
+    /// Time for which Kafka's quotas held senders back, of each five seconds the longest.
+    KAFKA_THROTTLED = Counter "greenlight_kafka_throttled_seconds_total" [] Seconds;
     /// Readings of this node that have outlived their deadline and hold a cell.
     CELLS_HUNG = Gauge "greenlight_cells_hung" [] Count;
     /// Rows of the metric that has the most.

@@ -39,6 +39,8 @@ metrics! {
     UNDER_WAY = Gauge "greenlight_journey_events_under_way" [journey] Count;
     /// Looks that could not see, by stage.
     BLIND_LOOKS = Counter "greenlight_journey_blind_looks_total" [journey, stage] Count;
+    /// Rounds that were left out because the platform asked to slow down (429, a quota).
+    ROUNDS_SPARED = Counter "greenlight_journey_rounds_spared_total" [journey] Count;
     /// Rounds that could not begin, by fault.
     ROUNDS_NOT_BEGUN = Counter "greenlight_journey_rounds_not_begun_total" [journey, fault] Count;
 }

@@ -62,6 +62,14 @@ metrics! {
     DISK_PROBE_PRESSURE = Gauge "greenlight_disk_probe_pressure_ratio" [check, target, phase] Ratio;
     /// Requests in a second at the device of a disk probe, in the second before it and during it, its own among them.
     DISK_PROBE_REQUESTS = Gauge "greenlight_disk_probe_requests_per_second" [check, target, phase] Count;
+    /// Share of the agreed rate, or of the agreed volume where that is less, that a load held beyond it.
+    LOAD_HEADROOM = Gauge "greenlight_load_headroom_ratio" [check, target] Ratio as "load.headroom";
+    /// Events a second that a load held.
+    LOAD_RATE = Gauge "greenlight_load_proven_events_per_second" [check, target] Count as "load.rate";
+    /// The bound on the loss of a load at 95 % confidence, at the stage where it is largest.
+    LOAD_LOSS = Gauge "greenlight_load_loss_bound_ratio" [check, target] Ratio as "load.loss_bound";
+    /// How long ago a load ended.
+    LOAD_AGE = Gauge "greenlight_load_age_seconds" [check, target] Seconds as "load.age";
     /// Bytes that the agreed volume needs on this node for its retention.
     SIZING_BYTES = Gauge "greenlight_sizing_storage_needed_bytes" [check, target] Bytes as "sizing.storage_needed";
     /// Bytes in a second that the agreed volume brings to this node's disk at its peak.

@@ -4,18 +4,20 @@ use std::io::{IsTerminal, Write};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Format, Output};
 use super::run::{Stop, runtime};
-use super::{Failure, Global, PlanArgs, exit};
+use super::{Failure, Global, PlanArgs, exit, node, period, positive, size};
 use crate::agent::clock;
-use crate::agent::load::{Moment, Order, Report, send};
+use crate::agent::load::{Counts, Latency, Moment, Report, StepReport, send, sizes};
 use crate::client::http::{Api, Request};
 use crate::client::{Clients, tls};
-use crate::journey::event::run_from;
-use crate::journey::load::{Ended, Verdict};
+use crate::journey::Stage;
+use crate::journey::load::{Agreed, Ended, Order, Shape, Slope, Spacing, Verdict, Why};
+use crate::journey::tally::{StageTally, Tally};
 use crate::plan::{Journey, Plan};
 use crate::spec::did_you_mean;
 use crate::spec::trace::Trace;
@@ -27,26 +29,124 @@ const LINES: Duration = Duration::from_secs(5);
 /// A load that is killed has declared all but its last part.
 const DECLARED: Duration = Duration::from_secs(600);
 const DECLARING: Duration = Duration::from_secs(10);
-/// Events that are rendered to know how large they are.
-const SAMPLED: u64 = 64;
-const DAY: f64 = 86_400.0;
+/// A smoke test where nothing else is said: a second's event for so long.
+const SMOKE: (f64, Duration) = (1.0, Duration::from_secs(10));
+/// A burst has this long to drain where nothing else is said.
+const DRAIN: Duration = Duration::from_secs(60);
+/// More steps make no knee clearer.
+const STEPS_LIMIT: u32 = 100;
 /// A declaration's source is a name of at most a hundred characters.
 const NAME_CHARS: usize = 90;
+
+#[derive(Args, Clone)]
+pub(super) struct LoadArgs {
+    /// How the rate goes on: smoke (a trickle: does anything come through), ramp (up in steps to the
+    /// knee, the last step that is held), soak (the same all the time), burst (a multiple for a
+    /// time, and how long that takes to drain)
+    #[arg(long, value_name = "SHAPE", value_parser = shape, default_value = "soak")]
+    shape: Shape,
+    /// Events a second; of a ramp those of the last step, of a burst what it comes on top of
+    /// [smoke: 1]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    rate: Option<f64>,
+    /// How long to send; of a burst, how long it is [smoke: 10s]
+    #[arg(long = "for", value_name = "DURATION", value_parser = period)]
+    span: Option<Period>,
+    /// Steps of a ramp
+    #[arg(long, value_name = "N", value_parser = steps, default_value = "5")]
+    steps: u32,
+    /// A burst is so many times the rate
+    #[arg(long, value_name = "X", value_parser = positive, default_value = "3")]
+    peak: f64,
+    /// How long the rate goes on after a burst, in which it must drain [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    drain: Option<Period>,
+    /// How far apart events are: constant, or poisson, as of many sources that know nothing of each
+    /// other
+    #[arg(long, value_name = "SPACING", value_parser = spacing, default_value = "constant")]
+    arrivals: Spacing,
+    /// The same seed gives the same arrivals [default: a random one, which the report names]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// What was agreed, in events a second: headroom is told against it [default: the rate]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    agreed: Option<f64>,
+    /// What was agreed, in gigabytes (10^9 bytes) of payload a day
+    #[arg(long = "agreed-gb", value_name = "N", value_parser = positive)]
+    agreed_gb: Option<f64>,
+    /// So many further copies of events are borne
+    #[arg(long, value_name = "N", default_value = "0")]
+    duplicates: u64,
+    /// Ends when so much was sent
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GB")]
+    budget: Size,
+    /// An agent on this node that is told when the load was on, for gates with `during: load`:
+    /// `http://127.0.0.1:9765`
+    #[arg(long, value_name = "URL")]
+    agent: Option<String>,
+}
+
+fn shape(text: &str) -> Result<Shape, String> {
+    let found = Shape::ALL.into_iter().find(|shape| shape.word() == text);
+    found.ok_or_else(|| "expected smoke, ramp, soak or burst".to_owned())
+}
+
+fn spacing(text: &str) -> Result<Spacing, String> {
+    let found = Spacing::ALL.into_iter().find(|spacing| spacing.word() == text);
+    found.ok_or_else(|| "expected constant or poisson".to_owned())
+}
+
+fn steps(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(steps) if (1..=STEPS_LIMIT).contains(&steps) => Ok(steps),
+        _ => Err(format!("write a number from 1 to {STEPS_LIMIT}")),
+    }
+}
+
+impl LoadArgs {
+    fn order(&self) -> Result<Order, Failure> {
+        let smoke = self.shape == Shape::Smoke;
+        let lacks = |what: &str| Failure::usage(format!("a {} needs {what}", self.shape.word()));
+        let rate = self.rate.or(smoke.then_some(SMOKE.0)).ok_or_else(|| lacks("--rate"))?;
+        let span = self.span.map(|span| span.0).or(smoke.then_some(SMOKE.1));
+        let span = span.ok_or_else(|| lacks("--for"))?;
+        if span.is_zero() {
+            return Err(Failure::usage("a load lasts longer than 0s: give --for a duration"));
+        }
+        if !(1e-3..=1e9).contains(&(rate * self.peak)) || self.peak < 1.0 {
+            return Err(Failure::usage("--peak is 1 or more, and not more than 1e9 in a second"));
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Failure::ours(format!("no random numbers: {error}")))?;
+        Ok(Order {
+            shape: self.shape,
+            rate,
+            span,
+            steps: self.steps,
+            peak: self.peak,
+            drain: self.drain.map_or(DRAIN, |drain| drain.0),
+            spacing: self.arrivals,
+            // As many digits as JSON keeps in a number.
+            seed: self.seed.unwrap_or(u64::from_le_bytes(random) >> 11),
+            budget: self.budget.0,
+            agreed: Agreed { rate: self.agreed, gb_per_day: self.agreed_gb },
+            duplicates: self.duplicates,
+        })
+    }
+}
 
 pub(super) fn run(
     global: &Global,
     journey: &str,
     plan: &PlanArgs,
-    order: Order,
-    agent: Option<&str>,
+    load: &LoadArgs,
     outputs: &[Output],
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
+    let order = load.order()?;
     let (_, plan) = plan.compile(global)?;
     let journey = found(&plan, journey)?;
-    if order.span.is_zero() {
-        return Err(Failure::usage("a load lasts longer than 0s: give --for a duration"));
-    }
     if !journey.allowed_times.allow(clock::now().wall) {
         let text =
             format!("{} runs only in its allowed times, {}", journey.id, journey.allowed_times);
@@ -59,13 +159,14 @@ pub(super) fn run(
     }
     runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
-        let mut window = Window::new(agent, journey).await?;
-        announce(journey, order);
+        let mut window = Window::new(load.agent.as_deref(), journey).await?;
+        announce(journey, &order);
         let (no_more, at_once) = (CancellationToken::new(), CancellationToken::new());
-        let mut progress = Progress::new(order);
+        let mut progress = Progress::new();
         window.from = clock::now().wall;
         let report = {
-            let mut sent = pin!(send(journey, order, &no_more, &at_once, |moment| {
+            let paths = node::paths(global);
+            let mut sent = pin!(send(journey, order, &paths, &no_more, &at_once, |moment| {
                 progress.show(moment);
             }));
             let mut slice = tokio::time::interval(DECLARED);
@@ -89,8 +190,8 @@ pub(super) fn run(
         // The looks that came after the sending are no load.
         window.declare(report.began.wall.plus(report.sending)).await;
         output::write(&outputs, |format, _| match format {
-            Format::Json => format!("{:#}", document(journey, order, &report, &window)),
-            _ => text(journey, order, &report, &window),
+            Format::Json => format!("{:#}", document(journey, &order, &report, &window)),
+            _ => text(journey, &order, &report, &window),
         })?;
         let code = match report.verdict {
             Verdict::Held => exit::SUCCESS,
@@ -115,24 +216,33 @@ fn found<'a>(plan: &'a Plan, id: &str) -> Result<&'a Journey, Failure> {
 }
 
 /// What is going to be sent, before the first event is.
-fn announce(journey: &Journey, order: Order) {
-    let run = run_from([0; 8]);
-    let sizes = (1..=SAMPLED)
-        .map(|seq| journey.events.render(&run, &journey.id, seq, Wall::default()).payload.len());
-    let size = sizes.sum::<usize>() as f64 / SAMPLED as f64;
-    let events = (order.rate * order.span.as_secs_f64()).floor().max(1.0);
+fn announce(journey: &Journey, order: &Order) {
+    let (size, _) = sizes(journey);
+    let steps = order.steps();
+    let events: f64 = steps.iter().map(|s| (s.rate * s.span.as_secs_f64()).floor().max(1.0)).sum();
     eprintln!(
         "greenlight: sends {events:.0} events of about {size:.0} B through {} ({}), {:.1} MB in {}; \
          it ends at {}",
         journey.id,
         journey.sender.kind(),
         events * size / 1e6,
-        Period(order.span),
+        Period(steps.iter().map(|step| step.span).sum()),
         Size(order.budget)
     );
+    if steps.len() > 1 {
+        let steps: Vec<_> =
+            steps.iter().map(|s| format!("{:.1}/s for {}", s.rate, Period(s.span))).collect();
+        eprintln!("greenlight: {}: {}", order.shape.word(), steps.join(", "));
+    }
     let stages = journey.stages.iter().map(|plan| plan.stage);
     let counted: Vec<_> = stages.filter(|s| !s.counts_things()).map(|s| s.word()).collect();
     eprintln!("greenlight: every event is counted at {}", counted.join(", "));
+    if !journey.sender.lots().in_order {
+        eprintln!(
+            "greenlight: reordering is not judged: {} sends over several connections at once",
+            journey.sender.kind()
+        );
+    }
 }
 
 /// When the load was on, told to an agent.
@@ -202,16 +312,14 @@ impl Window {
 
 /// One line on standard error: redrawn on a terminal, elsewhere a new one every few seconds.
 struct Progress {
-    rate: f64,
     redraw: bool,
     drawn: bool,
     last: Option<Instant>,
 }
 
 impl Progress {
-    fn new(order: Order) -> Self {
-        let redraw = std::io::stderr().is_terminal();
-        Self { rate: order.rate, redraw, drawn: false, last: None }
+    fn new() -> Self {
+        Self { redraw: std::io::stderr().is_terminal(), drawn: false, last: None }
     }
 
     fn show(&mut self, moment: &Moment<'_>) {
@@ -219,7 +327,7 @@ impl Progress {
             return;
         }
         self.last = Some(Instant::now());
-        let line = progress(self.rate, moment);
+        let line = progress(moment);
         let mut err = std::io::stderr().lock();
         let _ = if self.redraw {
             self.drawn = true;
@@ -236,41 +344,48 @@ impl Progress {
     }
 }
 
-fn progress(rate: f64, moment: &Moment<'_>) -> String {
+fn progress(moment: &Moment<'_>) -> String {
     let counts = moment.counts;
     let mut line = if moment.looking {
         format!("looking   {} taken", counts.taken())
     } else {
         let achieved = counts.taken() as f64 / moment.elapsed.as_secs_f64().max(0.1);
-        format!("{achieved:.0} of {rate:.0}/s   {} taken", counts.taken())
+        let rate = moment.step.rate;
+        format!("{achieved:.0} of {rate:.0}/s   {} sent", counts.handed_over - counts.held_back)
     };
-    line.push_str(&format!(
-        ", {} in flight, {} refused, {} not sent, {} unknown",
-        counts.in_flight(),
-        counts.refused,
-        counts.not_sent,
-        counts.unknown
-    ));
-    if let Some((stage, seen)) = moment.seen {
-        line.push_str(&format!(", {seen} seen at {}", stage.word()));
+    match moment.seen {
+        Some((stage, seen)) => line.push_str(&format!(", {seen} seen at {}", stage.word())),
+        None => line.push_str(&format!(", {} taken", counts.taken())),
+    }
+    line.push_str(&format!(", {} waiting", counts.waiting()));
+    for (count, what) in [
+        (counts.refused, "refused"),
+        (counts.not_sent, "not sent"),
+        (counts.unknown, "unknown"),
+        (moment.lost, "lost"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
     }
     if let Some(p99) = moment.p99 {
         line.push_str(&format!("   p99 {p99:.3} s"));
     }
     if let Some(slope) = moment.slope {
-        line.push_str(&format!("   backlog {slope:+.1}/s"));
+        line.push_str(&format!("   backlog {:+.1}/s", slope.estimate));
     }
     line
 }
 
-fn rows(report: &Report) -> [(&'static str, u64); 9] {
-    let counts = &report.counts;
+fn rows(counts: &Counts) -> [(&'static str, u64); 11] {
     [
         ("due", counts.due),
         ("handed_over", counts.handed_over),
         ("accepted", counts.accepted),
         ("sent", counts.sent),
         ("refused", counts.refused),
+        ("throttled", counts.throttled),
+        ("held_back", counts.held_back),
         ("not_sent", counts.not_sent),
         ("unknown", counts.unknown),
         ("fault", counts.fault),
@@ -278,71 +393,168 @@ fn rows(report: &Report) -> [(&'static str, u64); 9] {
     ]
 }
 
-/// What the achieved rate is in a day, in gigabytes of payload.
-fn daily(report: &Report) -> f64 {
-    let size = report.counts.bytes as f64 / report.counts.handed_over.max(1) as f64;
-    size * report.achieved * DAY / 1e9
+/// What was held beyond what was agreed, as a share of that: in events and, where it was agreed, in
+/// bytes.
+fn headroom(order: &Order, report: &Report) -> (Option<f64>, Option<f64>) {
+    let Some(proven) = report.proven else { return (None, None) };
+    let daily = report.gb_per_day(proven);
+    let volume = order.agreed.gb_per_day.map(|agreed| daily / agreed - 1.0);
+    (Some(proven / order.agreed_rate() - 1.0), volume)
 }
 
-fn document(journey: &Journey, order: Order, report: &Report, window: &Window) -> Value {
-    let counts: Map<String, Value> =
-        rows(report).into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
-    let stages: Vec<Value> = report
-        .tally
-        .stages
-        .iter()
-        .zip(&report.latencies)
-        .map(|(tally, (_, latency))| {
-            json!({
-                "stage": tally.stage,
-                "expected": tally.expected,
-                "fates": tally.fates,
-                "duplicate": tally.duplicate,
-                "latency": latency,
-                "loss_upper_bound_95": tally.loss_upper_bound_95(),
-            })
+fn slope_json(slope: Option<Slope>) -> Value {
+    slope.map_or(Value::Null, |slope| {
+        json!({
+            "events_per_second": slope.estimate,
+            "low": slope.low,
+            "high": slope.high,
+            "confidence": 0.95,
+            "samples": slope.samples,
         })
-        .collect();
+    })
+}
+
+fn counts_json(counts: &Counts) -> Map<String, Value> {
+    rows(counts).into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
+}
+
+fn stages_json(tally: &Tally, latencies: &[(Stage, Latency)]) -> Vec<Value> {
+    let stage = |(tally, (_, latency)): (_, &(Stage, Latency))| {
+        let tally: &StageTally = tally;
+        json!({
+            "stage": tally.stage,
+            "expected": tally.expected,
+            "fates": tally.fates,
+            "duplicate": tally.duplicate,
+            "latency": latency.map(|(p, n)| json!({
+                "p50": p.p50, "p95": p.p95, "p99": p.p99, "max": p.max, "n": n,
+            })),
+            "loss_upper_bound_95": tally.loss_upper_bound_95(),
+            "loss_n": tally.known(),
+        })
+    };
+    tally.stages.iter().zip(latencies).map(stage).collect()
+}
+
+fn why_json(why: &[Why]) -> Vec<Value> {
+    why.iter().map(|why| json!({ "code": why.code, "text": why.text })).collect()
+}
+
+fn step_json(step: &StepReport) -> Value {
     json!({
+        "rate": step.step.rate,
+        "for": Period(step.step.span).to_string(),
+        "sending_seconds": step.sending.as_secs_f64(),
+        "verdict": step.verdict.word(),
+        "why": why_json(&step.why),
+        "achieved_rate": step.achieved,
+        "backlog": { "way_in": slope_json(step.way_in), "last_stage": slope_json(step.last_stage) },
+        "stalled_seconds": step.stalled.as_secs_f64(),
+        "starved_seconds": step.starved,
+        "counts": counts_json(&step.counts),
+        "stages": stages_json(&step.tally, &step.latencies),
+    })
+}
+
+fn document(journey: &Journey, order: &Order, report: &Report, window: &Window) -> Value {
+    let (rate, volume) = headroom(order, report);
+    json!({
+        "version": 1,
         "journey": &*journey.id,
+        "shape": order.shape.word(),
+        "arrivals": order.spacing.word(),
+        "seed": order.seed,
         "rate": order.rate,
         "for": Period(order.span).to_string(),
         "began": report.began.wall.rfc3339(),
+        "ended_at": report.began.wall.plus(report.sending).rfc3339(),
         "sending_seconds": report.sending.as_secs_f64(),
         "ended": report.ended.word(),
         "verdict": report.verdict.word(),
-        "why": report.why,
+        "why": why_json(&report.why),
         "achieved_rate": report.achieved,
-        "achieved_gb_per_day": daily(report),
-        "backlog_slope": report.slope,
-        "counts": counts,
-        "stages": stages,
+        "achieved_gb_per_day": report.gb_per_day(report.achieved),
+        "proven_rate": report.proven,
+        "proven_gb_per_day": report.proven.map(|rate| report.gb_per_day(rate)),
+        "agreed": { "rate": order.agreed_rate(), "gb_per_day": order.agreed.gb_per_day },
+        "headroom": { "rate": rate, "gb_per_day": volume },
+        "drained_seconds": report.drained.map(|drained| drained.as_secs_f64()),
+        "pauses": report.pauses,
+        "reordering_judged": journey.sender.lots().in_order,
+        "counts": counts_json(&report.counts),
+        "stages": stages_json(&report.tally, &report.latencies),
+        "steps": report.steps.iter().map(step_json).collect::<Vec<_>>(),
         "reasons": report.reasons,
         "load_window": window.json(),
     })
 }
 
-fn text(journey: &Journey, order: Order, report: &Report, window: &Window) -> String {
-    let verdict = match report.verdict {
+fn verdict_text(verdict: Verdict) -> &'static str {
+    match verdict {
         Verdict::Held => "held",
         Verdict::NotHeld => "not held",
         Verdict::Unclear => "could not be told",
-    };
+    }
+}
+
+fn text(journey: &Journey, order: &Order, report: &Report, window: &Window) -> String {
     let mut text = format!(
-        "{}: {} events a second for {}: {verdict}\n  achieved {:.1} a second, {:.1} GB a day\n",
+        "{}: {} of {} events a second for {}, {} arrivals (seed {}): {}\n",
         journey.id,
+        order.shape.word(),
         order.rate,
         Period(order.span),
-        report.achieved,
-        daily(report)
+        order.spacing.word(),
+        order.seed,
+        verdict_text(report.verdict),
     );
-    if let Ended::Aborted(why) = &report.ended {
-        text.push_str(&format!("  aborted after {:.1} s: {why}\n", report.sending.as_secs_f64()));
+    text.push_str(&format!(
+        "  achieved {:.1} a second, {:.1} GB a day\n",
+        report.achieved,
+        report.gb_per_day(report.achieved)
+    ));
+    if let (Some(proven), (Some(rate), volume)) = (report.proven, headroom(order, report)) {
+        text.push_str(&format!(
+            "  proven {proven:.1} a second, {:+.1} % against {} agreed; {:.1} GB a day",
+            rate * 100.0,
+            order.agreed_rate(),
+            report.gb_per_day(proven)
+        ));
+        if let Some((volume, agreed)) = volume.zip(order.agreed.gb_per_day) {
+            text.push_str(&format!(", {:+.1} % against {agreed} agreed", volume * 100.0));
+        }
+        text.push('\n');
+    }
+    if let Some(drained) = report.drained {
+        text.push_str(&format!("  drained {:.1} s after the burst\n", drained.as_secs_f64()));
+    }
+    match &report.ended {
+        Ended::Aborted(why) | Ended::Limited(why) => {
+            let after = report.sending.as_secs_f64();
+            text.push_str(&format!("  ended early after {after:.1} s: {why}\n"));
+        }
+        _ => {}
     }
     for why in &report.why {
-        text.push_str(&format!("  {why}\n"));
+        text.push_str(&format!("  {}\n", why.text));
     }
-    for (name, count) in rows(report).into_iter().filter(|(_, count)| *count > 0) {
+    for step in &report.steps {
+        text.push_str(&format!(
+            "  step {:.1}/s for {}: {}, achieved {:.1} a second",
+            step.step.rate,
+            Period(step.step.span),
+            verdict_text(step.verdict),
+            step.achieved
+        ));
+        if let Some(slope) = step.way_in {
+            text.push_str(&format!(
+                ", backlog {:+.1}/s ({:+.1} to {:+.1}, 95 %, n = {})",
+                slope.estimate, slope.low, slope.high, slope.samples
+            ));
+        }
+        text.push('\n');
+    }
+    for (name, count) in rows(&report.counts).into_iter().filter(|(_, count)| *count > 0) {
         text.push_str(&format!("  {name:<12} {count}\n"));
     }
     for (tally, (_, latency)) in report.tally.stages.iter().zip(&report.latencies) {
@@ -353,9 +565,9 @@ fn text(journey: &Journey, order: Order, report: &Report, window: &Window) -> St
         if tally.duplicate > 0 {
             text.push_str(&format!(" {} duplicate", tally.duplicate));
         }
-        if let Some(latency) = latency {
+        if let Some((latency, n)) = latency {
             text.push_str(&format!(
-                ", p50 {:.3} s, p99 {:.3} s, longest {:.3} s",
+                ", p50 {:.3} s, p99 {:.3} s, longest {:.3} s (n = {n})",
                 latency.p50, latency.p99, latency.max
             ));
         }

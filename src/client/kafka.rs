@@ -4,8 +4,8 @@
 //! cluster, one for reading each topic of it, so that a slow reader never holds up a send and a
 //! shared client never colours a latency. A client is made at its first use, thrown away after
 //! any error (the next use begins anew, with no backoff and no stale leader), and closed when
-//! nobody has used it for a while. No consumer group is joined, no offset is committed, no topic
-//! is ever made.
+//! nobody has used it for a while. No consumer group is joined, no offset is committed, and no
+//! topic is made but where the plan says `create`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,16 +21,21 @@ use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 use crate::spec::Secret;
 use crate::time::Mono;
 
+pub use own::Shape;
 pub use produce::{Batch, Delivery, Placement, Record, Sent};
 pub use read::{Cut, Ends, Message, Seen, Wanted};
 pub use sending::{Acks, Compression, Sending};
 use session::{Role, Session};
+use stream::{Job as Lot, Stream};
+pub use stream::{Piece, Source, Streamed};
 
 mod classify;
+mod own;
 mod produce;
 mod read;
 mod sending;
 mod session;
+mod stream;
 mod token;
 
 /// Lanes at once. Each is a thread of ours and a few of librdkafka's; a plan that needs more
@@ -211,6 +216,11 @@ pub struct Kafka {
 #[derive(Default)]
 struct Pool {
     lanes: Mutex<HashMap<Key, Slot>>,
+    /// Those that stream, by cluster: of loads alone, and so until the process ends.
+    streams: Mutex<HashMap<Arc<str>, Arc<Lane<Lot>>>>,
+    owned: Mutex<own::Owned>,
+    /// Milliseconds for which quotas held us back.
+    throttled: AtomicU64,
     /// Lanes that were not made because there were too many.
     refused: AtomicU64,
     /// Jobs that lanes refused which are closed by now.
@@ -250,13 +260,64 @@ impl Kafka {
         let work =
             move |session: &mut Session, deadline| session.produce(|p| p.send(batch, deadline));
         match self.ask(cluster, None, timeout, work).await {
-            Ok(sent) => sent,
+            Ok(sent) => {
+                if let Some(held) = sent.as_ref().ok().and_then(|sent| sent.throttled) {
+                    let millis = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+                    self.pool.throttled.fetch_add(millis, Relaxed);
+                }
+                sent
+            }
             Err(NoAnswer::NotBegun(fault)) => Err(fault.into()),
             Err(NoAnswer::Unknown(fault)) => {
                 let reason = Reason::new(ReasonCode::Timeout, fault.text);
                 Ok(Sent { deliveries: vec![Delivery::Unknown(reason); count], throttled: None })
             }
         }
+    }
+
+    /// Sends a part of a load while others are under way, and says of each record what became of
+    /// it, in order. An error means that certainly none of it was handed over.
+    pub async fn stream(
+        &self,
+        cluster: &Cluster,
+        topic: &Arc<str>,
+        source: Box<dyn Source>,
+        timeout: Duration,
+    ) -> Result<Streamed, Trouble> {
+        let count = source.count();
+        let lane = self.streaming(cluster)?;
+        let within = timeout.mul_f64(0.95);
+        let deadline = Mono::now().plus(within - WRAP_UP.min(within / 2));
+        let lot = |reply| Lot { topic: topic.clone(), source, deadline, reply };
+        match lane.ask(within, lot).await {
+            Ok(streamed) => streamed,
+            Err(fault) if matches!(fault.code, FaultCode::Hung | FaultCode::Panicked) => {
+                let reason = Reason::new(ReasonCode::Timeout, fault.text);
+                let deliveries = vec![Delivery::Unknown(reason); count];
+                Ok(Streamed { deliveries, ..Streamed::default() })
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn streaming(&self, cluster: &Cluster) -> Result<Arc<Lane<Lot>>, Fault> {
+        let mut streams = self.pool.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lane) = streams.get(&cluster.id) {
+            return Ok(lane.clone());
+        }
+        if streams.len() >= LANES_LIMIT {
+            let text = format!("{cluster}: {LANES_LIMIT} clusters are streamed to already");
+            return Err(Fault::new(FaultCode::Exhausted, text));
+        }
+        let (turn, idle) = (|stream: &mut Stream, lot| stream.turn(lot), Stream::idle);
+        let stream = Stream::new(cluster.clone());
+        let lane = Lane::start_with("kafka-stream", JOBS_LIMIT, stream, turn, idle);
+        let lane = lane.map_err(|error| {
+            Fault::new(FaultCode::Exhausted, format!("no thread for {cluster}: {error}"))
+        })?;
+        let lane = Arc::new(lane);
+        streams.insert(cluster.id.clone(), lane.clone());
+        Ok(lane)
     }
 
     /// The first and the next offset of every partition of a topic.
@@ -359,6 +420,11 @@ impl Kafka {
         Ok(lane)
     }
 
+    /// For how long quotas held us back, ever: of each span of statistics the longest.
+    pub fn throttled(&self) -> Duration {
+        Duration::from_millis(self.pool.throttled.load(Relaxed))
+    }
+
     /// How many lanes there are, and how full the fullest is.
     pub fn fills(&self) -> [Fill; 2] {
         let lanes = self.pool.lanes();
@@ -387,6 +453,10 @@ impl Kafka {
 }
 
 impl Pool {
+    fn owned(&self) -> MutexGuard<'_, own::Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lanes(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }

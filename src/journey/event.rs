@@ -19,8 +19,10 @@ pub use super::token::{
 use super::{Event, Run};
 use crate::time::Wall;
 pub use label::Label;
+pub use lot::Lot;
 
 mod label;
+mod lot;
 
 /// The header that carries the token where the transport has headers.
 pub const ID_HEADER: &str = "greenlight-id";

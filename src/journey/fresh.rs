@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Arrival;
 use super::reconcile::lookup;
+use crate::outcome::{Reason, ReasonCode};
 use crate::spec::units::Period;
 use crate::time::Wall;
 
@@ -49,6 +51,20 @@ impl Fresh {
             return Err(format!("{field} lies {:.0} s in the future: {shown}", -age));
         }
         Ok(age.max(0.0))
+    }
+
+    /// Seconds since the feed was updated that enriched what arrived, where it shows; what is wrong
+    /// with that is then wrong with the arrival.
+    pub fn judge(&self, arrival: &mut Arrival, seen: Wall) -> Option<f64> {
+        let age = self.age(arrival.fields.as_ref(), seen);
+        let wrong = match &age {
+            Ok(age) => self.stale(*age),
+            Err(text) => Some(text.clone()),
+        };
+        if let Some(text) = wrong {
+            arrival.wrong.get_or_insert_with(|| Reason::new(ReasonCode::StaleFeed, text));
+        }
+        age.ok()
     }
 
     /// What is wrong with such an age, where something is.

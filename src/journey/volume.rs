@@ -294,9 +294,19 @@ impl Volume {
         Tally { rounds: 1, stages: self.stages.iter().map(|state| state.tally.clone()).collect() }
     }
 
+    /// How many are decided as lost so far, at the stage that lost most.
+    pub fn lost(&self) -> u64 {
+        self.stages.iter().map(|state| state.tally.count(Fate::Lost)).max().unwrap_or(0)
+    }
+
     /// From the intended send to the first copy, late ones included; None where nothing arrived.
     pub fn latency(&self, stage: Stage) -> Option<Percentiles> {
-        self.stages.iter().find(|state| state.spec.stage == stage)?.latency.percentiles()
+        self.latencies(stage)?.percentiles()
+    }
+
+    /// All of them.
+    pub fn latencies(&self, stage: Stage) -> Option<&Histogram> {
+        self.stages.iter().find(|state| state.spec.stage == stage).map(|state| &state.latency)
     }
 
     fn place(&self, seq: u64) -> Option<(usize, usize)> {

@@ -45,7 +45,7 @@ pub struct Journey {
     pub every: Duration,
     pub timeout: Duration,
     pub sender: Arc<dyn AnySender>,
-    pub events: Events,
+    pub events: Arc<Events>,
     pub stages: Vec<StagePlan>,
     /// Outside of these no round begins, and what is judged from it is open.
     pub allowed_times: AllowedTimes,
@@ -239,7 +239,7 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
         None => EventSpec::default(),
     };
     let events = match Events::over(&event_spec, sender.way_in()) {
-        Ok(events) => events,
+        Ok(events) => Arc::new(events),
         Err(text) => {
             diagnostics.error(events_node.as_ref().unwrap_or(node).span, text);
             return None;

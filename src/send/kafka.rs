@@ -3,23 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SendContext, Sender};
+use super::{Lots, SendContext, Sender, SentLot, send_rendered};
 use crate::client::kafka::{
-    self, Acks, Batch, Cluster, Compression, Delivery, Placement, Record, Security, Sending,
-    check_topic,
+    self, Acks, Batch, Cluster, Compression, Delivery, Piece, Placement, Record, Security, Sending,
+    Shape, Source, check_topic,
 };
-use crate::journey::event::{ID_HEADER, Label};
+use crate::journey::event::{ID_HEADER, Label, Lot};
 use crate::journey::{Event, Receipt};
-use crate::outcome::Trouble;
+use crate::outcome::{Fault, Trouble};
 use crate::probe::Effect;
 use crate::spec::Period;
 
 /// More headers than this are no description of an event any more.
 const HEADERS_LIMIT: usize = 32;
+/// What most events fit into.
+const PAYLOAD: usize = 1_024;
 /// More partitions than this in a list are better said as `all`.
 const PARTITIONS_LIMIT: usize = 1_000;
 
@@ -56,6 +59,11 @@ pub struct Spec {
     /// How the cluster lets us in; without it, plain and without a login.
     #[serde(default)]
     pub security: Security,
+    /// Make the topic where it is not there, and delete it when this agent has no more use for it. A
+    /// topic that is there already is used as it is, and never deleted; nor is one that a killed
+    /// agent left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<Create>,
     /// Give up waiting for acknowledgements after this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Period>,
@@ -63,6 +71,40 @@ pub struct Spec {
 
 fn yes() -> bool {
     true
+}
+
+/// A topic of Greenlight's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Create {
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication: u32,
+    /// How long the broker keeps what is in it.
+    pub retention: Period,
+}
+
+impl Default for Create {
+    fn default() -> Self {
+        Self { partitions: 1, replication: 1, retention: Period(Duration::from_secs(3_600)) }
+    }
+}
+
+impl Create {
+    fn shape(&self) -> Result<Shape, String> {
+        let number = |what: &str, number: u32, most: u32| {
+            let wrong = || format!("`create`: {what} is 1 to {most}, not {number}");
+            i32::try_from(number).ok().filter(|_| (1..=most).contains(&number)).ok_or_else(wrong)
+        };
+        if self.retention.0.is_zero() {
+            return Err("`create`: nothing is kept for 0s".into());
+        }
+        Ok(Shape {
+            partitions: number("partitions", self.partitions, 1_000)?,
+            replication: number("replication", self.replication, 100)?,
+            retention: self.retention.0,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -92,15 +134,20 @@ impl Default for Partitions {
 #[derive(Debug)]
 pub struct Kafka {
     cluster: Cluster,
-    topic: String,
+    topic: Arc<str>,
     partitions: Placing,
     key: Key,
     headers: Vec<(Arc<str>, Label)>,
     id_header: Arc<str>,
+    create: Option<Shape>,
+    /// Tells its use of a topic of our own from that of others.
+    user: u64,
     timeout: Option<Duration>,
 }
 
-#[derive(Debug)]
+static USERS: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Debug)]
 enum Placing {
     By(Choice),
     These(Vec<i32>),
@@ -174,6 +221,12 @@ impl Sender for Kafka {
             let text = Label::parse(text).map_err(|e| format!("header '{name}': {e}"))?;
             headers.push((Arc::from(name.as_str()), text));
         }
+        let by_token = spec.security.sasl.as_ref().is_some_and(|sasl| sasl.token.is_some());
+        if spec.create.is_some() && by_token {
+            return Err(String::from(
+                "`create` can't log in by a token; make the topic by hand, or use another login",
+            ));
+        }
         let sending = Sending {
             acks: spec.acks,
             idempotence: spec.idempotence,
@@ -181,11 +234,13 @@ impl Sender for Kafka {
         };
         Ok(Self {
             cluster: Cluster::new(&spec.brokers, &spec.security)?.sending(sending)?,
-            topic: spec.topic,
+            topic: spec.topic.into(),
             partitions: Placing::new(spec.partitions)?,
             key,
             headers,
             id_header: ID_HEADER.into(),
+            create: spec.create.map(|create| create.shape()).transpose()?,
+            user: USERS.fetch_add(1, Relaxed),
             timeout: spec.timeout.map(|timeout| timeout.0),
         })
     }
@@ -200,19 +255,79 @@ impl Sender for Kafka {
                 format!("to partitions {} in turn", these.join(", "))
             }
         };
-        vec![Effect {
+        let mut effects = Vec::new();
+        if let Some(shape) = self.create {
+            effects.push(Effect {
+                what: format!(
+                    "makes topic {} of {} with {} partitions where it is not there, and deletes it \
+                     at the end",
+                    self.topic, self.cluster, shape.partitions
+                ),
+                needs: Some("to make and delete this topic (Create and Delete on it)".into()),
+            });
+        }
+        effects.push(Effect {
             what: format!(
                 "writes {count} records to topic {} of {}, {which}",
                 self.topic, self.cluster
             ),
             needs: None,
-        }]
+        });
+        effects
+    }
+
+    async fn prepare(&self, on: SendContext<'_>) -> Result<(), Fault> {
+        let Some(shape) = self.create else { return Ok(()) };
+        let kafka = on.clients.kafka();
+        let owned = kafka.own(&self.cluster, &self.topic, shape, self.user, on.timeout).await;
+        owned.map_err(Trouble::blind)
+    }
+
+    async fn clear_away(&self, on: SendContext<'_>) -> Result<(), Fault> {
+        if self.create.is_none() {
+            return Ok(());
+        }
+        let kafka = on.clients.kafka();
+        let gone = kafka.disown(&self.cluster, &self.topic, self.user, on.timeout).await;
+        gone.map(drop).map_err(Trouble::blind)
+    }
+
+    fn lots(&self) -> Lots {
+        if !self.streams() {
+            return Lots { in_order: true, ..Lots::default() };
+        }
+        // librdkafka makes batches of its own.
+        Lots { most: 1_000, linger: Duration::from_millis(2), at_once: 48, in_order: true }
+    }
+
+    async fn send_lot(&self, lot: &Lot, on: SendContext<'_>) -> SentLot {
+        if !self.streams() {
+            return send_rendered(self, lot, on).await;
+        }
+        let timeout = self.timeout.map_or(on.timeout, |timeout| timeout.min(on.timeout));
+        let source = Rendered {
+            lot: lot.clone(),
+            partitions: self.partitions.clone(),
+            keyed: matches!(self.key, Key::Token),
+            header: self.id_header.clone(),
+        };
+        let source = Box::new(source);
+        match on.clients.kafka().stream(&self.cluster, &self.topic, source, timeout).await {
+            Ok(streamed) => SentLot {
+                receipts: streamed.deliveries.into_iter().map(receipt).collect(),
+                bytes: streamed.bytes,
+                largest: streamed.largest,
+            },
+            Err(trouble) => {
+                SentLot { receipts: nothing_sent(trouble, lot.len()), ..SentLot::default() }
+            }
+        }
     }
 
     async fn send(&self, events: &[Event], on: SendContext<'_>) -> Vec<Receipt> {
         let timeout = self.timeout.map_or(on.timeout, |timeout| timeout.min(on.timeout));
         let records = events.iter().map(|event| self.record(event));
-        let batch = Batch { topic: self.topic.clone(), records: records.collect() };
+        let batch = Batch { topic: self.topic.to_string(), records: records.collect() };
         on.trace.note(format_args!(
             "sends {} records to topic {} of {}",
             events.len(),
@@ -231,17 +346,57 @@ impl Sender for Kafka {
             }
             Err(trouble) => {
                 on.trace.note(format_args!("nothing was sent: {trouble}"));
-                let receipt = match trouble {
-                    Trouble::Reason(reason) => Receipt::NotSent(reason),
-                    Trouble::Fault(fault) => Receipt::Fault(fault),
-                };
-                vec![receipt; events.len()]
+                nothing_sent(trouble, events.len())
             }
         }
     }
 }
 
+fn nothing_sent(trouble: Trouble, count: usize) -> Vec<Receipt> {
+    let receipt = match trouble {
+        Trouble::Reason(reason) => Receipt::NotSent(reason),
+        Trouble::Fault(fault) => Receipt::Fault(fault),
+    };
+    vec![receipt; count]
+}
+
+/// A lot whose events are rendered as they are handed over, into a buffer that is used again.
+struct Rendered {
+    lot: Lot,
+    partitions: Placing,
+    /// By its token; without a key where not.
+    keyed: bool,
+    header: Arc<str>,
+}
+
+impl Source for Rendered {
+    fn count(&self) -> usize {
+        self.lot.len()
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&Piece<'_>)) {
+        let mut renderer = self.lot.renderer();
+        let mut payload = Vec::with_capacity(PAYLOAD);
+        for (seq, at) in self.lot.iter() {
+            payload.clear();
+            renderer.render_into(seq, at, &mut payload);
+            let token = renderer.token();
+            put(&Piece {
+                placement: self.partitions.of(seq),
+                key: self.keyed.then_some(token),
+                header: (&self.header, token),
+                payload: &payload,
+            });
+        }
+    }
+}
+
 impl Kafka {
+    /// What names words of the event beside it needs all of it.
+    fn streams(&self) -> bool {
+        self.headers.is_empty() && !matches!(self.key, Key::Text(_))
+    }
+
     fn record(&self, event: &Event) -> Record {
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         headers.push((self.id_header.clone(), event.token.clone()));
@@ -307,6 +462,8 @@ mod tests {
             (json!({"key": "{nonsense}"}), "key:"),
             (json!({"headers": {"greenlight-id": "x"}}), "carries the token"),
             (json!({"headers": {"": "x"}}), "needs a name"),
+            (json!({"create": {"partitions": 0}}), "1 to 1000"),
+            (json!({"create": {"retention": "0s"}}), "0s"),
             (json!({"headers": {"a": "{"}}), "header 'a'"),
             (
                 json!({"security": {"sasl": {"mechanism": "OAUTHBEARER", "username": "a"}}}),

@@ -259,12 +259,11 @@ impl<'a> Line<'a> {
     async fn wait_out(&mut self) -> Result<(), Receipt> {
         let Some(until) = self.paused else { return Ok(()) };
         if until >= self.how.deadline {
-            let text = format!(
-                "{} asked to wait {:.1?} and more; not posted",
-                self.endpoint.to,
-                until.saturating_duration_since(Instant::now())
-            );
-            return Err(Receipt::Refused(Reason::new(ReasonCode::Throttled, text)));
+            let wait = until.saturating_duration_since(Instant::now());
+            let text =
+                format!("{} asked to wait {wait:.1?} and more; not posted", self.endpoint.to);
+            let reason = Reason::new(ReasonCode::Throttled, text).waiting(Some(wait));
+            return Err(Receipt::Refused(reason));
         }
         self.paused = None;
         tokio::time::sleep_until(until).await;
@@ -319,7 +318,12 @@ pub(super) fn expect_answer(posted: Posted, to: &Url) -> Result<Box<Response>, R
             if let Some(after) = response.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()) {
                 said = format!("{said} (Retry-After: {})", excerpt(after.as_bytes()));
             }
-            Err(refused(response.status.as_u16(), &said, to))
+            Err(match refused(response.status.as_u16(), &said, to) {
+                Receipt::Refused(reason) => {
+                    Receipt::Refused(reason.waiting(retry_after(&response)))
+                }
+                other => other,
+            })
         }
         Posted::Cut { status, why } if (200..300).contains(&status) => {
             let text = format!("{to} answered {status} and never said of which events: {why}");

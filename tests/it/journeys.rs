@@ -16,6 +16,7 @@ mod away;
 mod disk;
 mod kills;
 mod rechecks;
+mod spared;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_greenlight");
 /// Partitions of every topic here: order holds within one, so more than one.

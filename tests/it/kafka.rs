@@ -27,6 +27,7 @@ use crate::peers::{Kafka, folder, free_port, kafka, own_kafka};
 use crate::processor::{Act, Processor, Topics};
 
 mod alone;
+mod own;
 mod sending;
 mod stamps;
 

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use crate::command::{Daemon, code, err, folder_with, greenlight, out};
 
+mod kafka;
+mod platform;
+mod record;
 mod sent;
+mod shapes;
 
 const PLAN: &str = "node: { name: n1 }\n\
     gates:\n\

@@ -1,11 +1,11 @@
 //! A piece of a load that is looked for like a round.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::LOOK_TIMEOUT;
+use crate::agent::rounds::LOOK_TIMEOUT;
 use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
 use crate::journey::{Arrival, Event, Run};
@@ -21,9 +21,11 @@ pub(super) const FIRST_SEQ: u64 = 1;
 /// Some events in a row with a run of their own.
 pub(super) struct Segment {
     pub(super) id: u64,
+    /// The step that it belongs to: none has events of two.
+    pub(super) leg: usize,
     pub(super) run: Run,
     pub(super) began: Now,
-    /// What the volume's number of an event is above its own.
+    /// What its step's number of an event is above its own.
     pub(super) base: u64,
     /// Microseconds from `began` to each event's intended time.
     pub(super) offsets: Vec<u32>,
@@ -50,18 +52,74 @@ pub(super) struct Cycle<'a> {
     pub(super) plan: &'a StagePlan,
     pub(super) queue: VecDeque<u64>,
     pub(super) began: Mono,
+    /// Events that were taken when it began.
+    pub(super) taken: u64,
     pub(super) whole: bool,
     pub(super) busy: bool,
     pub(super) next: Mono,
     /// Further copies: (segment, event, hash of the copy's name).
-    pub(super) further: BTreeSet<(u64, u64, u32)>,
+    further: BTreeSet<(u64, u64, u32)>,
     pub(super) seen: u64,
+    /// Numbers for the scopes of segments: looks tell of one segment after the other, so that the
+    /// order within each is known and that between two is not.
+    scopes: BTreeMap<(u64, String), u32>,
+    /// Of segments that are gone. A later one's events have higher numbers, so that it may use them.
+    free: Vec<u32>,
+}
+
+impl<'a> Cycle<'a> {
+    pub(super) fn new(plan: &'a StagePlan, began: Mono) -> Self {
+        Self {
+            plan,
+            queue: VecDeque::new(),
+            began,
+            taken: 0,
+            whole: true,
+            busy: false,
+            next: began,
+            further: BTreeSet::new(),
+            seen: 0,
+            scopes: BTreeMap::new(),
+            free: Vec::new(),
+        }
+    }
+
+    pub(super) fn scope(&mut self, segment: u64, scope: &str) -> u32 {
+        let key = (segment, scope.to_owned());
+        if let Some(known) = self.scopes.get(&key) {
+            return *known;
+        }
+        let new = u32::try_from(self.scopes.len() + self.free.len()).unwrap_or(u32::MAX);
+        let number = self.free.pop().unwrap_or(new);
+        self.scopes.insert(key, number);
+        number
+    }
+
+    /// A segment is gone.
+    pub(super) fn forget(&mut self, segment: u64) {
+        self.further.retain(|(id, ..)| *id != segment);
+        let free = &mut self.free;
+        self.scopes.retain(|(id, _), number| {
+            if *id == segment {
+                free.push(*number);
+            }
+            *id != segment
+        });
+    }
 }
 
 impl Segment {
-    pub(super) fn new(id: u64, run: Run, began: Now, base: u64, watches: Vec<Watch>) -> Self {
+    pub(super) fn new(
+        id: u64,
+        leg: usize,
+        run: Run,
+        began: Now,
+        base: u64,
+        watches: Vec<Watch>,
+    ) -> Self {
         Self {
             id,
+            leg,
             run,
             began,
             base,

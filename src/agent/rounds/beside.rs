@@ -5,7 +5,7 @@ use super::{Round, clock};
 use crate::journey::offset::Offset;
 use crate::journey::reconcile::{lookup, stamp};
 use crate::journey::{Look, Stage};
-use crate::outcome::{Reason, ReasonCode};
+use crate::outcome::ReasonCode;
 use crate::plan::StagePlan;
 
 impl Round<'_> {
@@ -20,16 +20,9 @@ impl Round<'_> {
         let ages = self.progress.feed_ages.entry(stage).or_default();
         for arrival in look.arrivals.iter_mut().filter(|arrival| !arrival.dead_letter) {
             let Some(seq) = arrival.seq else { continue };
-            let age = fresh.age(arrival.fields.as_ref(), now.wall_of(arrival.seen));
-            let wrong = match &age {
-                Ok(age) => fresh.stale(*age),
-                Err(text) => Some(text.clone()),
-            };
-            if let Some(text) = wrong {
-                arrival.wrong.get_or_insert_with(|| Reason::new(ReasonCode::StaleFeed, text));
-            }
+            let age = fresh.judge(arrival, now.wall_of(arrival.seen));
             if seq.checked_sub(first).is_some_and(|place| place < count) {
-                ages.entry(seq).or_insert(age.ok());
+                ages.entry(seq).or_insert(age);
             }
         }
     }

@@ -43,6 +43,8 @@ impl State {
         let fills = self.bounded.fills().into_iter().chain(self.store.fills());
         fills.collect::<Vec<_>>().into_iter().for_each(|fill| self.show(fill));
         let (tracks, registry) = (&self.tracks, &mut self.registry);
+        let throttled = self.bounded.clients.kafka().throttled().as_secs_f64();
+        registry.set(&metric::KAFKA_THROTTLED, &[], throttled);
         registry.set(&metric::CELLS_HUNG, &[], self.bounded.cells.hung(Mono::now()) as f64);
         registry.set(&metric::SERIES_POINTS, &[], tracks.points() as f64);
         registry.set(&metric::SERIES_POINTS_LIMIT, &[], series::POINTS_LIMIT as f64);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
@@ -20,7 +20,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// So long a client is listened to for what it has to tell besides answers.
 const LISTEN: Duration = Duration::from_millis(1);
 /// After the deadline, what is still open is taken back; that takes librdkafka a moment.
-const TAKING_BACK: Duration = Duration::from_millis(400);
+pub(super) const TAKING_BACK: Duration = Duration::from_millis(400);
 
 /// Records for one topic.
 #[derive(Clone, Debug)]
@@ -87,25 +87,39 @@ pub(super) struct Producer<'a> {
 }
 
 /// A topic's partitions that can be written, and why the others can't.
-struct Layout {
+pub(super) struct Layout {
     count: i32,
     /// The first partition of each leader.
     of_leaders: Vec<i32>,
     unwritable: BTreeMap<i32, Trouble>,
 }
 
+impl Layout {
+    /// The partition of a record; None where librdkafka chooses. Where it can't be written, that is
+    /// the record's final answer.
+    pub(super) fn place(&self, placement: Placement) -> Result<Option<i32>, Delivery> {
+        let partition = partition_of(placement, self.count, &self.of_leaders);
+        // By key, librdkafka chooses: where any leader is away it might be that one, so none goes.
+        let barred = match partition {
+            Some(partition) => self.unwritable.get(&partition),
+            None => self.unwritable.values().next(),
+        };
+        match barred.cloned() {
+            None => Ok(partition),
+            Some(Trouble::Reason(reason)) => Err(Delivery::NotSent(reason)),
+            Some(Trouble::Fault(fault)) => Err(Delivery::Fault(fault)),
+        }
+    }
+}
+
 impl Producer<'_> {
     pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Sent, Trouble> {
         let ear = self.client.client().context();
-        let layout = self.layout(&batch, deadline).map_err(|trouble| match trouble {
-            Trouble::Reason(reason) => {
-                Trouble::Reason(held_back(self.cluster, reason, ear.throttled()))
-            }
-            fault => fault,
-        })?;
+        let places: Vec<Placement> = batch.records.iter().map(|record| record.placement).collect();
+        let layout = self.layout(&batch.topic, Some(&places), deadline)?;
         // What piled up since the last batch is no part of this one's times.
         ear.drain(|| self.client.poll(Duration::ZERO));
-        *locked(&ear.answers) = vec![None; batch.records.len()];
+        locked(&ear.answers).begin(batch.records.len());
         let early: Vec<Option<Delivery>> = batch
             .records
             .iter()
@@ -113,8 +127,7 @@ impl Producer<'_> {
             .map(|(index, record)| self.hand_over(&batch.topic, index, record, &layout).err())
             .collect();
         let expected = early.iter().filter(|early| early.is_none()).count();
-        let answered =
-            || locked(&ear.answers).iter().filter(|answer| answer.is_some()).count() >= expected;
+        let answered = || locked(&ear.answers).answered() >= expected;
         while !answered() && left(deadline) > Duration::ZERO {
             self.client.poll(SLICE.min(left(deadline)));
         }
@@ -127,7 +140,7 @@ impl Producer<'_> {
         }
         let heard = ear.heard();
         let throttled = ear.throttled();
-        let answers = std::mem::take(&mut *locked(&ear.answers));
+        let answers = locked(&ear.answers).take(batch.records.len());
         let delivered = early.into_iter().zip(answers);
         let deliveries = delivered.map(|(early, answer)| {
             early.unwrap_or_else(|| self.delivery(answer, &heard, throttled))
@@ -136,9 +149,29 @@ impl Producer<'_> {
     }
 
     /// Asks what partitions there are and each of their leaders for a word, so that a leader that
-    /// can't be reached is found before anything is handed over to it.
-    fn layout(&self, batch: &Batch, deadline: Mono) -> Result<Layout, Trouble> {
-        let topic = batch.topic.as_str();
+    /// can't be reached is found before anything is handed over to it. Without `places`, all are
+    /// asked.
+    pub(super) fn layout(
+        &self,
+        topic: &str,
+        places: Option<&[Placement]>,
+        deadline: Mono,
+    ) -> Result<Layout, Trouble> {
+        self.asked(topic, places, deadline).map_err(|trouble| match trouble {
+            Trouble::Reason(reason) => {
+                let throttled = self.client.client().context().throttled();
+                Trouble::Reason(held_back(self.cluster, reason, throttled))
+            }
+            fault => fault,
+        })
+    }
+
+    fn asked(
+        &self,
+        topic: &str,
+        places: Option<&[Placement]>,
+        deadline: Mono,
+    ) -> Result<Layout, Trouble> {
         let what = format!("{}, topic {topic}", self.cluster);
         let ear = self.client.client().context();
         let failed = |code: Option<Code>| {
@@ -162,9 +195,9 @@ impl Producer<'_> {
             *first = partition.id().min(*first);
         }
         let of_leaders: Vec<i32> = of_leaders.into_values().collect();
-        let placed = |record: &Record| partition_of(record, count, &of_leaders);
-        let used: BTreeSet<i32> = batch.records.iter().filter_map(placed).collect();
-        let all = batch.records.iter().any(|record| record.placement == Placement::Key);
+        let placed = |place: &Placement| partition_of(*place, count, &of_leaders);
+        let used: BTreeSet<i32> = places.unwrap_or_default().iter().filter_map(placed).collect();
+        let all = places.is_none_or(|places| places.contains(&Placement::Key));
         let mut leaders: BTreeMap<i32, Result<(), Trouble>> = BTreeMap::new();
         let mut unwritable = BTreeMap::new();
         for partition in found.partitions() {
@@ -206,18 +239,7 @@ impl Producer<'_> {
         record: &Record,
         layout: &Layout,
     ) -> Result<(), Delivery> {
-        let partition = partition_of(record, layout.count, &layout.of_leaders);
-        // By key, librdkafka chooses: where any leader is away it might be that one, so none goes.
-        let barred = match partition {
-            Some(partition) => layout.unwritable.get(&partition),
-            None => layout.unwritable.values().next(),
-        };
-        if let Some(trouble) = barred {
-            return Err(match trouble.clone() {
-                Trouble::Reason(reason) => Delivery::NotSent(reason),
-                Trouble::Fault(fault) => Delivery::Fault(fault),
-            });
-        }
+        let partition = layout.place(record.placement)?;
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
         let headers = record.headers.iter().fold(headers, |headers, (name, value)| {
             headers.insert(Header { key: name, value: Some(value) })
@@ -226,18 +248,21 @@ impl Producer<'_> {
             BaseRecord::with_opaque_to(topic, index).payload(&record.payload[..]).headers(headers);
         base.key = record.key.as_deref();
         base.partition = partition;
-        self.client.send(base).map_err(|(error, _)| {
-            let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-            let text = format!("{}, topic {topic}: {code}", self.cluster);
-            match code {
-                Code::QueueFull => Delivery::Fault(Fault::new(FaultCode::Exhausted, text)),
-                // Nothing left this process, whatever the code says of a broker.
-                code => Delivery::NotSent(Reason::new(fate(code, false).1, text)),
-            }
-        })
+        self.client.send(base).map_err(|(error, _)| self.not_taken(topic, &error))
     }
 
-    fn delivery(
+    /// librdkafka did not take a record.
+    pub(super) fn not_taken(&self, topic: &str, error: &KafkaError) -> Delivery {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+        let text = format!("{}, topic {topic}: {code}", self.cluster);
+        match code {
+            Code::QueueFull => Delivery::Fault(Fault::new(FaultCode::Exhausted, text)),
+            // Nothing left this process, whatever the code says of a broker.
+            code => Delivery::NotSent(Reason::new(fate(code, false).1, text)),
+        }
+    }
+
+    pub(super) fn delivery(
         &self,
         answer: Option<Answer>,
         heard: &[Heard],
@@ -280,11 +305,11 @@ fn held_back(cluster: &Cluster, reason: Reason, throttled: Option<Duration>) -> 
 }
 
 /// None: librdkafka chooses by the key.
-fn partition_of(record: &Record, count: i32, of_leaders: &[i32]) -> Option<i32> {
+fn partition_of(placement: Placement, count: i32, of_leaders: &[i32]) -> Option<i32> {
     let in_turn = |turn: u64, of: usize| {
         usize::try_from(turn % u64::try_from(of).unwrap_or(1).max(1)).unwrap_or_default()
     };
-    match record.placement {
+    match placement {
         Placement::Partition(partition) => Some(partition),
         Placement::Turn(turn) => {
             i32::try_from(in_turn(turn, usize::try_from(count).unwrap_or(1))).ok()
@@ -302,19 +327,15 @@ mod tests {
     use super::*;
     use crate::client::kafka::Security;
 
-    fn record(placement: Placement) -> Record {
-        Record { placement, key: None, headers: Vec::new(), payload: Bytes::new() }
-    }
-
     #[test]
     fn partitions_are_taken_in_turn_and_each_leader_has_its_share() {
-        let of = |placement| partition_of(&record(placement), 6, &[0, 2, 5]);
+        let of = |placement| partition_of(placement, 6, &[0, 2, 5]);
         assert_eq!(of(Placement::Turn(8)), Some(2));
         assert_eq!(of(Placement::Partition(4)), Some(4));
         assert_eq!(of(Placement::Key), None);
         let leaders: Vec<_> = (0..4).map(|turn| of(Placement::Leader(turn))).collect();
         assert_eq!(leaders, [Some(0), Some(2), Some(5), Some(0)]);
-        let nobody = partition_of(&record(Placement::Leader(3)), 6, &[]);
+        let nobody = partition_of(Placement::Leader(3), 6, &[]);
         assert_eq!(nobody, Some(0), "it will tell that nobody leads it");
     }
 

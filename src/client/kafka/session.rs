@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rdkafka::admin::AdminClient;
 use rdkafka::client::{Client, ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -16,6 +17,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 
+use super::own::Admin;
 use super::produce::{Producer, Sent};
 use super::read::Consumer;
 use super::{Cluster, token};
@@ -40,6 +42,10 @@ const DRAIN_LIMIT: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Send,
+    /// Many batches at once.
+    Stream,
+    /// Makes and deletes topics.
+    Admin,
     Read,
 }
 
@@ -100,6 +106,15 @@ impl Session {
         done
     }
 
+    /// With a client of its own, which is closed at once: it is wanted once a journey's life.
+    pub(super) fn administer<R>(
+        &mut self,
+        work: impl FnOnce(&Admin<'_>) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let client: AdminClient<Ear> = make(&self.cluster, Role::Admin)?;
+        work(&Admin { client: &client, cluster: &self.cluster })
+    }
+
     pub(super) fn consume<R>(
         &mut self,
         work: impl FnOnce(&Consumer<'_>) -> Result<R, Trouble>,
@@ -119,7 +134,10 @@ impl Session {
     }
 }
 
-fn make<C: FromClientConfigAndContext<Ear>>(cluster: &Cluster, role: Role) -> Result<C, Trouble> {
+pub(super) fn make<C: FromClientConfigAndContext<Ear>>(
+    cluster: &Cluster,
+    role: Role,
+) -> Result<C, Trouble> {
     let secret = cluster.token();
     // Read before librdkafka asks, so that what can't be read is ours and no refused login.
     let first = Mutex::new(secret.map(token::read).transpose()?);
@@ -177,12 +195,14 @@ fn config(cluster: &Cluster, role: Role) -> Result<ClientConfig, Fault> {
             config.set("sasl.username", username).set("sasl.password", password.reveal()?.expose());
         }
     }
-    if role == Role::Send {
+    if matches!(role, Role::Send | Role::Stream) {
         cluster.sending.configure(&mut config);
     }
     match role {
-        Role::Send => config
-            .set("linger.ms", "0")
+        Role::Admin => &mut config,
+        Role::Send | Role::Stream => config
+            // Volume goes in large batches: librdkafka's own default.
+            .set("linger.ms", if role == Role::Stream { "5" } else { "0" })
             // The caller's deadline ends the wait, not a timer of librdkafka's.
             .set("message.timeout.ms", "0")
             .set("statistics.interval.ms", STATISTICS_MS)
@@ -221,8 +241,8 @@ pub(super) struct Heard {
 #[derive(Default)]
 pub(super) struct Ear {
     heard: Mutex<VecDeque<Heard>>,
-    /// One a record of the batch under way.
-    pub(super) answers: Mutex<Vec<Option<Answer>>>,
+    /// One a record under way.
+    pub(super) answers: Mutex<Answers>,
     logged: Mutex<Option<Mono>>,
     token: Option<Secret>,
     /// What was read of it when the client was made.
@@ -242,6 +262,54 @@ pub(super) struct Answer {
     pub(super) result: Result<(i32, i64), RDKafkaErrorCode>,
 }
 
+/// The fates of the records under way, by their numbers in the order in which they were handed over.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// The number of the first that is kept.
+    first: usize,
+    slots: VecDeque<Option<Answer>>,
+}
+
+impl Answers {
+    /// Only so many records are under way, and are counted from 0.
+    pub(super) fn begin(&mut self, count: usize) {
+        self.first = 0;
+        self.slots.clear();
+        self.slots.resize(count, None);
+    }
+
+    /// Makes room for so many more; the number of their first.
+    pub(super) fn more(&mut self, count: usize) -> usize {
+        let first = self.first + self.slots.len();
+        self.slots.resize(self.slots.len() + count, None);
+        first
+    }
+
+    pub(super) fn put(&mut self, number: usize, answer: Answer) {
+        let place = number.checked_sub(self.first);
+        if let Some(slot) = place.and_then(|place| self.slots.get_mut(place)) {
+            *slot = Some(answer);
+        }
+    }
+
+    pub(super) fn answered(&self) -> usize {
+        self.slots.iter().filter(|answer| answer.is_some()).count()
+    }
+
+    /// How many of the oldest are answered without a gap, `known` of which are known to be.
+    pub(super) fn in_a_row(&self, known: usize, most: usize) -> usize {
+        let more = self.slots.iter().take(most).skip(known);
+        known + more.take_while(|answer| answer.is_some()).count()
+    }
+
+    /// Takes the oldest, answered or not.
+    pub(super) fn take(&mut self, count: usize) -> Vec<Option<Answer>> {
+        let count = count.min(self.slots.len());
+        self.first += count;
+        self.slots.drain(..count).collect()
+    }
+}
+
 impl Ear {
     /// The errors that may still hold, the newest last.
     pub(super) fn heard(&self) -> Vec<Heard> {
@@ -257,7 +325,7 @@ impl Ear {
     }
 
     /// A login that failed because its token could not be read again is our own fault.
-    fn or_unread(&self, trouble: Trouble) -> Trouble {
+    pub(super) fn or_unread(&self, trouble: Trouble) -> Trouble {
         locked(&self.unread).take().map_or(trouble, Trouble::from)
     }
 
@@ -353,9 +421,7 @@ impl ProducerContext for Ear {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         };
-        if let Some(slot) = locked(&self.answers).get_mut(index) {
-            *slot = Some(Answer { at: Mono::now(), result });
-        }
+        locked(&self.answers).put(index, Answer { at: Mono::now(), result });
     }
 }
 

@@ -33,6 +33,15 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
+    /// Adds what another holds.
+    pub fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            *ours = ours.saturating_add(*theirs);
+        }
+        self.count = self.count.saturating_add(other.count);
+        self.max = self.max.max(other.max);
+    }
+
     pub fn count(&self) -> u64 {
         self.count
     }

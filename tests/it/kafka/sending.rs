@@ -168,6 +168,7 @@ async fn kafka_quota_is_told_while_every_event_is_still_accounted_for() {
         assert_eq!(receipts.len(), 10);
         assert!(all_accepted(&receipts), "held back, and no more than that: {receipts:?}");
         if trace.take().iter().any(|(_, note)| note.starts_with("throttled: ")) {
+            assert!(round.clients.kafka().throttled() > Duration::ZERO, "and it is a metric");
             break;
         }
         assert!(Instant::now() < deadline, "no throttling was told");

@@ -1,135 +1,13 @@
 //! `load` against a platform of the test's own: what it takes, refuses and drops is known exactly.
 
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greenlight::journey::event::Token;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
 use super::PLAN;
-use crate::command::{BINARY, Daemon, folder_with};
-use crate::http::server::{Act, Received, Server};
-
-/// What became of an event, by its number in the order of arrival.
-type Rule = fn(u64) -> Fate;
-
-enum Fate {
-    Stored,
-    /// Taken with a good answer, and gone.
-    Dropped,
-    Refused,
-}
-
-/// Takes events at `/in` and shows at `/search` what it stored.
-struct Platform {
-    server: Server,
-    stored: Arc<Mutex<Vec<String>>>,
-}
-
-impl Platform {
-    /// `each` is what one event costs it, one after the other.
-    async fn start(rule: Rule, each: Duration) -> Self {
-        let stored = Arc::new(Mutex::new(Vec::<String>::new()));
-        let shown = stored.clone();
-        let state = Mutex::new((0_u64, Instant::now()));
-        let server = Server::start(move |request: &Received| {
-            if request.path.starts_with("/search") {
-                let run = request.path.split("run=").nth(1).expect("a run");
-                let stored = shown.lock().expect("no panic");
-                let of_run: Vec<&str> =
-                    stored.iter().filter(|body| body.contains(run)).map(String::as_str).collect();
-                return Act::json(format!("[{}]", of_run.join(",")));
-            }
-            let (pause, fate) = {
-                let mut state = state.lock().expect("no panic");
-                state.0 += 1;
-                state.1 = state.1.max(Instant::now()) + each;
-                (state.1.saturating_duration_since(Instant::now()), rule(state.0))
-            };
-            let answer = match fate {
-                Fate::Refused => Act::status(429),
-                Fate::Dropped => Act::status(201),
-                Fate::Stored => {
-                    assert!(Token::find_all(&request.body).next().is_some(), "a token");
-                    shown.lock().expect("no panic").push(request.body.clone());
-                    Act::status(201)
-                }
-            };
-            if each.is_zero() { answer } else { Act::After(pause, Box::new(answer)) }
-        })
-        .await;
-        Self { server, stored }
-    }
-
-    fn stored(&self) -> u64 {
-        self.stored.lock().expect("no panic").len() as u64
-    }
-
-    fn load(&self, arguments: &[&str]) -> Running {
-        let plan = format!(
-            "journeys:\n  - id: web\n    timeout: 3s\n    send: {{ http: {{ to: '{}' }} }}\n    \
-             stages:\n      - stored: {{ json_api: {{ url: '{}', items: '.[]' }}, \
-             within: 12s, give_up: 12s, poll: 200ms }}\n",
-            self.server.url("/in"),
-            self.server.url("/search?run={run}")
-        );
-        let (folder, plan) = folder_with(&plan);
-        let child = Command::new(BINARY)
-            .args(["load", "web", "-o", "json", "-c", &plan])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        Running { _folder: folder, child }
-    }
-}
-
-struct Running {
-    _folder: tempfile::TempDir,
-    child: Child,
-}
-
-impl Running {
-    async fn ended(self) -> (Option<i32>, Value, String) {
-        let Self { _folder, child } = self;
-        let output: Output = tokio::task::spawn_blocking(|| child.wait_with_output())
-            .await
-            .expect("it is waited for")
-            .expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let report = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {said}"));
-        (output.status.code(), report, said)
-    }
-}
-
-fn count(report: &Value, name: &str) -> u64 {
-    report["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {report:#}"))
-}
-
-/// The fate's count at a stage.
-fn fate(report: &Value, stage: &str, fate: &str) -> u64 {
-    let rows = report["stages"].as_array().expect("stages");
-    let row = rows.iter().find(|row| row["stage"] == stage).expect("the stage");
-    row["fates"][fate].as_u64().unwrap_or(0)
-}
-
-/// Every event that was handed over has one receipt, and one fate at each stage.
-fn adds_up(report: &Value) {
-    let handed = count(report, "handed_over");
-    let receipts = ["accepted", "sent", "refused", "not_sent", "unknown", "fault"];
-    assert_eq!(receipts.iter().map(|name| count(report, name)).sum::<u64>(), handed, "{report:#}");
-    for row in report["stages"].as_array().expect("stages") {
-        assert_eq!(row["expected"].as_u64(), Some(handed), "{row}");
-        let fates = row["fates"].as_object().expect("fates");
-        assert_eq!(fates.values().filter_map(Value::as_u64).sum::<u64>(), handed, "{row}");
-    }
-}
+use super::platform::{Fate, Platform, adds_up, count, fate};
+use crate::command::{Daemon, folder_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn load_counts_exactly_what_a_platform_drops_and_holds_where_nothing_is() {
@@ -267,6 +145,12 @@ async fn load_refuses_what_it_can_not_send() {
         (&["--rate", "5", "--for", "0s"], "longer than 0s"),
         (&["--rate", "5", "--for", "1s", "--budget", "much"], "--budget"),
         (&["--rate", "5", "--for", "1s", "--agent", "nowhere"], "--agent"),
+        (&["--rate", "5"], "a soak needs --for"),
+        (&["--shape", "ramp", "--for", "1s"], "a ramp needs --rate"),
+        (&["--shape", "wave", "--rate", "5", "--for", "1s"], "smoke, ramp, soak or burst"),
+        (&["--arrivals", "bursty", "--rate", "5", "--for", "1s"], "constant or poisson"),
+        (&["--steps", "0", "--rate", "5", "--for", "1s"], "--steps"),
+        (&["--peak", "0.5", "--rate", "5", "--for", "1s"], "--peak"),
     ] {
         let run = platform.load(arguments);
         let output = tokio::task::spawn_blocking(|| run.child.wait_with_output())

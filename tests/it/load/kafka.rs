@@ -1,0 +1,107 @@
+//! `load` through Apache Kafka and a processor that does wrong exactly what a test asks for, over
+//! more events than one segment of the accounting holds.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use serde_json::Value;
+
+use super::platform::{Node, adds_up, count, fate, start};
+use crate::peers::kafka;
+use crate::processor::{Act, Processor, Topics};
+
+/// Segments hold ten thousand.
+const EVENTS: u64 = 25_000;
+
+fn topics(name: &str) -> Topics {
+    let topics =
+        Topics { from: format!("{name}-raw"), to: format!("{name}-done"), dead_letter: None };
+    kafka().topic(&topics.from, 2);
+    kafka().topic(&topics.to, 2);
+    topics
+}
+
+/// The report of a load of so many events through a processor that acts on the nth event that it
+/// sees.
+async fn loaded(
+    name: &str,
+    events: u64,
+    expect: &str,
+    act: impl Fn(u64) -> Act + Send + 'static,
+) -> (Option<i32>, Value) {
+    let (topics, kafka) = (topics(name), kafka());
+    let nth = AtomicU64::new(0);
+    let processor = Processor::parsing(kafka, &topics, move |event| {
+        event.map_or(Act::Lose, |_| act(nth.fetch_add(1, SeqCst) + 1))
+    });
+    let brokers = &kafka.brokers;
+    let plan = format!(
+        "journeys:\n  - id: lake\n    timeout: 30s\n    \
+         send: {{ kafka: {{ brokers: '{brokers}', topic: {} }} }}\n    stages:\n      \
+         - parsed: {{ kafka: {{ brokers: '{brokers}', topic: {}, text: message }}, \
+         within: 40s, give_up: 40s, poll: 1s, expect: {{ {expect} }} }}\n",
+        topics.from, topics.to
+    );
+    let rate = (events / 10).to_string();
+    let arguments = ["--rate", &rate, "--for", "10s", "--budget", "100MB"];
+    let (code, report, said) = start("lake", &plan, &Node::at_rest(), &arguments).ended().await;
+    drop(processor);
+    assert_eq!(count(&report, "accepted"), events, "{report:#}{said}");
+    adds_up(&report);
+    (code, report)
+}
+
+/// At `parsed`, after `sent` and `accepted`.
+fn parsed(report: &Value) -> &Value {
+    &report["stages"].as_array().expect("stages")[2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_over_several_segments_counts_each_event_once() {
+    let (code, report) = loaded("load-whole", EVENTS, "", |_| Act::Pass).await;
+    assert_eq!(fate(&report, "parsed", "ok"), EVENTS, "{report:#}");
+    assert_eq!((code, report["verdict"].as_str()), (Some(0), Some("held")), "{report:#}");
+    assert_eq!(report["reordering_judged"], true);
+    let parsed = parsed(&report);
+    let bound = parsed["loss_upper_bound_95"].as_f64().expect("a bound");
+    assert!((bound - 3.0 / EVENTS as f64).abs() < 1e-12, "{parsed:#}");
+    let n = (parsed["latency"]["n"].as_u64(), parsed["loss_n"].as_u64());
+    assert_eq!(n, (Some(EVENTS), Some(EVENTS)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_over_several_segments_counts_one_of_each_fault_exactly() {
+    let (code, report) = loaded("load-faults", EVENTS, "", |n| match n {
+        // In the first, the second and the third segment.
+        4_000 => Act::Lose,
+        11_000 => Act::Repeat,
+        16_000 => Act::Swap,
+        23_000 => Act::Mangle,
+        _ => Act::Pass,
+    })
+    .await;
+    assert_eq!((code, report["verdict"].as_str()), (Some(1), Some("not_held")), "{report:#}");
+    let parsed = parsed(&report);
+    let fates = |fate: &str| parsed["fates"][fate].as_u64().unwrap_or(0);
+    assert_eq!((fates("lost"), parsed["duplicate"].as_u64()), (1, Some(1)), "{parsed:#}");
+    assert_eq!((fates("reordered"), fates("corrupted")), (1, 1), "{parsed:#}");
+    assert_eq!(fates("ok"), EVENTS - 3, "{parsed:#}");
+    let why = report["why"].as_array().expect("an array");
+    let codes: BTreeSet<&str> = why.iter().filter_map(|why| why["code"].as_str()).collect();
+    let expected = BTreeSet::from(["corrupted", "duplicate", "lost", "reordered"]);
+    assert_eq!(codes, expected, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_is_not_held_where_one_event_was_enriched_by_an_old_feed() {
+    let expect = "fresh: { field: enriched.feed.updated, within: 2h }";
+    let (code, report) = loaded("load-feed", 500, expect, |n| {
+        Act::Enrich("feed", "known", if n == 300 { 30 } else { 1 })
+    })
+    .await;
+    assert_eq!((code, report["verdict"].as_str()), (Some(1), Some("not_held")), "{report:#}");
+    let fates = |of: &str| fate(&report, "parsed", of);
+    assert_eq!((fates("misparsed"), fates("ok")), (1, 499), "{report:#}");
+    let said = report["reasons"].to_string();
+    assert!(said.contains("feed was updated"), "{said}");
+}

@@ -1,0 +1,73 @@
+//! The record that a load leaves, as the requirement for sizing (R1) is judged from it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::platform::{Fate, Platform};
+use crate::command::{folder_with, greenlight, out};
+
+const GATE: &str = "partner.capacity.sizing";
+
+/// The gate for sizing, judged from a record.
+fn gate(record: &Path) -> Value {
+    let (_folder, plan) = folder_with(&format!(
+        "node: {{ name: n1 }}\ninclude: [ 'pack:partner-platform' ]\n\
+         vars: {{ load_check: sized, partner_rounds_window: 4s }}\n\
+         checks:\n  - {{ id: sized, load: {{ journey: web }}, targets: [ '{}' ], every: 1s }}\n",
+        record.display()
+    ));
+    let report = out(&greenlight(&["check", "-c", &plan, "--for", "12s", "-o", "json"]));
+    let report: Value = serde_json::from_str(&report).expect("a report");
+    let gates = report["gates"].as_array().expect("gates");
+    gates.iter().find(|gate| gate["id"] == GATE).expect("the gate").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_record_decides_the_gate_for_sizing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let held = folder.path().join("held.json");
+    let lossy = folder.path().join("lossy.json");
+    let whole = Platform::start(|_| Fate::Stored, Duration::ZERO).await;
+    let leaky =
+        Platform::start(|n| if n % 40 == 0 { Fate::Dropped } else { Fate::Stored }, Duration::ZERO)
+            .await;
+    let order = ["--rate", "65", "--for", "2s", "--agreed", "50"];
+    let (good, bad) = tokio::join!(whole.load(&order).ended(), leaky.load(&order).ended(),);
+    assert_eq!((good.0, bad.0), (Some(0), Some(1)), "{:#}{:#}", good.1, bad.1);
+    fs::write(&held, good.1.to_string()).expect("it can be written");
+    fs::write(&lossy, bad.1.to_string()).expect("it can be written");
+    let changed = |name: &str, key: &str, value: Value| {
+        let mut record = good.1.clone();
+        record[key] = value;
+        let file = folder.path().join(name);
+        fs::write(&file, record.to_string()).expect("it can be written");
+        file
+    };
+    let narrow = changed("narrow.json", "headroom", json!({ "rate": 0.29, "gb_per_day": null }));
+    let unclear = changed("unclear.json", "verdict", json!("unclear"));
+    let old = changed("old.json", "ended_at", json!("2020-01-01T00:00:00Z"));
+    let other = changed("other.json", "journey", json!("pond"));
+    let none = folder.path().join("none.json");
+
+    let cases = [
+        (held, "open", "the signed sizing sheet"),
+        (lossy, "fail", "are lost (lost)"),
+        (narrow, "fail", "load.headroom"),
+        (unclear, "error", "could not be told"),
+        (old, "error", "longer than"),
+        (other, "error", "journey pond"),
+        (none, "error", "none.json"),
+    ];
+    let judged = cases.map(|(record, verdict, part)| {
+        tokio::task::spawn_blocking(move || (gate(&record), verdict, part))
+    });
+    for case in judged {
+        let (gate, verdict, part) = case.await.expect("it is judged");
+        assert_eq!(gate["verdict"], verdict, "{gate:#}");
+        let said = gate["reason"]["text"].as_str().unwrap_or_default();
+        assert!(said.contains(part), "{part}: {gate:#}");
+    }
+}
