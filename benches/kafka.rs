@@ -27,7 +27,7 @@ use greenlight::time::{Mono, Wall};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 use serde_json::{Value, json};
 
 /// What the tests' starter of a broker stands on.

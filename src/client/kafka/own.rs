@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::classify::trouble;
@@ -150,7 +150,7 @@ impl Admin<'_> {
     fn done(
         &self,
         topic: &str,
-        answer: Result<Vec<Result<String, (String, Code)>>, KafkaError>,
+        answer: Result<Vec<TopicResult>, KafkaError>,
     ) -> Result<Option<Code>, Trouble> {
         match answer {
             Ok(topics) => Ok(topics.into_iter().find_map(Result::err).map(|(_, code)| code)),

@@ -94,7 +94,8 @@ impl Stream {
             self.serve(SLICE);
         }
         if let Err(trouble) = self.ready(&job.topic, job.deadline) {
-            self.client = None;
+            // What is under way is answered before the client goes.
+            self.spent = true;
             // Nobody may be waiting any more.
             let _ = job.reply.send(Err(trouble));
             return;

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 
 use super::platform::{Node, adds_up, count, fate, start};
-use crate::peers::kafka;
+use crate::peers::{kafka, own_kafka};
 use crate::processor::{Act, Processor, Topics};
 
 /// Segments hold ten thousand.
@@ -104,4 +106,44 @@ async fn load_is_not_held_where_one_event_was_enriched_by_an_old_feed() {
     assert_eq!((fates("misparsed"), fates("ok")), (1, 499), "{report:#}");
     let said = report["reasons"].to_string();
     assert!(said.contains("feed was updated"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_over_a_broker_that_is_killed_and_started_claims_nothing_that_is_not_known() {
+    let kafka = own_kafka();
+    kafka.topic("load-restart", 2);
+    let brokers = &kafka.brokers;
+    let plan = format!(
+        "journeys:\n  - id: lake\n    timeout: 20s\n    \
+         send: {{ kafka: {{ brokers: '{brokers}', topic: load-restart }} }}\n    stages:\n      \
+         - parsed: {{ kafka: {{ brokers: '{brokers}', topic: load-restart, text: message }}, \
+         within: 30s, give_up: 30s, poll: 500ms }}\n"
+    );
+    let load = start("lake", &plan, &Node::at_rest(), &["--rate", "300", "--for", "20s"]);
+    let broken = tokio::task::spawn_blocking(move || {
+        // In the middle of the sending.
+        let asker: BaseConsumer = kafka.config().create().expect("a valid configuration");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let written = |partition| {
+            let ends = asker.fetch_watermarks("load-restart", partition, Duration::from_secs(20));
+            ends.expect("kafka answers").1
+        };
+        while written(0) + written(1) < 600 {
+            assert!(Instant::now() < deadline, "nothing is written");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        kafka.kill();
+        kafka.start();
+        kafka
+    });
+    let kafka = broken.await.expect("it was started again");
+    let (_, report, said) = load.ended().await;
+    drop(kafka);
+    adds_up(&report);
+    assert!(count(&report, "accepted") > 0, "{report:#}{said}");
+    assert_eq!(fate(&report, "parsed", "lost"), 0, "nothing that was acknowledged: {report:#}");
+    let parsed = parsed(&report);
+    assert_eq!(parsed["duplicate"], 0, "an idempotent producer makes none: {report:#}");
+    let wrong = ["corrupted", "truncated", "misparsed", "reordered"];
+    assert!(wrong.iter().all(|of| fate(&report, "parsed", of) == 0), "{parsed:#}");
 }
