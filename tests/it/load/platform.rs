@@ -1,6 +1,7 @@
 //! A platform of the tests' own, of which it is known exactly what it takes, refuses and drops.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -100,7 +101,7 @@ impl Platform {
     /// A load on a node of which the kernel says this.
     pub(super) fn load_on(&self, node: &Node, arguments: &[&str]) -> Running {
         let plan = format!(
-            "journeys:\n  - id: web\n    timeout: 3s\n    send: {{ http: {{ to: '{}' }} }}\n    \
+            "journeys:\n  - id: web\n    timeout: 10s\n    send: {{ http: {{ to: '{}' }} }}\n    \
              stages:\n      - stored: {{ json_api: {{ url: '{}', items: '.[]', id: '.copy // \"only\"' }}, \
              within: 12s, give_up: 12s, poll: 200ms }}\n",
             self.server.url("/in"),
@@ -143,15 +144,13 @@ impl Node {
         let name = format!("load-node-{}-{}", std::process::id(), NUMBER.fetch_add(1, SeqCst));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(folder.join("pressure")).expect("a folder can be made");
-        let file = folder.join("pressure/cpu");
+        // In place and always as long, for who reads it keeps it open.
+        let file = File::create(folder.join("pressure/cpu")).expect("it can be written");
         let began = Instant::now();
         let write = move || {
             let micros = began.elapsed().as_micros() as u64 * percent / 100;
-            let text = format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={micros}\n");
-            let new = file.with_extension("new");
-            fs::write(&new, text)
-                .and_then(|()| fs::rename(&new, &file))
-                .expect("it can be written");
+            let text = format!("some avg10=0.00 avg60=0.00 avg300=0.00 total={micros:015}\n");
+            file.write_all_at(text.as_bytes(), 0).expect("it can be written");
         };
         write();
         let stop = Arc::new(AtomicBool::new(false));

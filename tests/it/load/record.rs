@@ -9,20 +9,22 @@ use serde_json::{Value, json};
 use super::platform::{Fate, Platform};
 use crate::command::{folder_with, greenlight, out};
 
-const GATE: &str = "partner.capacity.sizing";
-
-/// The gate for sizing, judged from a record.
-fn gate(record: &Path) -> Value {
+/// The two criteria of the pack's gate for sizing, and that gate, judged from a record.
+fn gates(record: &Path) -> (Value, Value) {
     let (_folder, plan) = folder_with(&format!(
         "node: {{ name: n1 }}\ninclude: [ 'pack:partner-platform' ]\n\
          vars: {{ load_check: sized, partner_rounds_window: 4s }}\n\
-         checks:\n  - {{ id: sized, load: {{ journey: web }}, targets: [ '{}' ], every: 1s }}\n",
+         checks:\n  - {{ id: sized, load: {{ journey: web }}, targets: [ '{}' ], every: 1s }}\n\
+         gates:\n  - id: capacity\n    require:\n      all:\n        \
+         - {{ ratio: check.success, where: {{ check: sized }}, over: 4s, above: 100% }}\n        \
+         - {{ last: load.headroom, where: {{ check: sized }}, above: 30% }}\n",
         record.display()
     ));
-    let report = out(&greenlight(&["check", "-c", &plan, "--for", "12s", "-o", "json"]));
+    let report = out(&greenlight(&["check", "-c", &plan, "--for", "15s", "-o", "json"]));
     let report: Value = serde_json::from_str(&report).expect("a report");
     let gates = report["gates"].as_array().expect("gates");
-    gates.iter().find(|gate| gate["id"] == GATE).expect("the gate").clone()
+    let gate = |id: &str| gates.iter().find(|gate| gate["id"] == id).expect("the gate").clone();
+    (gate("capacity"), gate("partner.capacity.sizing"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +55,7 @@ async fn load_record_decides_the_gate_for_sizing() {
     let none = folder.path().join("none.json");
 
     let cases = [
-        (held, "open", "the signed sizing sheet"),
+        (held, "pass", ""),
         (lossy, "fail", "are lost (lost)"),
         (narrow, "fail", "load.headroom"),
         (unclear, "error", "could not be told"),
@@ -62,12 +64,15 @@ async fn load_record_decides_the_gate_for_sizing() {
         (none, "error", "none.json"),
     ];
     let judged = cases.map(|(record, verdict, part)| {
-        tokio::task::spawn_blocking(move || (gate(&record), verdict, part))
+        tokio::task::spawn_blocking(move || (gates(&record), verdict, part))
     });
     for case in judged {
-        let (gate, verdict, part) = case.await.expect("it is judged");
+        let ((gate, of_the_pack), verdict, part) = case.await.expect("it is judged");
         assert_eq!(gate["verdict"], verdict, "{gate:#}");
-        let said = gate["reason"]["text"].as_str().unwrap_or_default();
-        assert!(said.contains(part), "{part}: {gate:#}");
+        assert!(gate.to_string().contains(part), "{part}: {gate:#}");
+        // A person has still to sign for it.
+        assert_eq!(of_the_pack["verdict"], "open", "{of_the_pack:#}");
+        assert_eq!(of_the_pack["reason"]["text"], "the signed sizing sheet");
+        assert_eq!(of_the_pack["checks"][0], "sized");
     }
 }
