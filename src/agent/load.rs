@@ -43,7 +43,8 @@ use sending::Answer;
 
 /// Later than this the loop was not on time; below, it is the timer's grain.
 const STALL: Duration = Duration::from_millis(50);
-/// Moments are so far apart.
+/// A step has so many moments, within these bounds: enough for a slope.
+const MOMENTS: u32 = 60;
 const MOMENT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// So many reasons are told.
 const REASONS: usize = 5;
@@ -124,7 +125,8 @@ pub async fn send(
     let guard = Guard::start(node)?;
     let mut load = Load::begin(journey, order, guard, &clients, &trace).await?;
     let (mut sends, mut looks) = (Sends::new(), Looks::new());
-    let moment = (load.arrivals.span() / 60).clamp(MOMENT.0, MOMENT.1);
+    let shortest = load.arrivals.steps().iter().map(|step| step.span).min();
+    let moment = (shortest.unwrap_or_default() / MOMENTS).clamp(MOMENT.0, MOMENT.1);
     let mut next_moment = load.began.mono;
     let mut wake = load.began.mono;
     loop {
