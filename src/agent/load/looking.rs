@@ -7,7 +7,7 @@ use super::{Load, Looks};
 use crate::agent::clock;
 use crate::agent::rounds::LOOK_TIMEOUT;
 use crate::confirm::LookContext;
-use crate::journey::load::{Ended, Shape, Verdict};
+use crate::journey::load::{Ended, Shape};
 use crate::journey::reconcile::inspect;
 use crate::journey::{Arrival, Horizon, Look, Stage};
 use crate::outcome::{Fault, FaultCode};
@@ -193,8 +193,10 @@ impl<'a> Load<'a> {
             spec.zip(p99).is_some_and(|(spec, p99)| p99 > spec.within.as_secs_f64())
         };
         let late = self.counted.iter().any(|counted| slow(counted.stage));
-        let (verdict, _) = leg.judged(&Ended::Whole, leg.step.span, &self.order, None, &[]);
-        if late || leg.counts.untaken() > 0 || verdict == Verdict::NotHeld {
+        // Whoever was slow: it is not held either way.
+        let (_, why) = leg.judged(&Ended::Whole, leg.step.span, &self.order, None, &[]);
+        let grew = why.iter().any(|why| why.code == "backlog");
+        if late || grew || leg.counts.untaken() > 0 {
             self.end(Ended::Knee);
         }
     }
