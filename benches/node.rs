@@ -141,6 +141,8 @@ struct Measured {
     /// Seconds of processor time of each scrape, and of the rest of each round for one second.
     scrapes: Vec<f64>,
     rest: Vec<f64>,
+    /// Of the rest, that of threads that are no cells.
+    lanes: Vec<f64>,
     /// Seconds that scrapes in a row took.
     took: Vec<f64>,
 }
@@ -156,6 +158,7 @@ impl Measured {
             resident_after: 0.0,
             scrapes: Vec::new(),
             rest: Vec::new(),
+            lanes: Vec::new(),
             took: Vec::new(),
         }
     }
@@ -175,6 +178,12 @@ impl Measured {
     /// All processor time between one scrape and the next, and of that scrape.
     fn all(&self) -> f64 {
         median(self.rest.clone()) * INTERVAL + self.scrape()
+    }
+
+    /// The same without what is done in cells: looks at processes while a threshold is crossed, walks
+    /// over control groups, files that may hang.
+    fn without_cells(&self) -> f64 {
+        median(self.lanes.clone()) * INTERVAL + self.scrape()
     }
 
     fn percentile(&self, share: f64) -> f64 {
@@ -210,17 +219,19 @@ fn compare(limits: &Limits, every: Duration, rounds: usize) -> Answer<()> {
     let began = Instant::now();
     let mut before = Vec::new();
     for measured in &all {
-        before.push((measured.spent()?, Instant::now()));
+        before.push((measured.spent()?, lanes(measured)?, Instant::now()));
     }
     for round in 1..=rounds {
         std::thread::sleep((every * u32::try_from(round)?).saturating_sub(began.elapsed()));
         for (measured, before) in all.iter_mut().zip(&mut before) {
-            let (at, now) = (measured.spent()?, Instant::now());
-            measured.rest.push((at - before.0) / now.duration_since(before.1).as_secs_f64());
+            let (at, own, now) = (measured.spent()?, lanes(measured)?, Instant::now());
+            let seconds = now.duration_since(before.2).as_secs_f64();
+            measured.rest.push((at - before.0) / seconds);
+            measured.lanes.push((own - before.1) / seconds);
             scrape(&measured.running.address)?;
             let after = measured.spent()?;
             measured.scrapes.push(after - at);
-            *before = (after, Instant::now());
+            *before = (after, lanes(measured)?, Instant::now());
         }
     }
     let elapsed = began.elapsed();
@@ -238,9 +249,30 @@ fn compare(limits: &Limits, every: Duration, rounds: usize) -> Answer<()> {
     Ok(())
 }
 
+/// Seconds of processor time of the threads that are no cells.
+fn lanes(measured: &Measured) -> Answer<f64> {
+    let mut sum = 0.0;
+    for task in fs::read_dir(format!("/proc/{}/task", measured.running.child.id()))? {
+        let task = task?.path();
+        // One that has ended in between was a cell.
+        let read = |name: &str| fs::read_to_string(task.join(name)).unwrap_or_default();
+        if read("comm").trim_end() != "cell" {
+            let text = read("schedstat");
+            sum += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
+        }
+    }
+    Ok(sum * 1e-9)
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
 fn print(limits: &Limits, all: &[Measured], elapsed: Duration) {
     let Some((ours, others)) = all.split_first() else { return };
-    println!("{:<52} {:>12} {:>12}", "figure", "measured", "limit");
+    println!("load of the machine: {}", load());
+    println!("{:<52} {:>12} {:>12}", "figure", "measured", "bar");
     for measured in all {
         let own = |limit: f64| (measured.name == ours.name).then_some(limit);
         let show = |what: &str, value: f64, limit| {
@@ -253,6 +285,7 @@ fn print(limits: &Limits, all: &[Measured], elapsed: Duration) {
         show("scrape p50, ms", measured.percentile(0.5) * 1e3, None);
         show("scrape p99, ms", measured.percentile(0.99) * 1e3, own(limits.p99_ms));
         show("all processor time in 15 s, ms", measured.all() * 1e3, None);
+        show("the same without cells, ms", measured.without_cells() * 1e3, None);
         show("resident before, MB", measured.resident_before / 1e6, own(RESIDENT_MB));
         show("resident after, MB", measured.resident_after / 1e6, own(RESIDENT_MB));
         let growth = measured.resident_after - measured.resident_before;
@@ -266,5 +299,7 @@ fn print(limits: &Limits, all: &[Measured], elapsed: Duration) {
         against("scrape", scrape, limits.scrape);
         against("sample", scrape * other.samples / ours.samples, limits.sample);
         against("all time", all, limits.all);
+        let quiet = ours.without_cells() / other.all();
+        row(&format!("ours to {}: all time without cells", other.name), quiet, None);
     }
 }

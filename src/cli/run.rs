@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,6 +11,11 @@ pub(super) use crate::agent::Listen;
 use crate::agent::{Agent, Options};
 use crate::client::kernel;
 use crate::serve;
+
+/// By then everything that is done every minute has been done.
+const SETTLED: Duration = Duration::from_secs(75);
+/// How often memory that is not used is given back.
+const GIVE_BACK: Duration = Duration::from_secs(600);
 
 pub(super) fn run(
     global: &Global,
@@ -105,6 +111,9 @@ pub(super) async fn until_stopped(
     hangup: &mut Signal,
 ) -> Result<(), Failure> {
     let mut judged = agent.judged();
+    // Once everything has been done for the first time, and where something is done no more.
+    let since = tokio::time::Instant::now() + SETTLED;
+    let mut give_back = tokio::time::interval_at(since, GIVE_BACK);
     // The watchdog is fed by what the recorder says: an agent that judges no more is dead.
     let feeds = sd_notify::watchdog_enabled().is_some();
     // A reload may wait for the command of a secret; signals and the watchdog do not wait with it.
@@ -124,6 +133,7 @@ pub(super) async fn until_stopped(
         tokio::select! {
             () = stop.asked() => break,
             _ = hangup.recv() => once_more = true,
+            _ = give_back.tick() => kernel::give_back_memory(),
             // The log says what came of it.
             () = reloaded => {
                 reload = None;
