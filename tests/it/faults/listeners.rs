@@ -135,3 +135,43 @@ fn a_full_accept_queue_is_red_and_names_its_owner() {
         agent.green(&["node.tcp.accept-queue"]);
     });
 }
+
+/// A client that keeps its connections, and as many that others keep elsewhere.
+const CLIENT: &str = "
+import socket, time
+held = [socket.create_connection(('10.80.1.2', 7010)) for _ in range(45)]
+others = [socket.create_connection(('10.80.1.2', 7011)) for _ in range(9)]
+time.sleep(1000)
+";
+
+#[test]
+fn used_up_ports_are_red_and_name_the_client_and_its_destination() {
+    root();
+    let (near, far) = wire(1500, 1500);
+    near.sh("echo 40000 40049 > /proc/sys/net/ipv4/ip_local_port_range");
+    let listeners = [7010, 7011].map(|port| far.listen(at("10.80.1.2", port)));
+    near.run(|| async {
+        let agent = Agent::start("include: [ 'pack:linux-node' ]", &[], &[]);
+        agent.green(&["node.tcp.ports"]);
+        let arguments = ["netns", "exec", near.name(), "python3", "-c", CLIENT];
+        let client = Process::start(Command::new("ip").args(arguments));
+        let row = agent.red("node.tcp.ports", None);
+        assert_eq!(row["value"], 0.9, "{row:#}");
+        until("the reason names the client", || {
+            let row = agent.gate("node.tcp.ports");
+            let text = row["reason"]["text"].as_str().unwrap_or_default();
+            text.contains("python3 to 10.80.1.2:7010") && text.contains("45 local ports in use")
+        });
+        let captures = agent.daemon.json("/api/v1/captures");
+        let rows = captures.as_array().unwrap();
+        let of_ports = rows.iter().rfind(|capture| capture["resource"] == "ports").unwrap();
+        let culprits = of_ports["culprits"].as_array().unwrap();
+        let found: Vec<_> = culprits.iter().map(|c| (&c["pid"], &c["amount"])).collect();
+        let pid = Value::from(client.0.id());
+        assert_eq!(found, [(&pid, &Value::from(45.0)), (&pid, &Value::from(9.0))]);
+        // What was never accepted is reset, and nothing of it waits.
+        drop(client);
+        drop(listeners);
+        agent.green(&["node.tcp.ports"]);
+    });
+}

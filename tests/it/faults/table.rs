@@ -155,7 +155,13 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
             Real("a_full_accept_queue_is_red_and_names_its_owner"),
         ],
     ),
-    ("node.tcp.ports", &[Real("used_up_ports_are_what_ss_counts_and_turn_their_gate_red")]),
+    (
+        "node.tcp.ports",
+        &[
+            Real("used_up_ports_are_what_ss_counts_and_turn_their_gate_red"),
+            Real("used_up_ports_are_red_and_name_the_client_and_its_destination"),
+        ],
+    ),
     ("node.tcp.memory", &[NETWORK_RECORDED, Because("the memory is the whole machine's")]),
     ("node.tcp.orphans", &[NETWORK_RECORDED, Because("the limit is the whole machine's")]),
     ("node.ip.mtu", &[DATAGRAMS, NETWORK_RECORDED]),
