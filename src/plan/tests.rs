@@ -252,6 +252,44 @@ fn what_could_never_be_judged_is_a_mistake() {
 }
 
 #[test]
+fn a_criterion_holds_a_name_to_what_it_was_meant_for() {
+    let journey = "journeys: [ { id: j, send: { syslog: { to: 'tcp://h:601' } }, stages: [ stored: { json_api: { url: 'http://h/', items: '.[]' } } ] } ]\n";
+    let judged = |require: &str| {
+        let text = format!("{CHECK}{journey}gates: [ {{ id: g, require: {require} }} ]");
+        compile(&text).map(|plan| crate::gate::sentence(&plan.gates[0]))
+    };
+    for right in [
+        "{ complete: j, sent_by: syslog_tcp, over: 1m, above: 100% }",
+        "{ complete: j, sent_by: [ relp, syslog_tcp ], over: 1m, above: 100% }",
+        "{ ratio: check.success, where: { check: a }, of_kind: tcp, over: 1m, above: 99% }",
+        "{ all: [ { complete: j, over: 1m, above: 100% }, { distinct: [ j, k, '' ], needs: more } ] }",
+    ] {
+        judged(right).unwrap_or_else(|error| panic!("{right}:\n{error}"));
+    }
+    for (wrong, words) in [
+        ("{ complete: j, sent_by: http, over: 1m, above: 100% }", "sends by syslog_tcp"),
+        (
+            "{ ratio: check.success, where: { check: a }, of_kind: refused, over: 1m, above: 99% }",
+            "is of kind tcp",
+        ),
+        ("{ ratio: check.success, of_kind: tcp, over: 1m, above: 99% }", "about one check"),
+        ("{ max: journey.vanished, where: { journey: j }, over: 1m, below: 0 }", "write `recheck`"),
+        (
+            "{ max: journey.exposed, where: { journey: j, stage: stored }, over: 1m, below: 0 }",
+            "write `must_not_see` at stored",
+        ),
+        ("{ max: journey.clock_offset, where: { journey: j }, over: 1m, below: 1s }", "clock"),
+        ("{ distinct: [ j, k ], needs: more }", "demands nothing by itself"),
+    ] {
+        let error = judged(wrong).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
+    let twice = "{ all: [ { complete: j, over: 1m, above: 100% }, { distinct: [ j, j ], needs: two journeys } ] }";
+    let sentence = judged(twice).unwrap();
+    assert!(sentence.contains("two journeys; `j` is named twice"), "{sentence}");
+}
+
+#[test]
 fn a_part_of_a_group_that_does_not_apply_is_left_out_and_one_that_nobody_knows_is_open() {
     let judged = |psi: Option<&str>, parts: &str| {
         let text = format!("gates: [ {{ id: g, require: {{ all: [ {parts} ] }} }} ]");

@@ -40,8 +40,11 @@ const WAYS_IN: &[(&str, &[Met])] = &[
     (
         "file",
         &[Real(
-            "the kernel's own files",
-            &["senders_file_appends_whole_lines_and_rotates_without_losing_one"],
+            "rsyslog 8.2302, imfile, under rotation by name and by copy",
+            &[
+                "senders_file_appends_whole_lines_and_rotates_without_losing_one",
+                "senders_file_that_is_rotated_under_a_shipper_is_counted_exactly",
+            ],
         )],
     ),
     (

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::between::{Act, Datagrams, Line, Proxy, Reply};
 use super::{
@@ -121,10 +122,29 @@ fn a_collector_that_truncates(id: &'static str) {
     for send in [pipeline.by_udp(), pipeline.by_tcp()] {
         let round = pipeline.round(&send, &Journey { message: long, ..Journey::default() }, |_| {});
         round.is("parsed", all, all);
+        shown_as_it_was_cut(&round.said["specimen"]);
         // What fits is whole.
         pipeline
             .round(&send, &Journey { message: "{token}", ..Journey::default() }, |_| {})
             .is_green();
+    }
+}
+
+/// One event side by side: the collector's text ends in the middle of what was sent.
+fn shown_as_it_was_cut(specimen: &Value) {
+    let sent = specimen["sent"]["text"].as_str().expect("what was sent");
+    assert!(sent.starts_with("<134>1 ") && sent.ends_with(" the end"), "{sent}");
+    for stage in specimen["stages"].as_array().expect("stages") {
+        assert_eq!(stage["fate"], "truncated", "{specimen:#}");
+        let text = stage["text"]["text"].as_str().expect("what the stage showed").trim_start();
+        assert!(!text.is_empty() && sent.contains(text), "{specimen:#}");
+        let parts = stage["difference"].as_array().expect("parts");
+        let of = |is: &str| -> String {
+            let parts = parts.iter().filter(|part| part["is"] == is);
+            parts.filter_map(|part| part["text"].as_str()).collect()
+        };
+        assert!(of("missing").ends_with(" the end"), "{specimen:#}");
+        assert!(text.starts_with(of("same").trim_start()), "{specimen:#}");
     }
 }
 

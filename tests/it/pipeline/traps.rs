@@ -61,6 +61,14 @@ const TRAPS: &[(&str, &str, &[Held])] = &[
         ],
     ),
     (
+        "A record that holds two events shows one of them",
+        "Greenlight itself, under rsyslog and a file that was copied and cut",
+        &[
+            Case("one_record_of_two_events"),
+            Test("senders_file_that_is_rotated_under_a_shipper_is_counted_exactly"),
+        ],
+    ),
+    (
         "Events are looked for that were never written",
         "Tempo Vulture",
         &[
