@@ -4,6 +4,8 @@
 //! runs in cells: one for all local filesystems, one more for each of the others. A value that is
 //! too old is absent.
 
+mod mounts;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +13,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+pub(super) use mounts::Mounted;
+use mounts::{Mount, chosen};
+
 use super::growth::History;
-use super::text::{KernelFile, fields, lines, number};
+use super::text::KernelFile;
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
 use crate::lanes::{Cells, Rounds};
@@ -42,188 +47,11 @@ const FILLING: [f64; 2] = [0.40, 0.20];
 /// How long a tick waits for new filesystems, so that their first frame has values.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 
-/// Filesystems that hold nothing of their own, or are always full.
-const PSEUDO: [&str; 31] = [
-    "autofs",
-    "binfmt_misc",
-    "bpf",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "cpuset",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "efivarfs",
-    "erofs",
-    "fusectl",
-    "fuse.gvfsd-fuse",
-    "fuse.lxcfs",
-    "fuse.portal",
-    "hugetlbfs",
-    "iso9660",
-    "mqueue",
-    "nsfs",
-    "overlay",
-    "proc",
-    "pstore",
-    "rpc_pipefs",
-    "securityfs",
-    "selinuxfs",
-    "squashfs",
-    "sysfs",
-    "tracefs",
-    "udf",
-    "cramfs",
-];
-
-/// Mounts below these belong to the system, a session or a container.
-const HIDDEN: [&str; 9] = [
-    "/dev",
-    "/proc",
-    "/sys",
-    "/run/credentials",
-    "/run/user",
-    "/run/containerd",
-    "/var/lib/docker",
-    "/var/lib/containers/storage",
-    "/var/lib/kubelet/pods",
-];
-
 /// Filesystems whose statvfs asks no other machine and no other process: they share a cell.
 const LOCAL: [&str; 13] = [
     "bcachefs", "btrfs", "exfat", "ext2", "ext3", "ext4", "f2fs", "jfs", "ntfs3", "tmpfs", "vfat",
     "xfs", "zfs",
 ];
-
-/// One line of mountinfo (Documentation/filesystems/proc.rst, 3.5).
-#[derive(Clone, Debug, PartialEq)]
-struct Mount {
-    device: (u64, u64),
-    root: String,
-    point: String,
-    kind: String,
-    source: String,
-    mount_readonly: bool,
-    /// Of the filesystem itself, behind all its mounts.
-    super_readonly: bool,
-    /// ext4 since Linux 6.15 says so instead of turning the superblock read-only; others say
-    /// that they were shut down.
-    dead: bool,
-}
-
-/// A name with its octal escapes (space, tab, newline, backslash) undone.
-fn unescaped(field: &[u8]) -> String {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = match after {
-            [a, b, c, ..] if *first == b'\\' => [a, b, c].into_iter().try_fold(0u32, |sum, d| {
-                let digit = d.checked_sub(b'0').filter(|digit| *digit < 8)?;
-                Some(sum * 8 + u32::from(digit))
-            }),
-            _ => None,
-        };
-        match octal.and_then(|value| u8::try_from(value).ok()) {
-            Some(byte) => {
-                plain.push(byte);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&plain).into_owned()
-}
-
-fn has_option(options: &[u8], wanted: &[u8]) -> bool {
-    options.split(|byte| *byte == b',').any(|option| option == wanted)
-}
-
-fn parse(line: &[u8]) -> Option<Mount> {
-    let mut words = fields(line).skip(2);
-    let mut device = words.next()?.split(|byte| *byte == b':');
-    let device = (number(device.next()?)?, number(device.next()?)?);
-    let root = unescaped(words.next()?);
-    let point = unescaped(words.next()?);
-    let options = words.next()?;
-    words.find(|word| *word == b"-")?;
-    let kind = unescaped(words.next()?);
-    let source = unescaped(words.next()?);
-    let of_super = words.next()?;
-    if !point.starts_with('/') || point.contains('\0') {
-        return None;
-    }
-    Some(Mount {
-        device,
-        root,
-        point,
-        kind,
-        source,
-        mount_readonly: has_option(options, b"ro"),
-        super_readonly: has_option(of_super, b"ro"),
-        dead: has_option(of_super, b"emergency_ro") || has_option(of_super, b"shutdown"),
-    })
-}
-
-fn below(point: &str, folder: &str) -> bool {
-    point.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The filesystems worth showing: one a device, by its shortest mount point, whole ones before
-/// parts that were bound elsewhere.
-fn chosen(text: &[u8]) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = Vec::new();
-    for mount in lines(text).filter_map(parse) {
-        // What is mounted later at the same point hides the earlier.
-        mounts.retain(|earlier| earlier.point != mount.point);
-        mounts.push(mount);
-    }
-    mounts.retain(|mount| {
-        // A container's own root is an overlay.
-        (!PSEUDO.contains(&mount.kind.as_str()) || (mount.kind == "overlay" && mount.point == "/"))
-            && !HIDDEN.iter().any(|folder| below(&mount.point, folder))
-    });
-    mounts.sort_by(|a, b| {
-        let key = |m: &Mount| (m.root != "/", m.point.len());
-        key(a).cmp(&key(b)).then_with(|| a.point.cmp(&b.point))
-    });
-    let mut devices = Vec::new();
-    mounts.retain(|mount| {
-        let first = !devices.contains(&mount.device);
-        if first {
-            devices.push(mount.device);
-        }
-        first
-    });
-    mounts.sort_by(|a, b| a.point.cmp(&b.point));
-    mounts
-}
-
-/// Which block devices carry a mount.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Mounted {
-    devices: Vec<(u64, u64)>,
-    /// btrfs and overlays have a device number of their own, and the block device as source.
-    sources: Vec<String>,
-}
-
-impl Mounted {
-    pub(super) fn carries(&self, device: (u64, u64), name: &str) -> bool {
-        self.devices.contains(&device) || self.sources.iter().any(|source| source == name)
-    }
-
-    fn of(text: &[u8]) -> Self {
-        let mut mounted = Self::default();
-        for mount in lines(text).filter_map(parse) {
-            mounted.devices.push(mount.device);
-            mounted.sources.extend(mount.source.strip_prefix("/dev/").map(str::to_owned));
-        }
-        mounted
-    }
-}
 
 /// What statvfs says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -469,7 +297,7 @@ impl Source {
             return false;
         }
         let mut chosen = chosen(text);
-        if chosen.is_empty() && lines(text).filter_map(parse).next().is_none() {
+        if chosen.is_empty() && !mounts::tells(text) {
             file.garbled("names no mount");
             return false;
         }

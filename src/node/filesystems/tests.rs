@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
+use super::mounts::{parse, unescaped};
 use super::*;
 use crate::node::tests::{Copy, fixture, mangled};
 use crate::node::{Frame, Sampler, Signal};
