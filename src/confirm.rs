@@ -84,7 +84,9 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
-    fn begin(&self, on: LookContext<'_>) -> impl Future<Output = Result<Value, Fault>> + Send;
+    fn begin(&self, _on: LookContext<'_>) -> impl Future<Output = Result<Value, Fault>> + Send {
+        std::future::ready(Ok(Value::Null))
+    }
     /// Looks once. `mark` is what `begin` returned, or what the last look left there.
     fn look(&self, mark: &mut Value, on: LookContext<'_>) -> impl Future<Output = Look> + Send;
 }

@@ -10,7 +10,7 @@ use crate::client::alertmanager::{Alert, alerts, check_labels};
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::journey::{Arrival, Look};
-use crate::outcome::{Fault, Reason, ReasonCode, Trouble};
+use crate::outcome::{Reason, ReasonCode, Trouble};
 use crate::probe::Effect;
 use crate::time::Mono;
 
@@ -44,10 +44,6 @@ impl Confirmer for Alertmanager {
 
     fn effects(&self) -> Vec<Effect> {
         vec![Effect { what: format!("asks {} for its alerts", self.api.base()), needs: None }]
-    }
-
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -10,7 +10,7 @@ use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::journey::Look;
 use crate::journey::reconcile::lookup;
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::Trouble;
 use crate::probe::Effect;
 
 /// Runs a query that selects the round's rows.
@@ -84,10 +84,6 @@ impl Confirmer for ClickHouse {
 
     fn keeps(&self) -> bool {
         true
-    }
-
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

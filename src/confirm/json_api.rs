@@ -135,10 +135,6 @@ impl Confirmer for JsonApi {
         true
     }
 
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
-    }
-
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         match self.seen(&on).await {
             Ok(look) => look,

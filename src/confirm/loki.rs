@@ -14,7 +14,7 @@ use crate::client::loki::{Asked, Entry, query};
 use crate::client::tls;
 use crate::journey::Look;
 use crate::journey::reconcile::lookup;
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::probe::http::headers;
 
@@ -100,10 +100,6 @@ impl Confirmer for Loki {
 
     fn keeps(&self) -> bool {
         true
-    }
-
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -50,10 +50,6 @@ impl Confirmer for Promql {
         vec![Effect { what, needs: None }]
     }
 
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
-    }
-
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
         let query = self.query.replace("{run}", &on.sought.run);
         let asked = promql::instant(&self.api, on.clients, &query, on.timeout, on.trace).await;

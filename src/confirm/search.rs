@@ -12,7 +12,7 @@ use crate::client::search::{check_index, search};
 use crate::client::tls;
 use crate::journey::Look;
 use crate::journey::reconcile::lookup;
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::Trouble;
 use crate::probe::Effect;
 
 /// Searches an index for the round's documents. Nothing is refreshed: an event is stored when
@@ -156,10 +156,6 @@ macro_rules! confirmer {
 
             fn keeps(&self) -> bool {
                 true
-            }
-
-            async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-                Ok(Value::Null)
             }
 
             async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {

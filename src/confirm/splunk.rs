@@ -12,7 +12,7 @@ use crate::client::splunk::{Asked, search};
 use crate::client::tls;
 use crate::journey::Look;
 use crate::journey::reconcile::lookup;
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::Trouble;
 use crate::probe::Effect;
 
 /// Events are looked for so far around the round, for clocks that differ.
@@ -80,10 +80,6 @@ impl Confirmer for Splunk {
 
     fn keeps(&self) -> bool {
         true
-    }
-
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -14,7 +14,7 @@ use crate::client::tls;
 use crate::client::victorialogs::{Asked, query};
 use crate::journey::Look;
 use crate::journey::reconcile::lookup;
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::probe::http::headers;
 
@@ -97,10 +97,6 @@ impl Confirmer for VictoriaLogs {
 
     fn keeps(&self) -> bool {
         true
-    }
-
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -42,10 +42,6 @@ impl Confirmer for Webhook {
         vec![Effect { what, needs: None }]
     }
 
-    async fn begin(&self, _on: LookContext<'_>) -> Result<Value, Fault> {
-        Ok(Value::Null)
-    }
-
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         let (inbox, sought) = (on.clients.inbox(), on.sought);
         let found = inbox.find(self.spec.from, &self.spec.labels, sought.began.mono);
