@@ -38,6 +38,26 @@ pub mod tls;
 pub mod uring;
 pub mod victorialogs;
 
+/// What a store answered to a query, page after page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    pub rows: Vec<T>,
+    /// Why these are not all, where they may not be.
+    pub lacking: Option<String>,
+}
+
+impl<T> Default for Answer<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), lacking: None }
+    }
+}
+
+impl<T> Answer<T> {
+    fn lacks(&mut self, why: impl Into<String>) {
+        self.lacking.get_or_insert_with(|| why.into());
+    }
+}
+
 /// What probes, senders and confirmers share. Each part is made when it is first used, so that a
 /// plan pays only for what it names. Cheap to clone.
 #[derive(Clone, Default)]

@@ -7,8 +7,8 @@ use hyper::header::HeaderMap;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Clients;
 use super::http::{Api, Request, Response, expect_success};
+use super::{Answer, Clients};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 
@@ -20,14 +20,6 @@ pub struct Entry {
     /// The stream's labels; Loki puts an entry's structured metadata among them.
     pub labels: BTreeMap<String, String>,
     pub line: String,
-}
-
-/// What a query saw.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    pub entries: Vec<Entry>,
-    /// Why these are not all, where they may not be.
-    pub lacking: Option<String>,
 }
 
 /// What is asked.
@@ -53,7 +45,7 @@ pub async fn query(
     asked: Asked<'_>,
     timeout: Duration,
     trace: &Trace,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer<Entry>, Trouble> {
     let deadline = Instant::now() + timeout;
     let mut answer = Answer::default();
     let mut known: HashSet<Entry> = HashSet::new();
@@ -78,7 +70,7 @@ pub async fn query(
         let (entries, warnings) = match read {
             Ok(page) => page,
             // What earlier pages showed stays seen.
-            Err(trouble) if !answer.entries.is_empty() => {
+            Err(trouble) if !answer.rows.is_empty() => {
                 answer.lacks(trouble.to_string());
                 return Ok(answer);
             }
@@ -90,12 +82,12 @@ pub async fn query(
         let got = entries.len();
         let last = entries.iter().map(|entry| entry.at).max();
         for entry in entries {
-            if answer.entries.len() >= asked.limit {
+            if answer.rows.len() >= asked.limit {
                 answer.lacks(format!("more than {} entries match", asked.limit));
                 return Ok(answer);
             }
             if known.insert(entry.clone()) {
-                answer.entries.push(entry);
+                answer.rows.push(entry);
             }
         }
         let full = usize::try_from(asked.page).is_ok_and(|page| got >= page);
@@ -107,12 +99,6 @@ pub async fn query(
             return Ok(answer);
         }
         from = last;
-    }
-}
-
-impl Answer {
-    fn lacks(&mut self, why: impl Into<String>) {
-        self.lacking.get_or_insert_with(|| why.into());
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_postgres::{Config, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::address::{self, HostPort};
-use super::{Clients, tcp, tls};
+use super::{Answer, Clients, tcp, tls};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::Secret;
 use crate::spec::trace::Trace;
@@ -41,14 +41,6 @@ pub struct Database {
     pub tls: Option<tls::Options>,
 }
 
-/// What a query saw.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    pub rows: Vec<Map<String, Value>>,
-    /// Why these are not all, where they may not be.
-    pub lacking: Option<String>,
-}
-
 /// The rows of `query`, whose one parameter is a text, `limit` of them at most.
 pub async fn rows(
     database: &Database,
@@ -58,7 +50,7 @@ pub async fn rows(
     limit: usize,
     timeout: Duration,
     trace: &Trace,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer<Map<String, Value>>, Trouble> {
     let deadline = Instant::now() + timeout;
     let work = ask(database, clients, query, parameter, limit, deadline, trace);
     match timeout_at(deadline, work).await {
@@ -78,7 +70,7 @@ async fn ask(
     limit: usize,
     deadline: Instant,
     trace: &Trace,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer<Map<String, Value>>, Trouble> {
     let stream =
         Metered { inner: open(database, clients, deadline, trace).await?, left: BYTES_LIMIT };
     let mut config = Config::new();

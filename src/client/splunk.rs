@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-use super::Clients;
 use super::http::{Api, Request, Response, expect_success};
+use super::{Answer, Clients};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 
@@ -24,14 +24,6 @@ const LIVES: &str = "60";
 const POLL: Duration = Duration::from_millis(200);
 /// To end the job may take so long; it ends by itself after [`LIVES`].
 const ENDING: Duration = Duration::from_secs(1);
-
-/// What a search saw.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    pub results: Vec<Map<String, Value>>,
-    /// Why these are not all, where they may not be.
-    pub lacking: Option<String>,
-}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +44,7 @@ pub async fn search(
     asked: Asked<'_>,
     timeout: Duration,
     trace: &Trace,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer<Map<String, Value>>, Trouble> {
     let talk = Talk { api, clients, trace, deadline: Instant::now() + timeout };
     let form = Serializer::new(String::new())
         .append_pair("search", asked.search)
@@ -79,7 +71,11 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn results(&self, job: &str, limit: usize) -> Result<Answer, Trouble> {
+    async fn results(
+        &self,
+        job: &str,
+        limit: usize,
+    ) -> Result<Answer<Map<String, Value>>, Trouble> {
         let state = loop {
             let jobs: Jobs =
                 self.ask(Method::GET, job, &[("output_mode", "json")], String::new()).await?;
@@ -101,9 +97,9 @@ impl Talk<'_> {
             }
             sleep(POLL).await;
         };
-        let mut answer = Answer { results: Vec::new(), lacking: state.complaint() };
+        let mut answer = Answer { rows: Vec::new(), lacking: state.complaint() };
         loop {
-            let offset = answer.results.len().to_string();
+            let offset = answer.rows.len().to_string();
             let count = PAGE.to_string();
             let asked: &[(&str, &str)] =
                 &[("output_mode", "json"), ("offset", &offset), ("count", &count)];
@@ -112,7 +108,7 @@ impl Talk<'_> {
             let page = match page {
                 Ok(page) => page,
                 // What earlier pages showed stays seen.
-                Err(trouble) if !answer.results.is_empty() => {
+                Err(trouble) if !answer.rows.is_empty() => {
                     answer.lacks(trouble.to_string());
                     return Ok(answer);
                 }
@@ -125,10 +121,10 @@ impl Talk<'_> {
                 answer.lacks(complaint);
             }
             let got = page.results.len();
-            answer.results.extend(page.results);
-            let read = answer.results.len();
+            answer.rows.extend(page.results);
+            let read = answer.rows.len();
             if read >= limit && (state.result_count > read as u64 || read > limit) {
-                answer.results.truncate(limit);
+                answer.rows.truncate(limit);
                 answer.lacks(format!("{} results; {limit} were read", state.result_count));
                 return Ok(answer);
             }
@@ -168,12 +164,6 @@ impl Talk<'_> {
         let request = self.request(Method::DELETE, job, &[("output_mode", "json")], String::new());
         // Whatever comes of it: the job ends by itself.
         drop(self.api.ask(self.clients, request, ENDING, self.trace).await);
-    }
-}
-
-impl Answer {
-    fn lacks(&mut self, why: impl Into<String>) {
-        self.lacking.get_or_insert_with(|| why.into());
     }
 }
 

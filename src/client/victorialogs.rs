@@ -9,21 +9,13 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::form_urlencoded::Serializer;
 
-use super::Clients;
 use super::http::{Api, Request, Response, expect_success};
+use super::{Answer, Clients};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 
 /// Rows in one answer.
 const PAGE: usize = 2_000;
-
-/// What a query saw.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    pub rows: Vec<Map<String, Value>>,
-    /// Why these are not all, where they may not be.
-    pub lacking: Option<String>,
-}
 
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +39,7 @@ pub async fn query(
     asked: Asked<'_>,
     timeout: Duration,
     trace: &Trace,
-) -> Result<Answer, Trouble> {
+) -> Result<Answer<Map<String, Value>>, Trouble> {
     let deadline = Instant::now() + timeout;
     let ask = async |text: &str| {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -127,9 +127,9 @@ impl Confirmer for Loki {
             Ok(answer) => answer,
             Err(trouble) => return Look::blind(Trouble::blind(trouble)),
         };
-        on.trace.note(format_args!("{} entries", answer.entries.len()));
+        on.trace.note(format_args!("{} entries", answer.rows.len()));
         let mut found = Found::narrowed(sought);
-        for entry in answer.entries {
+        for entry in answer.rows {
             found.take(self.record(entry));
         }
         if let Some(why) = answer.lacking {

@@ -101,9 +101,9 @@ impl Confirmer for Splunk {
             Ok(answer) => answer,
             Err(trouble) => return Look::blind(Trouble::blind(trouble)),
         };
-        on.trace.note(format_args!("{} results", answer.results.len()));
+        on.trace.note(format_args!("{} results", answer.rows.len()));
         let mut found = Found::narrowed(sought);
-        for result in answer.results {
+        for result in answer.rows {
             // Bucket and address within it: Splunk's own name of an event.
             let part = |name: &str| result.get(name).map(plain);
             let id = part("_bkt").zip(part("_cd")).map(|(bucket, at)| format!("{bucket}/{at}"));
