@@ -144,7 +144,9 @@ impl Load<'_> {
         let began = self.began.mono;
         let (ended, at) = self.ended.take().unwrap_or((Ended::Interrupted, Mono::now()));
         let sending = at.since(began);
-        let begun = self.legs.iter().filter(|leg| leg.counts.due > 0).count();
+        // A step of which nothing was handed over is none.
+        let begun = self.legs.iter().rposition(|leg| leg.counts.handed_over > 0);
+        let begun = begun.map_or(1, |last| last + 1);
         let legs: Vec<&Leg> = self.legs.iter().take(begun).collect();
         let looks = !self.cycles.is_empty();
         let burst = self.order.shape == Shape::Burst;

@@ -51,6 +51,12 @@ impl<'a> Load<'a> {
             if ready == 0 || lingers {
                 break;
             }
+            if self.segments.back().is_some_and(|segment| segment.leg != next.step) {
+                self.look_back(now);
+                if self.ended.is_some() {
+                    break;
+                }
+            }
             self.segment_for(next)?;
             if self.sparing.holds(now) {
                 self.hold_back(ready);

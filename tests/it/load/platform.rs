@@ -103,7 +103,7 @@ impl Platform {
         let plan = format!(
             "journeys:\n  - id: web\n    timeout: 10s\n    send: {{ http: {{ to: '{}' }} }}\n    \
              stages:\n      - stored: {{ json_api: {{ url: '{}', items: '.[]', id: '.copy // \"only\"' }}, \
-             within: 12s, give_up: 12s, poll: 200ms }}\n",
+             within: 12s, give_up: 12s, poll: 1s }}\n",
             self.server.url("/in"),
             self.server.url("/search?run={run}")
         );

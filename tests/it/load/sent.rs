@@ -45,7 +45,13 @@ async fn load_beyond_a_platforms_capacity_is_not_held_and_its_rate_is_found() {
     // Fifty a second, whoever asks.
     let slow = Platform::start(|_| Fate::Stored, Duration::from_millis(20)).await;
     let (code, report, _) = slow.load(&["--rate", "200", "--for", "5s"]).ended().await;
-    assert_eq!((code, report["verdict"].as_str()), (Some(1), Some("not_held")), "{report:#}");
+    // On a machine that is too busy to send in time, it may have been this one that was slow.
+    let limited = report["why"].to_string().contains("generator_limited");
+    match report["verdict"].as_str() {
+        Some("unclear") if limited => assert_eq!(code, Some(2), "{report:#}"),
+        verdict => assert_eq!((code, verdict), (Some(1), Some("not_held")), "{report:#}"),
+    }
+    assert!(report["proven_rate"].is_null(), "{report:#}");
     let achieved = report["achieved_rate"].as_f64().expect("a rate");
     assert!(achieved <= 55.0, "{achieved}: {report:#}");
     let (accepted, unknown) = (count(&report, "accepted"), count(&report, "unknown"));
