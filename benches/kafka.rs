@@ -225,7 +225,7 @@ fn loaded(kafka: &Kafka, acks: &str, idempotence: bool) -> f64 {
     fs::write(folder.join("pressure/cpu"), "some avg10=0 avg60=0 avg300=0 total=0\n")
         .expect("a file");
     let plan = folder.join("plan.yaml");
-    let message = format!("{{token}} {{time}} {{seq}} {{pad:{}}}", SIZE - 80);
+    let message = format!("{{token}} {{time}} {{seq}} {{pad:{}}}", SIZE - 61);
     let text = format!(
         "journeys:\n  - id: bench\n    timeout: 60s\n    send: {{ kafka: {{ brokers: '{0}', \
          topic: volume, acks: {acks}, idempotence: {idempotence} }} }}\n    \
