@@ -47,9 +47,14 @@ pub(super) fn wanted(outputs: &[Output], allowed: &[Format]) -> Result<Vec<Outpu
     // A file that can't be written is better known before an hour of measuring than after.
     for output in &wanted {
         if let Some(file) = &output.file {
+            let was_there = file.exists();
             std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(|error| {
                 Failure::usage(format!("can't write {}: {error}", file.display()))
             })?;
+            // An empty file would look like a document.
+            if !was_there {
+                let _ = std::fs::remove_file(file);
+            }
         }
     }
     Ok(wanted)

@@ -441,4 +441,23 @@ fn contract_all_mistakes_are_told_at_once_and_nothing_was_done() {
     assert!(text.contains("did you mean `tcp.connect`"), "{text}");
     assert!(text.contains("neither true nor false"), "{text}");
     assert!(!state.exists(), "nothing is written before the plan is valid");
+
+    // Nor is what a report would be written to: one of before stays, and none is begun.
+    let [before, none] = ["before.json", "none.html"].map(|name| folder.path().join(name));
+    fs::write(&before, "{}").expect("written");
+    let output = greenlight(&[
+        "check",
+        "-c",
+        &plan.display().to_string(),
+        "-o",
+        &format!("json={}", before.display()),
+        "-o",
+        &format!("html={}", none.display()),
+    ]);
+    assert_eq!(code(&output), 78, "{}", err(&output));
+    assert_eq!(fs::read_to_string(&before).expect("read"), "{}");
+    assert!(!none.exists());
+    let nowhere = folder.path().join("nowhere/report.json");
+    let output = greenlight(&["check", "-o", &format!("json={}", nowhere.display())]);
+    assert_eq!(code(&output), 64, "known before anything is measured: {}", err(&output));
 }
