@@ -27,6 +27,8 @@ pub(super) struct Exporter {
     asks: mpsc::Sender<Ask>,
     judged: watch::Receiver<Judged>,
     sockets: Sockets,
+    /// Held by the one that asks for the listeners: who comes meanwhile gets the same answer.
+    asking: tokio::sync::Mutex<()>,
     banner: Option<String>,
 }
 
@@ -38,7 +40,8 @@ impl Exporter {
         sockets: Sockets,
         banner: Option<String>,
     ) -> Self {
-        Self { shared, asks, judged, sockets, banner }
+        let asking = tokio::sync::Mutex::default();
+        Self { shared, asks, judged, sockets, asking, banner }
     }
 }
 
@@ -62,6 +65,7 @@ impl Backend for Exporter {
 
     fn listeners(&self) -> BoxFuture<'_, Result<Listing, Fault>> {
         async move {
+            let _asking = self.asking.lock().await;
             let (sockets, now) = (self.sockets.clone(), clock::now());
             let cells = &self.shared.cells;
             let asked =

@@ -95,6 +95,12 @@ fn a_full_accept_queue_is_red_and_names_its_owner() {
         let listing = agent.daemon.json("/api/v1/listeners");
         let theirs = ss(&near);
         assert_eq!(ours(&listing), theirs, "{listing:#}");
+        // Who asks at the same time is answered too.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(ours(&agent.daemon.json("/api/v1/listeners")), theirs));
+            }
+        });
         // Four of the server and that of the agent.
         assert_eq!(theirs.len(), 5);
         assert_eq!(listing["over_limit"], 0);
