@@ -92,9 +92,10 @@ pub(super) fn mangled(name: &str, good: &[u8], parse: impl Fn(&[u8])) {
     parse(&digits(b""));
     parse(&digits(b"-1"));
 
-    let mut runner = TestRunner::new(Config::with_cases(400));
+    // A runner counts its cases over all that it runs.
+    let runner = || TestRunner::new(Config::with_cases(400));
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..30);
-    runner
+    runner()
         .run(&changes, |changes| {
             let mut text = good.to_vec();
             for (index, byte) in changes {
@@ -105,7 +106,7 @@ pub(super) fn mangled(name: &str, good: &[u8], parse: impl Fn(&[u8])) {
             Ok(())
         })
         .unwrap();
-    runner
+    runner()
         .run(&prop::collection::vec(any::<u8>(), 0..3000), |bytes| {
             parse(&bytes);
             Ok(())
@@ -113,7 +114,7 @@ pub(super) fn mangled(name: &str, good: &[u8], parse: impl Fn(&[u8])) {
         .unwrap();
     // Words and numbers in lines, more like the real thing than random bytes.
     let words = "((cpu|cpu0|some|full|total=|eth0:|MemTotal:|sda|-|/|[0-9]{1,22}|[a-z:/=.,\\\\]{1,9})[ \t\n]){0,90}";
-    runner
+    runner()
         .run(&words, |text| {
             parse(text.as_bytes());
             Ok(())

@@ -61,16 +61,50 @@ fn what_the_kernel_says_of_a_question_it_can_not_answer() {
     assert_eq!(walked(&[cut]).0, Err(Trouble::Garbled));
 }
 
+/// Reads each good message whole, cut anywhere, and with bytes changed; then bytes of no meaning.
+/// Says how many inputs it tried.
+pub(crate) fn mangled(name: &str, good: &[Vec<u8>], read: impl Fn(&[u8])) {
+    let tried = Cell::new(0u32);
+    let read = |bytes: &[u8]| {
+        tried.set(tried.get() + 1);
+        read(bytes);
+    };
+    // A runner counts its cases over all that it runs.
+    let runner = || TestRunner::new(Config::with_cases(2000));
+    for good in good {
+        for end in 0..=good.len() {
+            read(&good[..end]);
+        }
+        let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8);
+        runner()
+            .run(&changes, |changes| {
+                let mut bytes = good.clone();
+                for (index, byte) in changes {
+                    let index = index.index(bytes.len());
+                    bytes[index] = byte;
+                }
+                read(&bytes);
+                Ok(())
+            })
+            .unwrap();
+    }
+    runner()
+        .run(&prop::collection::vec(any::<u8>(), 0..400), |bytes| {
+            read(&bytes);
+            Ok(())
+        })
+        .unwrap();
+    eprintln!("property {name}: {} inputs", tried.get());
+}
+
 #[test]
 fn any_bytes_are_walked_to_their_end() {
-    let tried = Cell::new(0u32);
     let good = [
         told(16, 2, 7, &[[8u8, 0, 1, 0, 9, 9, 9, 9], [5, 0, 2, 0, 7, 0, 0, 0]].concat()),
         told(NLMSG_DONE, 2, 7, &0i32.to_ne_bytes()),
     ]
     .concat();
-    let walk = |bytes: &[u8]| {
-        tried.set(tried.get() + 1);
+    mangled("netlink", &[good], |bytes| {
         let mut read = 0;
         let mut walk = Walk { sequence: 7, changed: false };
         let _ = walk.part(bytes, &mut |_, body| {
@@ -80,30 +114,7 @@ fn any_bytes_are_walked_to_their_end() {
         });
         assert!(read <= bytes.len());
         assert!(attributes(bytes).count() <= bytes.len() / 4 + 1);
-    };
-    let mut runner = TestRunner::new(Config::with_cases(2000));
-    runner
-        .run(&prop::collection::vec(any::<u8>(), 0..300), |bytes| {
-            walk(&bytes);
-            Ok(())
-        })
-        .unwrap();
-    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8);
-    runner
-        .run(&changes, |changes| {
-            let mut bytes = good.clone();
-            for (index, byte) in changes {
-                let index = index.index(bytes.len());
-                bytes[index] = byte;
-            }
-            walk(&bytes);
-            Ok(())
-        })
-        .unwrap();
-    for end in 0..=good.len() {
-        walk(&good[..end]);
-    }
-    eprintln!("property netlink: {} inputs", tried.get());
+    });
 }
 
 #[test]

@@ -1,10 +1,6 @@
-use std::cell::Cell;
-
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-
 use super::*;
 use crate::client::netlink::Protocol;
+use crate::client::netlink::tests::mangled;
 use crate::node::links::rtnl::tests::attribute;
 
 fn message(interface: u32, parent: u32, kind: &[u8], figures: [u32; 5]) -> Vec<u8> {
@@ -38,35 +34,10 @@ fn what_a_queue_holds_and_has_dropped() {
 
 #[test]
 fn any_message_is_read_to_its_end() {
-    let tried = Cell::new(0u32);
-    let read = |bytes: &[u8]| {
-        tried.set(tried.get() + 1);
-        let _ = told(bytes);
-    };
     let good = message(7, TC_H_ROOT, b"fq_codel\0", [3, 4542, 11, 2, 90]);
-    for end in 0..=good.len() {
-        read(&good[..end]);
-    }
-    let mut runner = TestRunner::new(Config::with_cases(2000));
-    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8);
-    runner
-        .run(&changes, |changes| {
-            let mut bytes = good.clone();
-            for (index, byte) in changes {
-                let index = index.index(bytes.len());
-                bytes[index] = byte;
-            }
-            read(&bytes);
-            Ok(())
-        })
-        .unwrap();
-    runner
-        .run(&prop::collection::vec(any::<u8>(), 0..300), |bytes| {
-            read(&bytes);
-            Ok(())
-        })
-        .unwrap();
-    eprintln!("property queues: {} inputs", tried.get());
+    mangled("queues", &[good], |bytes| {
+        let _ = told(bytes);
+    });
 }
 
 #[test]
