@@ -31,6 +31,9 @@ pub struct Sought {
     pub sent: u64,
     /// The number that a reading should show (`equals:` of the stage; `equals: sent` is `sent`).
     pub equals: Option<f64>,
+    /// Only what names the round is its own: of a benign twin, beside which the round's own events
+    /// bring about what may name none.
+    pub named: bool,
     pub began: Now,
 }
 
@@ -81,6 +84,10 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn stamps(&self) -> bool {
         false
     }
+    /// Whether it tells whose a thing is, the round's or its twin's: one that reads a number does not.
+    fn tells_whose(&self) -> bool {
+        true
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -97,6 +104,7 @@ pub trait AnyConfirmer: Send + Sync {
     fn purge(&self) -> Option<String>;
     fn keeps(&self) -> bool;
     fn stamps(&self) -> bool;
+    fn tells_whose(&self) -> bool;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -123,6 +131,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn stamps(&self) -> bool {
         Confirmer::stamps(self)
+    }
+    fn tells_whose(&self) -> bool {
+        Confirmer::tells_whose(self)
     }
     fn begin<'a>(
         &'a self,

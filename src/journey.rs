@@ -1,7 +1,7 @@
 //! Synthetic events followed through stages, counted exactly.
 //!
 //! This file holds the words; `event` renders events (`template` the words in their texts, `format`
-//! how they are written down), `walk` is the sans-I/O state machine of one round, `reconcile` the
+//! how they are written down; `usecase` sequences of them, as data), `walk` is the sans-I/O state machine of one round, `reconcile` the
 //! rules of counting, `recheck` the look back hours later,
 //! `specimen` what each stage showed of one event, `offset` how far a stage's clock is off, `volume` the same counting for millions of
 //! events.
@@ -22,6 +22,8 @@ pub mod specimen;
 pub mod tally;
 mod template;
 mod token;
+pub mod twin;
+pub mod usecase;
 pub mod volume;
 pub mod walk;
 

@@ -13,7 +13,7 @@ use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
 use crate::journey::offset::Offset;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
-use crate::journey::tally::{Percentiles, StageTally, Tally};
+use crate::journey::tally::{Percentiles, StageTally, Tally, TwinTally};
 use crate::journey::{Fate, Stage};
 use crate::outcome::{Outcome, words};
 use crate::time::{Now, Wall};
@@ -199,10 +199,22 @@ pub struct JourneyRow {
     pub id: String,
     pub rounds: u64,
     pub first_failing_stage: Option<Stage>,
+    /// What its events are of; left out where they are of no use case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usecase: Option<UseCaseRow>,
     pub stages: Vec<StageRow>,
     /// One event as it was sent and as each stage showed it; left out before a round has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub specimen: Option<Specimen>,
+}
+
+/// What a detection must notice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UseCaseRow {
+    pub name: String,
+    pub title: String,
+    /// Techniques of MITRE ATT&CK.
+    pub attack: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -223,6 +235,12 @@ pub struct StageRow {
     /// names no field of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_seconds: Option<ClockRow>,
+    /// At `notified`: seconds from an alert to its notification; left out where no stage sees one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_to_person_seconds: Option<Latency>,
+    /// What the benign twins of the rounds brought about; left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<TwinTally>,
     /// What was asked for again later; left out where the plan does not ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rechecks: Vec<RecheckRow>,
@@ -361,6 +379,7 @@ pub struct Parts<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Followed {
     pub id: String,
+    pub usecase: Option<UseCaseRow>,
     pub tally: Tally,
     pub rechecks: BTreeMap<Stage, Vec<RecheckRow>>,
     pub specimen: Option<Specimen>,
@@ -437,6 +456,7 @@ fn journey_row(mut followed: Followed) -> JourneyRow {
         id: followed.id,
         rounds: tally.rounds,
         first_failing_stage: failing.into_iter().chain(forgot).min(),
+        usecase: followed.usecase,
         stages: tally
             .stages
             .iter()
@@ -449,23 +469,31 @@ fn journey_row(mut followed: Followed) -> JourneyRow {
 }
 
 fn stage_row(tally: &StageTally, rechecks: Vec<RecheckRow>) -> StageRow {
-    let latency = tally.latency();
-    let of = |part: fn(&Percentiles) -> f64| finite(latency.as_ref().map(part));
+    let told = !tally.after_alert.is_empty();
     StageRow {
         name: tally.stage,
         expected: tally.expected,
         fates: Fate::ALL.into_iter().map(|fate| (fate, tally.count(fate))).collect(),
         duplicate: tally.duplicate,
-        latency_seconds: Latency {
+        latency_seconds: Latency::of(tally.latency()),
+        loss_upper_bound_95: tally.loss_upper_bound_95(),
+        reason: tally.reason.clone(),
+        clock_offset_seconds: tally.clock.map(ClockRow::from),
+        alert_to_person_seconds: told.then(|| Latency::of(tally.alert_to_person())),
+        twin: tally.twin.clone(),
+        rechecks,
+    }
+}
+
+impl Latency {
+    fn of(all: Option<Percentiles>) -> Self {
+        let of = |part: fn(&Percentiles) -> f64| finite(all.as_ref().map(part));
+        Self {
             p50: of(|latency| latency.p50),
             p95: of(|latency| latency.p95),
             p99: of(|latency| latency.p99),
             max: of(|latency| latency.max),
-        },
-        loss_upper_bound_95: tally.loss_upper_bound_95(),
-        reason: tally.reason.clone(),
-        clock_offset_seconds: tally.clock.map(ClockRow::from),
-        rechecks,
+        }
     }
 }
 

@@ -209,6 +209,8 @@ codes! {
         ValueMismatch = "value_mismatch",
         /// The alert that should be there is not, or one is there that should not be.
         AlertMismatch = "alert_mismatch",
+        /// An alert or a notification came of events that must bring none.
+        FalseAlarm = "false_alarm",
         /// Nothing arrived in the expected time.
         NotArrived = "not_arrived",
         /// The peer refused the event.

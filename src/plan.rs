@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use checks::{Check, Targets};
-pub use journeys::{Equals, Journey, StagePlan};
+pub use journeys::{Chosen, Equals, Journey, StagePlan, Twin};
 pub use peers::{PEERS_LIMIT, Peer, Peers};
 
 use crate::catalogue;
@@ -94,6 +94,7 @@ impl Plan {
         let mut diagnostics = Diagnostics::default();
         let mut loaded = load::load(inputs, &mut diagnostics);
         loaded.substitute(&mut diagnostics);
+        loaded.read_usecases(&mut diagnostics);
         let plan = assemble(&loaded, facts, &mut diagnostics);
         match plan {
             Some(plan) if diagnostics.is_empty() => Ok(plan),

@@ -237,6 +237,7 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
         count: promise.count,
         sent: promise.count,
         equals: None,
+        named: false,
         began: due.began,
     };
     let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);

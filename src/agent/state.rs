@@ -207,11 +207,17 @@ impl State {
                 if journey.stage(*stage).is_some_and(StagePlan::has_hidden) {
                     self.tracks.open(&journeys::exposed_key(&journey.id, *stage), cadence);
                 }
+                if journey.watches_twin(*stage) {
+                    self.tracks.open(&journeys::false_alarms_key(&journey.id, *stage), cadence);
+                }
                 for after in journey.stage(*stage).iter().flat_map(|plan| &plan.recheck) {
                     let late = Cadence { lag: cadence.lag + *after, ..cadence };
                     let of = (journey.id.clone(), *stage, *after);
                     self.tracks.open(&journeys::vanished_key(&of), late);
                 }
+            }
+            if journey.tells_people() {
+                self.tracks.open(&journeys::alert_to_person_key(&journey.id), cadence);
             }
             // Over a reload a journey with the same stages goes on counting.
             match before

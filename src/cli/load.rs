@@ -147,6 +147,14 @@ pub(super) fn run(
     let order = load.order()?;
     let (_, plan) = plan.compile(global)?;
     let journey = found(&plan, journey)?;
+    if let Some(usecase) = &journey.usecase {
+        let text = format!(
+            "{} sends the steps of {} at their own times: volume is proven with a journey whose \
+             events have a `message`",
+            journey.id, usecase.name
+        );
+        return Err(Failure::usage(text));
+    }
     if !journey.allowed_times.allow(clock::now().wall) {
         let text =
             format!("{} runs only in its allowed times, {}", journey.id, journey.allowed_times);

@@ -11,7 +11,7 @@ use super::{Failure, Global, PlanArgs, exit};
 use crate::agent::{clock, rounds, runner};
 use crate::client::Clients;
 use crate::journey::specimen::Specimen;
-use crate::journey::tally::Tally;
+use crate::journey::tally::{StageTally, Tally};
 use crate::ledger::ClockRow;
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey, Plan};
@@ -191,11 +191,16 @@ fn notes_json(began: Mono, notes: &[Note]) -> Value {
 }
 
 fn journey_code(tally: &Tally) -> u8 {
-    if tally.stages.iter().any(|stage| stage.failed() > 0 || stage.duplicate > 0) {
+    let failed =
+        |stage: &StageTally| stage.failed() > 0 || stage.duplicate > 0 || stage.false_alarms() > 0;
+    if tally.stages.iter().any(failed) {
         return exit::FAILURE;
     }
     let all_known = !tally.stages.is_empty()
-        && tally.stages.iter().all(|stage| stage.known() == stage.expected && stage.expected > 0);
+        && tally.stages.iter().all(|stage| {
+            let twin = stage.twin.as_ref().is_none_or(|twin| twin.inconclusive == 0);
+            stage.known() == stage.expected && stage.expected > 0 && twin
+        });
     if all_known { exit::SUCCESS } else { exit::INCOMPLETE }
 }
 
@@ -233,6 +238,14 @@ fn journey_text(
         if let Some(reason) = &stage.reason {
             let _ = writeln!(text, "            {reason}");
         }
+        if let Some(twin) = &stage.twin {
+            let came = match (twin.false_alarms, &twin.reason) {
+                (0, Some(reason)) => reason.as_str(),
+                (0, None) => "brought nothing about",
+                _ => "brought about what it must not",
+            };
+            let _ = writeln!(text, "            the benign twin: {came}");
+        }
     }
     match tally.first_failing_stage() {
         Some(stage) => {
@@ -263,6 +276,7 @@ fn journey_json(
             "duplicate": stage.duplicate,
             "latency_seconds": stage.latency(),
             "clock_offset_seconds": stage.clock.map(ClockRow::from),
+            "twin": stage.twin,
             "reason": stage.reason,
         })).collect::<Vec<_>>(),
         "specimen": specimen,

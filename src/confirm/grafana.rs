@@ -75,6 +75,10 @@ impl Confirmer for Grafana {
         Ok(Self { spec, api })
     }
 
+    fn tells_whose(&self) -> bool {
+        false
+    }
+
     fn effects(&self) -> Vec<Effect> {
         let Spec { panel, dashboard, .. } = &self.spec;
         let what = format!(

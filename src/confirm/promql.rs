@@ -45,6 +45,10 @@ impl Confirmer for Promql {
         Ok(Self { query: spec.query, tolerance: spec.tolerance, api })
     }
 
+    fn tells_whose(&self) -> bool {
+        false
+    }
+
     fn effects(&self) -> Vec<Effect> {
         let what = format!("asks {} for `{}`", self.api.base(), self.query);
         vec![Effect { what, needs: None }]

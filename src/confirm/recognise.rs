@@ -73,25 +73,32 @@ pub(super) enum Whose {
     /// It names no round, and began after ours only by one of the two wall clocks: the one that
     /// there was when the round began, and the one that was set since.
     Untold,
+    /// It names no round, and began after ours: the twin's, or that of the events beside it.
+    Unnamed,
 }
 
 /// The things that are the round's, and how far that can be told.
 pub(super) fn ours<T>(things: impl Iterator<Item = (Whose, T)>) -> (Vec<T>, Horizon) {
-    let (mut ours, mut untold) = (Vec::new(), 0);
+    let (mut ours, mut untold, mut unnamed) = (Vec::new(), 0, 0);
     for (whose, thing) in things {
         match whose {
             Whose::Ours => ours.push(thing),
             Whose::Anothers => {}
             Whose::Untold => untold += 1,
+            Whose::Unnamed => unnamed += 1,
         }
     }
-    if untold == 0 {
-        return (ours, Horizon::Complete);
-    }
-    let text = format!(
-        "the clock was set while the round was under way: whether {untold} that name no round \
-         began before or after it can't be told"
-    );
+    let text = match (untold, unnamed) {
+        (0, 0) => return (ours, Horizon::Complete),
+        (0, _) => format!(
+            "{unnamed} name no round, and may be the benign twin's: let the rule's alert carry a \
+             text or a field of the event that has its token"
+        ),
+        _ => format!(
+            "the clock was set while the round was under way: whether {untold} that name no round \
+             began before or after it can't be told"
+        ),
+    };
     (ours, Horizon::Partial(Fault::new(FaultCode::Blind, text)))
 }
 
@@ -116,6 +123,7 @@ pub(super) fn whose<'a>(
     let (as_it_was, as_it_is) = on.beginnings();
     let after = |beginning: Wall| began >= beginning.minus(Duration::from_secs(1));
     match (after(as_it_was), after(as_it_is)) {
+        (true, true) if on.sought.named => Whose::Unnamed,
         (true, true) => Whose::Ours,
         (false, false) => Whose::Anothers,
         _ => Whose::Untold,
@@ -141,6 +149,7 @@ mod tests {
             count: 3,
             sent: 3,
             equals: None,
+            named: false,
             began: Now { mono: Mono(0), wall: Wall::from_secs(100) },
         }
     }
@@ -211,5 +220,25 @@ mod tests {
         assert!(!ours(&[&token], Some(200)));
         assert!(ours(&["SSHBruteForce"], Some(99)) && ours(&[], Some(200)));
         assert!(!ours(&["SSHBruteForce"], Some(98)) && !ours(&["SSHBruteForce"], None));
+    }
+    #[test]
+    fn a_twins_thing_names_it_and_what_names_nobody_is_not_told() {
+        let whose = |texts: &[&str], began| {
+            let on = LookContext {
+                sought: &Sought { named: true, ..sought("gl00000001") },
+                timeout: Duration::from_secs(1),
+                clients: &Clients::default(),
+                trace: &Trace::off(),
+                now: Now { mono: Mono::from_secs(5), wall: Wall::from_secs(105) },
+            };
+            whose(texts.iter().copied(), Some(Wall::from_secs(began)), &on)
+        };
+        assert_eq!(whose(&["run gl00000001"], 120), Whose::Ours);
+        assert_eq!(whose(&["run gl00000002"], 120), Whose::Anothers, "the round's beside it");
+        assert_eq!(whose(&["SSHBruteForce"], 20), Whose::Anothers, "from before");
+        assert_eq!(whose(&["SSHBruteForce"], 120), Whose::Unnamed);
+        let (ours, horizon) = super::ours([(Whose::Unnamed, 1), (Whose::Ours, 2)].into_iter());
+        assert_eq!(ours, [2]);
+        assert!(matches!(horizon, Horizon::Partial(fault) if fault.text.contains("twin")));
     }
 }

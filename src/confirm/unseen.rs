@@ -180,6 +180,10 @@ impl AnyConfirmer for Unseen {
         self.seen.stamps()
     }
 
+    fn tells_whose(&self) -> bool {
+        self.seen.tells_whose()
+    }
+
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,

@@ -12,6 +12,8 @@ use super::{
     Bound, Criterion, During, Evidence, Finding, Function, Gate, Held, Part, Requirement, Standing,
     Subject, Verdict, When, Why, events,
 };
+use crate::catalogue::journey::FALSE_ALARMS;
+use crate::outcome::ReasonCode;
 use crate::series::{LabelNames, NODE_CHECK, Selection, Track};
 use crate::time::Now;
 
@@ -225,6 +227,12 @@ impl Judging<'_> {
             finding.worst = Some((track.key.check.to_string(), track.key.target.to_string()));
             if LabelNames::of(track.key.metric).check == Some("journey") {
                 finding.first_failing_stage = self.failing_stage(criterion, track, &finding);
+            }
+            if *track.key.metric == FALSE_ALARMS
+                && let (Verdict::Fail, Some(reason)) = (finding.verdict, &mut finding.reason)
+            {
+                ReasonCode::FalseAlarm.word().clone_into(&mut reason.code);
+                reason.text = format!("unexpected for the benign twin: {}", reason.text);
             }
             findings.push(self.settle(criterion, &key, finding));
         }

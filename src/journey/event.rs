@@ -3,25 +3,31 @@
 //! Rendering is a pure function of (spec, run, stream, sequence, intended time): the bytes that
 //! should arrive can be made again at any later time and are never stored.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::cases::{Case, PROBE_ZONE, probe_date};
-use super::format::{FieldValue, Ingredients, OWN};
+use super::format::OWN;
 pub use super::format::{Format, Header};
-use super::layout::{Escape, Layout};
-use super::template::{Template, Values, Word};
+use super::layout::Escape;
+use super::template::Values;
 use super::token;
 pub use super::token::{
     RUN_LEN, SEQ_MAX, TOKEN_LEN, Token, contains_run, is_run, run_from, stream_code,
 };
+use super::usecase::{StepSpec, UseCase};
 use super::{Event, Run};
 use crate::time::Wall;
 pub use label::Label;
+use line::{Line, Text};
 pub use lot::Lot;
 
 mod label;
+mod line;
 mod lot;
 
 /// The header that carries the token where the transport has headers.
@@ -31,15 +37,21 @@ pub const SD_ID: &str = "greenlight@32473";
 /// A round is held in memory, stored each second and searched in one look; volume is another
 /// matter than correctness.
 pub const COUNT_LIMIT: u64 = 10_000;
-/// What many receivers still take whole: rsyslog cuts at 8 KiB.
-const MESSAGE_LIMIT: usize = 8_192;
-/// More fields than this trip the field limits of stores.
-const FIELDS_LIMIT: usize = 100;
+/// Each round has a run of its own, so its events are counted from one.
+pub const FIRST_SEQ: u64 = 1;
 
 /// The events of a journey's round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct EventSpec {
+    /// The use case whose steps are the events, sent when they are due: `usecases/NAME.yaml` beside
+    /// the plan or in /etc/greenlight, or one that comes with Greenlight. `count`, `message`,
+    /// `fields`, `sizes`, `sweep` and `date_probe` are not written beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usecase: Option<String>,
+    /// Other values for the variables of the use case.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, String>,
     /// How many events a round has.
     pub count: u64,
     /// How they are written down; the way in decides where this is not given.
@@ -78,6 +90,8 @@ pub struct EventSpec {
 impl Default for EventSpec {
     fn default() -> Self {
         Self {
+            usecase: None,
+            vars: BTreeMap::new(),
             count: 10,
             format: None,
             header: None,
@@ -103,16 +117,16 @@ pub struct WayIn {
     pub line_delimited: bool,
 }
 
-/// An [`EventSpec`] that was found right, ready to render.
+/// An [`EventSpec`] or the steps of a use case that were found right, ready to render.
 #[derive(Clone, Debug)]
 pub struct Events {
     count: u64,
     format: Format,
-    message: Template,
-    fields: Vec<(String, FieldValue)>,
-    host: String,
-    app: String,
-    layout: Layout,
+    line: Line,
+    /// The lines of a use case's further steps.
+    further: Vec<Line>,
+    /// Of a use case, by event: which line it has, and when it is due after the round's beginning.
+    places: Vec<(usize, Duration)>,
     /// In turn; none where every event is a usual one.
     cases: Vec<Case>,
     date_probe: bool,
@@ -130,65 +144,56 @@ impl Events {
         if !(1..=COUNT_LIMIT).contains(&spec.count) {
             return Err(format!("count is {}; a round has 1 to {COUNT_LIMIT} events", spec.count));
         }
-        if spec.message.len() > MESSAGE_LIMIT {
-            return Err(format!("the message is longer than {MESSAGE_LIMIT} bytes; shorten it"));
-        }
-        if spec.fields.len() > FIELDS_LIMIT {
-            return Err(format!("more than {FIELDS_LIMIT} fields; leave some out"));
-        }
-        for (what, name, limit) in [("host", &spec.host, 255), ("app", &spec.app, 48)] {
-            if name.is_empty() || name.len() > limit || !printable(name) {
-                return Err(format!(
-                    "{what} '{name}' is not 1 to {limit} printable ASCII characters without spaces \
-                     (RFC 5424)"
-                ));
-            }
-        }
-        format.check_fields(&spec.fields)?;
-        let mut fields = Vec::with_capacity(spec.fields.len());
-        for (name, value) in &spec.fields {
-            let value = match value {
-                Value::String(text) => FieldValue::Text(
-                    Template::parse(text).map_err(|e| format!("field '{name}': {e}"))?,
-                ),
-                other => FieldValue::Fixed(other.clone()),
-            };
-            fields.push((name.clone(), value));
-        }
-        let message = Template::parse(&spec.message).map_err(|e| format!("message: {e}"))?;
-        if message.has(&Word::Crc) {
-            return Err(String::from(
-                "message: {crc} is the checksum of the message and can't stand in it",
-            ));
-        }
-        if format == Format::Raw && !message.has(&Word::Token) {
-            return Err(String::from(
-                "message: a raw event is its message alone and must name {token}, or it is never \
-                 found again",
-            ));
-        }
-        let over_syslog = way_in.format == Format::Rfc5424;
-        let header = spec.header.unwrap_or_else(|| {
-            if over_syslog { format.header_over_syslog() } else { Header::None }
-        });
-        if header != Header::None && !format.takes_header() {
-            return Err(String::from("the format has a head of its own; leave `header` out"));
-        }
-        let of = Ingredients { host: &spec.host, app: &spec.app, fields: &fields };
-        let layout = format.layout(header, &of);
+        let header = header_over(spec.header, format, way_in)?;
+        let text =
+            Text { message: &spec.message, fields: &spec.fields, host: &spec.host, app: &spec.app };
         let mut events = Self {
             count: spec.count,
             format,
-            message: message.with_token(),
-            layout,
+            line: Line::new(&text, format, header)?,
+            further: Vec::new(),
+            places: Vec::new(),
             cases: Case::list(spec, format, way_in.line_delimited)?,
-            fields,
-            host: spec.host.clone(),
-            app: spec.app.clone(),
             date_probe: spec.date_probe,
         };
         events.fit(spec)?;
         Ok(events)
+    }
+
+    /// The events of `steps`, which are those of `case` or of its twin. What `spec` says of the
+    /// format goes before what the use case says. A mistake comes with the step that it is in.
+    pub fn of_steps(
+        case: &UseCase,
+        steps: &[StepSpec],
+        spec: &EventSpec,
+        way_in: WayIn,
+    ) -> Result<Self, (usize, String)> {
+        let format = spec.format.or(case.format).unwrap_or(way_in.format);
+        let header =
+            header_over(spec.header.or(case.header), format, way_in).map_err(|e| (0, e))?;
+        let mut lines = Vec::with_capacity(steps.len());
+        let mut places = Vec::new();
+        for (at, (step, due)) in steps.iter().zip(super::usecase::due(steps)).enumerate() {
+            let text = Text {
+                message: &step.message,
+                fields: &step.fields,
+                host: step.host.as_ref().or(case.host.as_ref()).unwrap_or(&spec.host),
+                app: step.app.as_ref().or(case.app.as_ref()).unwrap_or(&spec.app),
+            };
+            lines.push(Line::new(&text, format, header).map_err(|error| (at, error))?);
+            places.extend(due.into_iter().map(|due| (at, due)));
+        }
+        let mut lines = lines.into_iter();
+        let Some(line) = lines.next() else { return Err((0, String::from("there is no step"))) };
+        Ok(Self {
+            count: places.len() as u64,
+            format,
+            line,
+            further: lines.collect(),
+            places,
+            cases: Vec::new(),
+            date_probe: false,
+        })
     }
 
     /// Sizes that the format's own fields fill alone are none.
@@ -219,13 +224,35 @@ impl Events {
         self.format
     }
 
-    /// One event. The same arguments give the same bytes.
+    /// When each event is due after the round's beginning; empty where all are due at once.
+    pub fn due(&self) -> Vec<Duration> {
+        self.places.iter().map(|(_, due)| *due).collect()
+    }
+
+    /// When the last event is due after the round's beginning.
+    pub fn length(&self) -> Duration {
+        self.places.last().map(|(_, due)| *due).unwrap_or_default()
+    }
+
+    fn place(&self, seq: u64) -> (usize, Duration) {
+        let at = seq.checked_sub(FIRST_SEQ).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.places.get(at)).copied().unwrap_or_default()
+    }
+
+    fn line(&self, seq: u64) -> &Line {
+        let further = self.place(seq).0.checked_sub(1);
+        further.and_then(|at| self.further.get(at)).unwrap_or(&self.line)
+    }
+
+    /// One event. The same arguments give the same bytes. Of a use case `intended` is the round's
+    /// beginning, from which its steps are due.
     pub fn render(&self, run: &Run, stream: &str, seq: u64, intended: Wall) -> Event {
         let mut renderer = self.renderer(run, stream);
         let mut payload = Vec::with_capacity(512);
         let marks = renderer.render_into(seq, intended, &mut payload);
         let message = String::from_utf8_lossy(&renderer.message).into_owned();
-        let escape = self.layout.message_escape();
+        let line = self.line(seq);
+        let escape = line.layout.message_escape();
         let written = (escape != Escape::None).then(|| {
             let mut written = Vec::with_capacity(message.len());
             escape.write(message.as_bytes(), &mut written);
@@ -234,8 +261,8 @@ impl Events {
         let values = renderer.values(seq, marks.at, marks.crc, Case::Usual);
         let mut fields = Map::new();
         for (name, value) in [
-            ("host.name", Value::from(self.host.as_str())),
-            ("service.name", Value::from(self.app.as_str())),
+            ("host.name", Value::from(line.host.as_str())),
+            ("service.name", Value::from(line.app.as_str())),
             ("user_agent.synthetic.type", Value::from("test")),
             ("greenlight.id", Value::from(String::from_utf8_lossy(&renderer.token))),
             ("greenlight.run", Value::from(&**run)),
@@ -245,7 +272,7 @@ impl Events {
         ] {
             fields.insert(String::from(name), value);
         }
-        for (name, value) in &self.fields {
+        for (name, value) in &line.fields {
             fields.insert(name.clone(), value.value(&values));
         }
         Event {
@@ -308,7 +335,10 @@ impl Renderer<'_> {
         self.token.clear();
         token::write(self.run, self.stream_code, seq, &mut self.token);
         self.variety = crc32fast::hash(&self.token);
-        let at = if self.events.date_probe { probe_date(intended, PROBE_ZONE) } else { intended };
+        let at = match self.events.date_probe {
+            true => probe_date(intended, PROBE_ZONE),
+            false => intended.plus(self.events.place(seq).1),
+        };
         let case = self.events.case(seq);
         let start = out.len();
         let mut crc = self.fill(seq, at, case, 0, 0, out);
@@ -343,14 +373,14 @@ impl Renderer<'_> {
         salt: u64,
         out: &mut Vec<u8>,
     ) -> u32 {
-        let events = self.events;
+        let (events, line) = (self.events, self.events.line(seq));
         let mut message = std::mem::take(&mut self.message);
         message.clear();
         let values = self.values(seq, at, 0, case);
         if case == Case::Tiny {
             message.extend_from_slice(values.token);
         } else {
-            events.message.write(&values, &mut message);
+            line.message.write(&values, &mut message);
         }
         message.extend_from_slice(case.suffix().as_bytes());
         if filler > 0 {
@@ -360,7 +390,7 @@ impl Renderer<'_> {
         }
         events.format.tame(&mut message);
         let crc = crc32fast::hash(&message);
-        events.layout.write(&self.values(seq, at, crc, case), &message, out);
+        line.layout.write(&self.values(seq, at, crc, case), &message, out);
         self.message = message;
         crc
     }
@@ -380,8 +410,15 @@ impl Renderer<'_> {
     }
 }
 
-fn printable(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
+/// The header before a format that has none.
+fn header_over(given: Option<Header>, format: Format, way_in: WayIn) -> Result<Header, String> {
+    let over_syslog = way_in.format == Format::Rfc5424;
+    let header = given
+        .unwrap_or_else(|| if over_syslog { format.header_over_syslog() } else { Header::None });
+    if header != Header::None && !format.takes_header() {
+        return Err(String::from("the format has a head of its own; leave `header` out"));
+    }
+    Ok(header)
 }
 
 /// The name of one of Greenlight's own fields without its front, however a format writes it:

@@ -41,7 +41,28 @@ pub struct StageTally {
     /// How many a wrong tenant saw, where one was asked: of the newest round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposed: Option<u64>,
+    /// At `notified`: seconds from each alert that was seen to its notification; None where it did
+    /// not come. The newest [`LATENCIES_LIMIT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after_alert: Vec<Option<f64>>,
+    /// What the benign twins of the rounds brought about here, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<TwinTally>,
     /// What was wrong with the first that failed.
+    pub reason: Option<String>,
+}
+
+/// What came of events that must bring nothing about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TwinTally {
+    /// Rounds whose twin is known to have brought something about here, or nothing.
+    pub rounds: u64,
+    /// Rounds of which that can't be told: the twin did not get through, or nobody could look.
+    pub inconclusive: u64,
+    /// Alerts, or notifications, that were the twin's.
+    pub false_alarms: u64,
+    /// Why it was inconclusive first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -75,9 +96,11 @@ impl Tally {
         self.stages.iter().find(|tally| tally.stage == stage)
     }
 
-    /// The first stage at which an event or thing failed, by [`Fate::is_failure`].
+    /// The first stage at which an event or thing failed, by [`Fate::is_failure`], or one came that
+    /// must not.
     pub fn first_failing_stage(&self) -> Option<Stage> {
-        self.stages.iter().find(|tally| tally.failed() > 0).map(|tally| tally.stage)
+        let fails = |tally: &&StageTally| tally.failed() > 0 || tally.false_alarms() > 0;
+        self.stages.iter().find(fails).map(|tally| tally.stage)
     }
 
     /// Adds the counts of further rounds.
@@ -105,6 +128,8 @@ impl StageTally {
             feed_ages: Vec::new(),
             clock: None,
             exposed: None,
+            after_alert: Vec::new(),
+            twin: None,
             reason: None,
         }
     }
@@ -116,6 +141,11 @@ impl StageTally {
     /// How many failed, by [`Fate::is_failure`].
     pub fn failed(&self) -> u64 {
         self.sum(Fate::is_failure)
+    }
+
+    /// Things that must not have come.
+    pub fn false_alarms(&self) -> u64 {
+        self.twin.as_ref().map_or(0, |twin| twin.false_alarms)
     }
 
     /// How many are known to be either there or not: all but unknown and inconclusive.
@@ -148,6 +178,12 @@ impl StageTally {
         self.latencies.extend(&other.latencies);
         let over = self.latencies.len().saturating_sub(LATENCIES_LIMIT);
         self.latencies.drain(..over);
+        self.after_alert.extend(&other.after_alert);
+        let over = self.after_alert.len().saturating_sub(LATENCIES_LIMIT);
+        self.after_alert.drain(..over);
+        if let Some(theirs) = &other.twin {
+            self.twin.get_or_insert_default().add(theirs);
+        }
         if self.reason.is_none() {
             self.reason.clone_from(&other.reason);
         }
@@ -155,24 +191,45 @@ impl StageTally {
 
     /// None where nothing arrived: never a zero.
     pub fn latency(&self) -> Option<Percentiles> {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_by(f64::total_cmp);
-        let rank = |quantile: f64| {
-            let rank = (quantile * sorted.len() as f64).ceil() as usize;
-            sorted.get(rank.saturating_sub(1)).copied()
-        };
-        Some(Percentiles {
-            p50: rank(0.50)?,
-            p95: rank(0.95)?,
-            p99: rank(0.99)?,
-            max: sorted.last().copied()?,
-        })
+        Percentiles::of(self.latencies.clone())
+    }
+
+    /// From an alert to its notification; None where none was notified.
+    pub fn alert_to_person(&self) -> Option<Percentiles> {
+        Percentiles::of(self.after_alert.iter().flatten().copied().collect())
     }
 
     /// The share that may not arrive in truth, at 95 % confidence, given how many did not (lost,
     /// refused or dead-lettered, as a gate on loss counts them); None before anything is known.
     pub fn loss_upper_bound_95(&self) -> Option<f64> {
         upper_bound_95(self.sum(Fate::carries_on), self.known())
+    }
+}
+
+impl TwinTally {
+    fn add(&mut self, other: &Self) {
+        self.rounds = self.rounds.saturating_add(other.rounds);
+        self.inconclusive = self.inconclusive.saturating_add(other.inconclusive);
+        self.false_alarms = self.false_alarms.saturating_add(other.false_alarms);
+        if self.reason.is_none() {
+            self.reason.clone_from(&other.reason);
+        }
+    }
+}
+
+impl Percentiles {
+    fn of(mut sorted: Vec<f64>) -> Option<Self> {
+        sorted.sort_by(f64::total_cmp);
+        let rank = |quantile: f64| {
+            let rank = (quantile * sorted.len() as f64).ceil() as usize;
+            sorted.get(rank.saturating_sub(1)).copied()
+        };
+        Some(Self {
+            p50: rank(0.50)?,
+            p95: rank(0.95)?,
+            p99: rank(0.99)?,
+            max: sorted.last().copied()?,
+        })
     }
 }
 

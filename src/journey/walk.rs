@@ -47,8 +47,23 @@ pub struct WalkSpec {
     /// When the first event should be sent; every latency and deadline is counted from an event's
     /// intended send, so that a slow sender hides nothing.
     pub began: Mono,
-    /// Between the intended sends of two events; zero is one burst.
-    pub pace: Duration,
+    /// When each event should be sent after the first, ascending; empty is one burst.
+    pub due: Vec<Duration>,
+    pub things: Things,
+}
+
+/// What events have to do with the things that are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Things {
+    /// Any of the events may bring them about.
+    #[default]
+    Any,
+    /// All of the events together do: none is missing unless every event was certainly sent, and
+    /// one too many is looked for until `within` is over.
+    Whole,
+    /// None must come of them, at any stage: each is looked at until it is given up, or shows one.
+    Never,
 }
 
 /// What is to be done now.
@@ -69,7 +84,11 @@ pub enum Step {
 pub struct Walk {
     /// Nanoseconds, as [`Mono`]; every other instant below is counted from here.
     began: i64,
-    pace: i64,
+    /// By event; those beyond are due at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    due: Vec<i64>,
+    #[serde(default)]
+    things: Things,
     first_seq: u64,
     /// The latest instant that was told.
     now: i64,
@@ -178,7 +197,8 @@ impl Walk {
         });
         Self {
             began: spec.began.0,
-            pace: nanos(spec.pace),
+            due: spec.due.into_iter().map(nanos).collect(),
+            things: spec.things,
             first_seq: spec.first_seq,
             now: 0,
             issued: 0,
@@ -481,15 +501,13 @@ impl Walk {
     /// The counts so far; final once the round is done, but for what arrives later still.
     pub fn tally(&self) -> Tally {
         let fates = self.fates();
-        Tally {
-            rounds: 1,
-            stages: self
-                .stages
-                .iter()
-                .zip(&fates)
-                .map(|(state, fates)| self.count_stage(state, fates))
-                .collect(),
+        let counted = self.stages.iter().zip(&fates);
+        let mut stages: Vec<_> =
+            counted.map(|(state, fates)| self.count_stage(state, fates)).collect();
+        if let Some(notified) = stages.iter_mut().find(|tally| tally.stage == Stage::Notified) {
+            notified.after_alert = self.after_alert(&fates);
         }
+        Tally { rounds: 1, stages }
     }
 
     /// The events that a stage has shown, for a look back; None where it showed none.
@@ -515,7 +533,13 @@ impl Walk {
 
     /// When an event should be sent, counted from the beginning.
     fn intended(&self, unit: usize) -> i64 {
-        i64::try_from(unit).unwrap_or(i64::MAX).saturating_mul(self.pace)
+        self.due.get(unit).copied().unwrap_or(0)
+    }
+
+    /// From when an event or a thing of this stage is counted: things come of the last event.
+    fn counted_from(&self, at: usize, unit: usize) -> i64 {
+        let things = self.stages.get(at).is_some_and(StageState::counts_things);
+        if things { self.last_intended() } else { self.intended(unit) }
     }
 
     fn last_intended(&self) -> i64 {

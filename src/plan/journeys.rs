@@ -12,14 +12,19 @@ use super::{Fleet, share};
 use crate::confirm::AnyConfirmer;
 use crate::confirm::unseen::{Proof, Unseen};
 use crate::journey::Stage;
-use crate::journey::event::{EventSpec, Events, RUN_LEN};
+use crate::journey::event::{EventSpec, Events};
 use crate::journey::reconcile::Expectation;
 use crate::probe::Effect;
 use crate::send::AnySender;
 use crate::spec::units::{Period, Size};
 use crate::spec::{AllowedTimes, Diagnostics, Fields, Node, decode};
-use crate::time::Wall;
 use crate::{confirm, send};
+
+mod events;
+mod usecase;
+
+use events::{own_format, plain, within_budget};
+pub use usecase::{Chosen, Twin};
 
 /// How often a round is sent where the plan does not say.
 const EVERY: Duration = Duration::from_secs(300);
@@ -29,9 +34,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// What a journey may send in a day where the plan does not say.
 const BUDGET: Size = Size(1_000_000_000);
-const DAY: Duration = Duration::from_secs(86_400);
-/// Events of a round that are rendered to know how large they are.
-const SAMPLED: u64 = 64;
 /// A stage is asked again so often at most, and no sooner than that after a round's end.
 const RECHECKS_LIMIT: usize = 8;
 const SOONEST: Duration = Duration::from_secs(1);
@@ -46,6 +48,10 @@ pub struct Journey {
     pub timeout: Duration,
     pub sender: Arc<dyn AnySender>,
     pub events: Arc<Events>,
+    /// What its events are of.
+    pub usecase: Option<Chosen>,
+    /// What is sent beside each round and must bring no alert.
+    pub twin: Option<Twin>,
     pub stages: Vec<StagePlan>,
     /// Outside of these no round begins, and what is judged from it is open.
     pub allowed_times: AllowedTimes,
@@ -85,18 +91,52 @@ pub enum Equals {
 impl Journey {
     /// The longest time until the fate of a round's last event is decided.
     pub fn give_up(&self) -> Duration {
-        self.timeout + self.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default()
+        let stages = self.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
+        self.length() + self.timeout + stages
+    }
+
+    /// When the last event of a round, its twin's included, is due after its beginning.
+    fn length(&self) -> Duration {
+        let twin = self.twin.as_ref().map(|twin| twin.events.length());
+        self.events.length().max(twin.unwrap_or_default())
     }
 
     pub fn stage(&self, stage: Stage) -> Option<&StagePlan> {
         self.stages.iter().find(|plan| plan.stage == stage)
     }
 
+    /// Whether the benign twin must bring nothing about at this stage.
+    pub fn watches_twin(&self, stage: Stage) -> bool {
+        let alerts = matches!(stage, Stage::Alerted | Stage::Notified);
+        alerts && self.twin.is_some() && self.stage(stage).is_some()
+    }
+
+    /// Whether it sees an alert, and who is told of it.
+    pub fn tells_people(&self) -> bool {
+        self.stage(Stage::Alerted).is_some() && self.stage(Stage::Notified).is_some()
+    }
+
     /// Each effect with how often it happens.
     pub fn effects(&self) -> Vec<(String, Effect)> {
         let every = Period(self.every).to_string();
-        let sends =
-            self.sender.effects(self.events.count()).into_iter().map(|e| (every.clone(), e));
+        let steps = self.usecase.as_ref().map(|chosen| {
+            let over = self.events.length();
+            format!(", the steps of the use case {} over {over:?}", chosen.name)
+        });
+        let sends = self.sender.effects(self.events.count()).into_iter().map(|effect| {
+            let what = effect.what + steps.as_deref().unwrap_or_default();
+            (every.clone(), Effect { what, ..effect })
+        });
+        let twin = self.twin.iter().flat_map(|twin| {
+            let beside = format!(
+                ", the benign twin of the use case {} over {:?}",
+                twin.name(),
+                twin.events.length()
+            );
+            let effects = self.sender.effects(twin.events.count()).into_iter();
+            effects.map(move |effect| Effect { what: effect.what + &beside, ..effect })
+        });
+        let twin = twin.map(|effect| (every.clone(), effect));
         let looks = self.stages.iter().flat_map(|stage| {
             let poll = format!("{} while a round is under way", Period(stage.poll));
             stage
@@ -113,7 +153,7 @@ impl Journey {
                 .flat_map(|confirmer| confirmer.effects())
                 .map(move |effect| (when.clone(), effect))
         });
-        sends.chain(looks).chain(again).collect()
+        sends.chain(twin).chain(looks).chain(again).collect()
     }
 
     /// How what it leaves behind is deleted, by the stage that sees it.
@@ -128,7 +168,10 @@ impl Journey {
     /// another plan would compare them with what was never sent.
     pub fn promise(&self, stage: Stage) -> Option<String> {
         let plan = self.stage(stage)?;
-        let parts = json!([self.id, self.sender.kind(), self.send, self.event_spec, plan.expect]);
+        let mut parts =
+            vec![json!([self.id, self.sender.kind(), self.send, self.event_spec, plan.expect])];
+        parts.extend(self.usecase.as_ref().map(Chosen::json));
+        let parts = Value::Array(parts);
         let hash = sha2::Sha256::digest(parts.to_string().as_bytes());
         Some(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
@@ -144,6 +187,8 @@ impl Journey {
             "stages": self.stages.iter().map(StagePlan::json).collect::<Vec<_>>(),
         });
         if let Some(map) = value.as_object_mut() {
+            map.extend(self.usecase.iter().map(|chosen| ("usecase".to_owned(), chosen.json())));
+            map.extend(self.twin.iter().map(|twin| ("must_not_alert".to_owned(), twin.json())));
             super::when_and_where(map, &self.allowed_times, self.shared);
         }
         value
@@ -203,14 +248,19 @@ pub(super) fn compile(
         .items("journeys", diagnostics)
         .into_iter()
         .filter_map(|node| {
-            let journey = one(node, fleet, diagnostics);
+            let journey = one(node, loaded, fleet, diagnostics);
             super::once(node, "journey", &mut seen, diagnostics)?;
             journey
         })
         .collect()
 }
 
-fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<Journey> {
+fn one(
+    node: &Node,
+    loaded: &Loaded,
+    fleet: Fleet<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Journey> {
     let mut fields = Fields::new(node, "a journey", diagnostics)?;
     let id = fields.require::<String>("id", diagnostics);
     let every = fields.take::<Period>("every", diagnostics).map_or(EVERY, |period| period.0);
@@ -219,6 +269,7 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
     let shared = fields.take::<bool>("shared", diagnostics).unwrap_or(false);
     let budget = fields.take::<Size>("budget", diagnostics).unwrap_or(BUDGET);
     let events_node = fields.take_node("events");
+    let twin_node = fields.take_node("must_not_alert");
     let send = fields.require_node("send", diagnostics);
     let stages = fields.require_node("stages", diagnostics);
     fields.finish(&[], diagnostics);
@@ -231,84 +282,64 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<J
             .expected("1ms or more");
     }
     let sender = send.and_then(|node| sender(&node, diagnostics));
-    let stages = stages.and_then(|node| stage_list(&node, diagnostics));
+    let named = events_node.as_ref().and_then(|events| Some((events, events.get("usecase")?)));
+    let usecase =
+        named.map(|(events, at)| Chosen::named(at, events.get("vars"), loaded, diagnostics));
+    let known = usecase.as_ref().and_then(Option::as_ref);
+    let stages = stages.and_then(|node| stage_list(&node, known, diagnostics));
     let (sender, send) = sender?;
     let stages = complete(stages?, &*sender, timeout, node, diagnostics)?;
     let event_spec = match &events_node {
         Some(node) => decode::<EventSpec>(node, diagnostics)?,
         None => EventSpec::default(),
     };
-    let events = match Events::over(&event_spec, sender.way_in()) {
-        Ok(events) => Arc::new(events),
-        Err(text) => {
-            diagnostics.error(events_node.as_ref().unwrap_or(node).span, text);
-            return None;
-        }
+    let at = events_node.as_ref().unwrap_or(node);
+    let usecase = match usecase {
+        Some(chosen) => Some(chosen?),
+        None => None,
     };
+    let events = match &usecase {
+        Some(chosen) => chosen.events(at, &event_spec, sender.way_in(), diagnostics)?,
+        None => plain(at, &event_spec, sender.way_in(), diagnostics)?,
+    };
+    let events = Arc::new(events);
     if let (true, Some(node)) = (sender.own_format(), &events_node) {
         own_format(node, sender.kind(), diagnostics)?;
     }
+    let twin = match &twin_node {
+        Some(at) => Some(Twin::named(
+            at,
+            usecase.as_ref(),
+            &event_spec,
+            sender.way_in(),
+            loaded,
+            diagnostics,
+        )?),
+        None => None,
+    };
     let id = id?;
-    within_budget(&events, every, budget, node, diagnostics);
-    Some(Journey {
+    let all = [Some(&*events), twin.as_ref().map(|twin| &*twin.events)];
+    within_budget(&all, every, budget, node, diagnostics);
+    let journey = Journey {
         elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
         id: id.into(),
         every,
         timeout,
         sender,
         events,
+        usecase,
+        twin,
         stages,
         allowed_times,
         shared,
         budget,
         send,
         event_spec,
-    })
-}
-
-/// A way in that writes events down by itself takes no word on how, nor how long they are then.
-fn own_format(events: &Node, kind: &str, diagnostics: &mut Diagnostics) -> Option<()> {
-    let mut right = true;
-    for key in ["format", "header", "sizes", "sweep"] {
-        let Some(at) = events.get(key) else { continue };
-        right = false;
-        diagnostics
-            .error(at.span, format!("`{kind}` has a format of its own: `{key}` has no use here"))
-            .hint("leave it out; {pad:N} in the message makes an event longer");
+    };
+    if let (Some(at), true) = (&twin_node, journey.twin.is_some()) {
+        usecase::can_tell_of_twin(&journey, at, diagnostics)?;
     }
-    right.then_some(())
-}
-
-/// Synthetic traffic is paid for like any other: by the event, by the gigabyte, in disks.
-fn within_budget(
-    events: &Events,
-    every: Duration,
-    budget: Size,
-    node: &Node,
-    diagnostics: &mut Diagnostics,
-) {
-    let sampled = events.count().min(SAMPLED);
-    let run = "a".repeat(RUN_LEN).into();
-    let bytes = (1..=sampled)
-        .map(|seq| events.render(&run, "budget", seq, Wall::default()).payload.len() as f64)
-        .sum::<f64>();
-    let round = bytes / sampled.max(1) as f64 * events.count() as f64;
-    let day = round * DAY.as_secs_f64() / every.as_secs_f64().max(1e-3);
-    if day > budget.0 as f64 {
-        diagnostics
-            .error(
-                node.span,
-                format!(
-                    "{} events of about {:.0} B every {} are {:.1} MB a day, more than the budget \
-                     of {budget}",
-                    events.count(),
-                    bytes / sampled.max(1) as f64,
-                    Period(every),
-                    day / 1e6,
-                ),
-            )
-            .hint("send fewer, or less often, or raise `budget`; volume is proven by `load`");
-    }
+    Some(journey)
 }
 
 fn sender(node: &Node, diagnostics: &mut Diagnostics) -> Option<(Arc<dyn AnySender>, Value)> {
@@ -322,14 +353,19 @@ fn sender(node: &Node, diagnostics: &mut Diagnostics) -> Option<(Arc<dyn AnySend
     (entry.compile)(&node, diagnostics)
 }
 
-fn stage_list(node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<(Node, StagePlan)>> {
+fn stage_list(
+    node: &Node,
+    usecase: Option<&Chosen>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<(Node, StagePlan)>> {
     let Some(list) = node.as_list() else {
         diagnostics
             .error(node.span, "the stages are no list")
             .expected("a list such as `- stored: { opensearch: { ... }, within: 60s }`");
         return None;
     };
-    let stages: Vec<_> = list.iter().map(|item| (item, stage(item, diagnostics))).collect();
+    let stages: Vec<_> =
+        list.iter().map(|item| (item, stage(item, usecase, diagnostics))).collect();
     let mut whole = Vec::with_capacity(stages.len());
     let mut last: Option<Stage> = None;
     let mut good = true;
@@ -352,17 +388,28 @@ fn stage_list(node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<(Node, S
     good.then_some(whole)
 }
 
-fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
+fn stage(
+    node: &Node,
+    usecase: Option<&Chosen>,
+    diagnostics: &mut Diagnostics,
+) -> Option<StagePlan> {
     let words: Vec<&str> = Stage::ALL.iter().map(|stage| stage.word()).collect();
     let mut outer = Fields::new(node, "a stage", diagnostics)?;
     let named = outer.take_one_of(&words, diagnostics);
     outer.finish(&[], diagnostics);
-    let (word, key, body) = named?;
+    let (word, key, mut body) = named?;
     let stage = Stage::parse(&word)?;
+    // The alert that a use case expects gives the stages at which it is seen their defaults.
+    let usecase = usecase.filter(|_| matches!(stage, Stage::Alerted | Stage::Notified));
+    if let Some(usecase) = usecase {
+        usecase.name_alert(&mut body);
+    }
+    let alert = usecase.and_then(|usecase| usecase.case.alert.as_ref());
 
     let table = confirm::kinds();
     let mut fields = Fields::new(&body, "a stage", diagnostics)?;
-    let within = fields.take::<Period>("within", diagnostics).map_or(WITHIN, |period| period.0);
+    let within = fields.take::<Period>("within", diagnostics);
+    let within = within.or(alert.and_then(|alert| alert.within)).map_or(WITHIN, |period| period.0);
     let give_up =
         fields.take::<Period>("give_up", diagnostics).map_or(within * 3, |period| period.0);
     let poll = fields
@@ -437,7 +484,7 @@ fn stage(node: &Node, diagnostics: &mut Diagnostics) -> Option<StagePlan> {
         give_up,
         poll,
         expect,
-        exactly: exactly.unwrap_or(1),
+        exactly: exactly.or(alert.map(|alert| alert.exactly)).unwrap_or(1),
         equals,
         recheck,
         spec,

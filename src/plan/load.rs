@@ -11,6 +11,8 @@ use super::{Facts, NodeName, TOP_LEVEL, packs};
 use crate::spec::selector::Labels;
 use crate::spec::{Diagnostics, Node, Sources, Span, Tree, decode, did_you_mean, vars, yaml};
 
+mod usecases;
+
 /// What to compile.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
@@ -44,6 +46,8 @@ pub(super) struct Loaded {
     set_at: BTreeMap<String, Node>,
     names: Vec<String>,
     documents: Vec<Document>,
+    /// The use cases that journeys name, by name.
+    usecases: BTreeMap<String, Node>,
 }
 
 enum Wanted {
@@ -59,6 +63,7 @@ pub(super) fn load(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Loaded {
         set_at: BTreeMap::new(),
         names: Vec::new(),
         documents: Vec::new(),
+        usecases: BTreeMap::new(),
     };
     let mut wanted = roots(inputs, diagnostics);
     let mut seen = BTreeSet::new();

@@ -95,6 +95,35 @@ journeys:
 ```
 ";
 
+const USE_CASES: &str = "
+## Use cases
+
+What a detection must notice, as data: a file of its own, `usecases/NAME.yaml` beside the plan or in
+`/etc/greenlight/usecases`, or one that comes with Greenlight. A journey names it by
+`events: { usecase: NAME }`. Each step's events are events of the round like any other, sent when they
+are due; the latency of an event counts from its own due time, that of an alert, of a notification and
+of a reading from the last event's. `${name}` in its texts is a variable under its own `vars`, for
+which the journey may give another value. `alert` gives the stages `alerted` and `notified` their
+defaults for `within` and `exactly`, and `{alert}` in their values is its name. At these stages a round
+looks on until `within` is over, so that a second alert is counted; an alert is not missing unless
+every event was certainly sent: after a restart in the middle of a sequence nothing is sent again, and
+what was not yet sent, and an alert that does not come, are `unknown`.
+
+```yaml
+title: Brute force over SSH
+attack: [ T1110.001 ]
+source: { product: linux, service: sshd }
+vars: { attacker: 192.0.2.10, user: root }
+app: sshd
+events:
+  - { times: 6, every: 200ms, message: \"Failed password for ${user} from ${attacker} port {port} ssh2 [{token}]\" }
+  - { after: 1s, message: \"Accepted password for ${user} from ${attacker} port {port} ssh2 [{token}]\" }
+alert: { name: SSH brute force, severity: high, within: 3m, exactly: 1 }
+benign:
+  - { times: 2, every: 1s, message: \"Failed password for ${user} from ${attacker} port {port} ssh2 [{token}]\" }
+```
+";
+
 /// The whole reference, as Markdown.
 pub fn markdown() -> String {
     let schema = schema::schema();
@@ -136,6 +165,17 @@ pub fn markdown() -> String {
     for look in &looks {
         let _ = writeln!(text, "\n### Way to see: `{look}`\n");
         table(&mut text, &schema, at(stored, &["properties", look]), &[]);
+    }
+    text.push_str(USE_CASES);
+    for (title, name) in [
+        ("A use case", "UseCase"),
+        ("A step", "StepSpec"),
+        ("The alert", "Alert"),
+        ("The log source", "LogSource"),
+        ("The rule", "Rule"),
+    ] {
+        let _ = writeln!(text, "\n### {title}\n");
+        table(&mut text, &schema, at(&schema, &["$defs", name]), &[]);
     }
     text.push_str("\n## Gates\n\n");
     table(&mut text, &schema, at(&schema, &["properties", "gates", "items"]), &[]);

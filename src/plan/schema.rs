@@ -12,6 +12,7 @@ use crate::gate::{During, Level};
 use crate::journey::Stage;
 use crate::journey::event::EventSpec;
 use crate::journey::reconcile::Expectation;
+use crate::journey::usecase::UseCase;
 use crate::probe::Entry;
 use crate::spec::AllowedTimes;
 use crate::spec::selector::{Labels, Selector};
@@ -48,6 +49,8 @@ pub fn schema() -> Value {
         "properties": properties,
         "additionalProperties": false,
     });
+    // A use case is a file of its own, and has its keys here: `#/$defs/UseCase`.
+    typed::<UseCase>(&mut generator);
     let mut defs = generator.take_definitions(true);
     defs.insert("requirement".into(), requirement(&mut generator, false));
     defs.insert("part".into(), requirement(&mut generator, true));
@@ -160,6 +163,18 @@ fn when_and_where(generator: &mut SchemaGenerator) -> [(&'static str, Value); 2]
     ]
 }
 
+fn must_not_alert() -> Value {
+    let vars = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+    let usecase = json!({ "type": "string" });
+    json!({
+        "description": "The use case whose benign twin is sent beside each round, under a run of its own, and must bring neither alert nor notification until `give_up` is over: `{ usecase: NAME }`, or `true` for the one that the events are of. An alert that names no round can't be told to be the twin's, nor not to be: then it is inconclusive.",
+        "anyOf": [
+            { "const": true },
+            object(vec![("usecase", usecase), ("vars", vars)], &["usecase"]),
+        ],
+    })
+}
+
 fn journey(generator: &mut SchemaGenerator) -> Value {
     let stages: Vec<Value> = Stage::ALL
         .iter()
@@ -209,6 +224,7 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
         ),
         ("send", described("The way in: one key that names it.", way_in)),
         ("events", described("The events of a round.", typed::<EventSpec>(generator))),
+        ("must_not_alert", must_not_alert()),
         (
             "stages",
             json!({ "description": "The stages, in their order.", "type": "array", "minItems": 1, "items": { "oneOf": stages } }),

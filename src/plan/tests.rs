@@ -337,3 +337,177 @@ fn the_packs_compile_and_partner_platform_has_all_its_lines() {
     lines.sort_unstable();
     assert_eq!(refs, lines);
 }
+
+/// A journey that sends the events, with the stages of an alert; `more` are further keys.
+fn journey(events: &str, more: &str) -> String {
+    format!(
+        "journeys:\n\
+         - id: j\n  \
+           every: 10m\n  \
+           send: {{ syslog: {{ to: 'tcp://h:601' }} }}\n  \
+           events: {events}\n  \
+           stages:\n  \
+           - stored: {{ json_api: {{ url: 'http://h/', items: '.[]' }} }}\n  \
+           - alerted: {{ alertmanager: {{ url: 'http://a/', match: {{ alertname: '{{alert}}' }} }}, give_up: 4m }}\n  \
+           - notified: {{ webhook: {{ from: json, match: {{ alertname: '{{alert}}' }} }}, give_up: 4m }}\n{more}"
+    )
+}
+
+#[test]
+fn a_use_case_gives_a_journey_its_events_and_what_must_come_of_them() {
+    let plan = compile(&journey("{ usecase: ssh-bruteforce, vars: { user: 'r t' } }", ""));
+    let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+    let own = &plan.journeys[0];
+    assert_eq!((own.events.count(), own.events.length()), (9, Duration::from_millis(1900)));
+    let event = own.events.render(&"gl00000001".into(), "j", 9, crate::time::Wall::from_secs(0));
+    assert!(event.message.contains("Accepted password for r t from 192.0.2.10"), "{event:?}");
+    let json = own.json();
+    let alerted = &json["stages"][2]["alerted"];
+    assert_eq!(alerted["within"], "3m");
+    assert_eq!(alerted["exactly"], 1);
+    assert_eq!(alerted["alertmanager"]["match"]["alertname"], "SSH brute force");
+    assert_eq!(json["stages"][3]["notified"]["webhook"]["match"]["alertname"], "SSH brute force");
+    assert_eq!(json["usecase"]["is"]["attack"][0], "T1110.001");
+    assert!(plan.sources.contains(&"usecase:ssh-bruteforce".to_owned()), "{:?}", plan.sources);
+    let effects = plan.json["effects"].to_string();
+    assert!(effects.contains("9 syslog messages") && effects.contains("over 1.9s"), "{effects}");
+    let other = compile(&journey("{ usecase: ssh-bruteforce }", "")).unwrap();
+    assert_ne!(plan.digest, other.digest);
+    let promise = |plan: &Plan| plan.journeys[0].promise(crate::journey::Stage::Stored);
+    assert_ne!(promise(&plan), promise(&other));
+}
+
+#[test]
+fn mistakes_in_and_about_use_cases_have_their_places() {
+    for (events, words) in [
+        ("{ usecase: ssh-brutforce }", "did you mean `ssh-bruteforce`"),
+        ("{ usecase: '../secret' }", "there is no use case `../secret`"),
+        ("{ usecase: ssh-bruteforce, count: 3 }", "says itself what its events are"),
+        ("{ usecase: ssh-bruteforce, vars: { usr: x } }", "did you mean `user`"),
+        ("{ vars: { user: x } }", "`vars` are those of a use case"),
+        ("{ usecase: ssh-bruteforce, vars: { user: 'a {lone' } }", "a lone brace"),
+    ] {
+        let error = compile(&journey(events, "")).map(drop).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+        assert!(error.contains(".yaml:") || error.contains("usecase:"), "{error}");
+    }
+}
+
+#[test]
+fn a_use_case_beside_the_plan_goes_before_one_that_comes_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.yaml");
+    std::fs::write(&file, journey("{ usecase: ssh-bruteforce }", "")).unwrap();
+    let cases = folder.path().join("usecases");
+    std::fs::create_dir(&cases).unwrap();
+    let own = cases.join("ssh-bruteforce.yaml");
+    let inputs = Inputs { paths: vec![file.display().to_string()], ..Inputs::default() };
+    let compile = || {
+        let facts = Facts { hostname: "node-1".into(), ..Facts::default() };
+        Plan::compile(&inputs, &facts).map_err(|invalid| invalid.render(false))
+    };
+    std::fs::write(&own, "title: Ours\nalert: { name: x }\nevents: [ { message: a } ]\n").unwrap();
+    let plan = compile().unwrap();
+    assert_eq!(plan.journeys[0].usecase.as_ref().unwrap().case.title, "Ours");
+    std::fs::write(&own, "title: Ours\nalert: { nme: x }\nevents: [ { message: '${y}' } ]\n")
+        .unwrap();
+    let error = compile().map(drop).unwrap_err();
+    assert!(error.contains("usecases/ssh-bruteforce.yaml:3:"), "{error}");
+    assert!(error.contains("the variable `y` is not set"), "{error}");
+    std::fs::write(&own, "title: Ours\nalert: { nme: x }\nevents: [ { message: a } ]\n").unwrap();
+    let error = compile().map(drop).unwrap_err();
+    assert!(error.contains("ssh-bruteforce.yaml:2:") && error.contains("`name`"), "{error}");
+}
+
+/// Each file is compiled in, is what the schema says, and renders by every kind of way in.
+#[test]
+fn the_use_cases_that_ship_are_whole() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/probes/usecases");
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    assert_eq!(files, packs::USE_CASES.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let mut schema = schema::schema();
+    let whole = schema["$defs"]["UseCase"].clone();
+    schema["type"] = "object".into();
+    schema["properties"] = whole["properties"].clone();
+    schema["required"] = whole["required"].clone();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    for (name, text) in packs::USE_CASES {
+        let mut diagnostics = Diagnostics::default();
+        let mut sources = Sources::default();
+        let source = sources.add(*name, *text);
+        let node = crate::spec::yaml::parse(source, text, &mut diagnostics).unwrap();
+        let json = decode::<Value>(&node, &mut diagnostics).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(&json).map(|e| format!("{e} at {}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+        assert!(!validator.is_valid(&json!({ "titel": "x" })));
+        let plan = compile(&journey(&format!("{{ usecase: {name} }}"), ""));
+        let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let case = &plan.journeys[0].usecase.as_ref().unwrap().case;
+        assert!(!case.attack.is_empty() && !case.benign.is_empty(), "{name}");
+        assert!(case.alert.is_some() && case.source.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn a_benign_twin_is_sent_beside_each_round() {
+    let plan = compile(&journey("{ usecase: ssh-bruteforce }", "  must_not_alert: true\n"));
+    let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+    let own = &plan.journeys[0];
+    let twin = own.twin.as_ref().unwrap();
+    assert_eq!((twin.events.count(), twin.events.length()), (2, Duration::from_secs(1)));
+    assert_eq!(own.json()["must_not_alert"], true);
+    let effects = plan.json["effects"].to_string();
+    assert!(effects.contains("2 syslog messages, the benign twin of"), "{effects}");
+    let other = "  must_not_alert: { usecase: log-cleared, vars: { user: x } }\n";
+    let plan = compile(&journey("{ count: 3 }", other)).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plan.journeys[0].json()["must_not_alert"]["name"], "log-cleared");
+
+    for (events, more, words) in [
+        ("{ count: 3 }", "  must_not_alert: true\n", "are of no use case, and have no twin"),
+        ("{ usecase: ssh-bruteforce }", "  must_not_alert: false\n", "is not said"),
+        ("{ count: 3 }", "  must_not_alert: { usecse: x }\n", "did you mean `usecase`"),
+        (
+            "{ count: 3 }",
+            "  must_not_alert: { usecase: log-claered }\n",
+            "did you mean `log-cleared`",
+        ),
+    ] {
+        let error = compile(&journey(events, more)).map(drop).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
+    let with = |from: &str, to: &str| {
+        let text = journey("{ usecase: ssh-bruteforce }", "  must_not_alert: true\n");
+        compile(&text.replace(from, to)).map(drop).unwrap_err()
+    };
+    let error = with("every: 10m", "every: 3m");
+    assert!(error.contains("a round lasts 241.9s"), "{error}");
+    let error = with(
+        "alertmanager: { url: 'http://a/', match: { alertname: '{alert}' } }",
+        "promql: { url: 'http://p/', query: x }",
+    );
+    assert!(error.contains("can't tell whose an alert is"), "{error}");
+}
+
+#[test]
+fn gates_ask_of_twins_and_of_people_only_where_a_journey_can_tell() {
+    let judged = |more: &str, require: &str| {
+        let journey = journey("{ usecase: ssh-bruteforce }", more);
+        compile(&format!("{journey}gates: [ {{ id: g, require: {require} }} ]")).map(drop)
+    };
+    let alarms = "{ max: journey.false_alarms, where: { journey: j }, over: 10m, below: 0 }";
+    let at =
+        "{ max: journey.false_alarms, where: { journey: j, stage: stored }, over: 10m, below: 0 }";
+    let person = "{ p95: journey.alert_to_person, where: { journey: j }, over: 10m, below: 30s }";
+    let twin = "  must_not_alert: true\n";
+    judged(twin, alarms).unwrap_or_else(|error| panic!("{error}"));
+    judged(twin, person).unwrap_or_else(|error| panic!("{error}"));
+    for (more, require) in [("", alarms), (twin, at)] {
+        let error = judged(more, require).unwrap_err();
+        assert!(error.contains("write `must_not_alert`"), "{error}");
+    }
+}

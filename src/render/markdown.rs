@@ -2,8 +2,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, capital, checks_sentence, clock, evidence, fate_count, groups, node, other_fates,
-    rechecks, tally, troubled, value_and_threshold, worst,
+    because, beside, capital, checks_sentence, evidence, fate_count, groups, node, other_fates,
+    tally, troubled, use_case, value_and_threshold, worst,
 };
 use super::text::{brief, clean};
 use super::{glyph, verdict};
@@ -120,6 +120,10 @@ fn journey_table(journey: &JourneyRow, line: &mut impl FnMut(&str)) {
     let failing_text =
         failing.map(|stage| format!(" The first failing stage is **{}**.", stage.word()));
     line(&format!("{} {rounds}.{}", count(journey.rounds), failing_text.unwrap_or_default()));
+    if let Some(of) = &journey.usecase {
+        line("");
+        line(&format!("{}.", escape(&use_case(of))));
+    }
     line("");
     line("| Stage | Expected | Ok | Late | Lost | Others | Duplicates | p50 | p95 | p99 |");
     line("|---|---:|---:|---:|---:|---|---:|---:|---:|---:|");
@@ -144,7 +148,7 @@ fn journey_table(journey: &JourneyRow, line: &mut impl FnMut(&str)) {
     let mut first = true;
     for stage in &journey.stages {
         let reason = stage.reason.iter().map(|reason| (true, brief(reason)));
-        for (bad, text) in reason.chain(clock(stage)).chain(rechecks(stage)) {
+        for (bad, text) in reason.chain(beside(stage)) {
             if std::mem::take(&mut first) {
                 line("");
             }

@@ -5,7 +5,9 @@ use super::text::{brief, clean, plural};
 use super::{SEVERITY, verdict};
 use crate::gate::{Level, Verdict, Why};
 use crate::journey::Fate;
-use crate::ledger::{CheckRow, Decision, Document, GateRow, RecheckRow, StageRow, TargetRow};
+use crate::ledger::{
+    CheckRow, Decision, Document, GateRow, RecheckRow, StageRow, TargetRow, UseCaseRow,
+};
 
 /// Whether a gate of this verdict counts for the decision: mandatory, or conditional and not
 /// excused.
@@ -167,8 +169,53 @@ pub(super) fn other_fates(stage: &StageRow) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
+/// What a stage told beside its events, each with whether it is bad.
+pub(super) fn beside(stage: &StageRow) -> Vec<(bool, String)> {
+    let lines = clock(stage).into_iter().chain(twin(stage)).chain(alert_to_person(stage));
+    lines.chain(rechecks(stage)).collect()
+}
+
+/// `Brute force over SSH (T1110.001)`.
+pub(super) fn use_case(of: &UseCaseRow) -> String {
+    match of.attack.as_slice() {
+        [] => brief(&of.title),
+        attack => format!("{} ({})", brief(&of.title), attack.join(", ")),
+    }
+}
+
+/// `its benign twin: 12 rounds, 1 false alarm`.
+fn twin(stage: &StageRow) -> Option<(bool, String)> {
+    let twin = stage.twin.as_ref()?;
+    let many = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let mut parts = vec![plural(many(twin.rounds), "round")];
+    if twin.rounds > 0 {
+        parts.push(match twin.false_alarms {
+            0 => String::from("no false alarm"),
+            alarms => plural(many(alarms), "false alarm"),
+        });
+    }
+    if twin.inconclusive > 0 {
+        parts.push(format!("{} inconclusive", count(twin.inconclusive)));
+    }
+    let why = twin.reason.as_ref().map(|why| format!(": {}", brief(why))).unwrap_or_default();
+    Some((twin.false_alarms > 0, format!("its benign twin: {}{why}", parts.join(", "))))
+}
+
+/// `from the alert to here: p50 1.2 s, at most 3.4 s`.
+fn alert_to_person(stage: &StageRow) -> Option<(bool, String)> {
+    let latency = stage.alert_to_person_seconds?;
+    let text = match (latency.p50, latency.max) {
+        (Some(p50), Some(max)) => {
+            let [p50, max] = [p50, max].map(|seconds| quantity(seconds, Some("seconds")));
+            format!("from the alert to here: p50 {p50}, at most {max}")
+        }
+        _ => String::from("from the alert to here: nobody heard of it"),
+    };
+    Some((latency.max.is_none(), text))
+}
+
 /// `asked again after 1h: 12 rounds, 118 kept, 2 vanished: …`, each with whether it is bad.
-pub(super) fn rechecks(stage: &StageRow) -> Vec<(bool, String)> {
+fn rechecks(stage: &StageRow) -> Vec<(bool, String)> {
     let sentence = |row: &RecheckRow| {
         let mut parts = vec![plural(usize::try_from(row.rounds).unwrap_or(usize::MAX), "round")];
         for (n, word) in [
@@ -190,7 +237,7 @@ pub(super) fn rechecks(stage: &StageRow) -> Vec<(bool, String)> {
 }
 
 /// `clock between 89.2 s and 90.4 s ahead of ours`.
-pub(super) fn clock(stage: &StageRow) -> Option<(bool, String)> {
+fn clock(stage: &StageRow) -> Option<(bool, String)> {
     let clock = stage.clock_offset_seconds?;
     let (Some(lower), Some(upper)) = (clock.lower, clock.upper) else {
         let text = "its clock: no one offset fits its events; it was set, or the field is no time of \

@@ -3,8 +3,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, checks_sentence, clock, counts, fate_count, measured, node, other_fates, parts,
-    rechecks, repeats, tally, troubled, value_and_threshold, why,
+    because, beside, checks_sentence, counts, fate_count, measured, node, other_fates, parts,
+    repeats, tally, troubled, use_case, value_and_threshold, why,
 };
 use super::specimen;
 use super::text::{clean, cut, pad, pad_left, plural, width, wrap};
@@ -253,6 +253,9 @@ impl Page<'_> {
                 failing.map(|s| format!(", first fails at {}", s.word())).unwrap_or_default()
             );
             self.rule(&title, if failing.is_some() { Ink::Red } else { Ink::Bold });
+            if let Some(of) = &journey.usecase {
+                self.text(3, &use_case(of));
+            }
             const COLUMNS: [(&str, usize); 7] = [
                 ("expected", 9),
                 ("ok", 9),
@@ -297,7 +300,7 @@ impl Page<'_> {
                 if let Some(reason) = &stage.reason {
                     self.text(5, reason);
                 }
-                for (bad, text) in clock(stage).into_iter().chain(rechecks(stage)) {
+                for (bad, text) in beside(stage) {
                     self.hang(3, if bad { "✗ " } else { "  " }, &text);
                 }
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use greenlight::journey::event::{EventSpec, Events, Format, run_from};
 use greenlight::journey::recheck::Rechecking;
 use greenlight::journey::reconcile::Expectation;
-use greenlight::journey::walk::{StageSpec, Step, Walk, WalkSpec};
+use greenlight::journey::walk::{StageSpec, Step, Things, Walk, WalkSpec};
 use greenlight::journey::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
 use greenlight::outcome::{Fault, FaultCode, Reason, ReasonCode};
 use greenlight::spec::{Diagnostics, Sources, decode, yaml};
@@ -23,8 +23,15 @@ struct Case {
     count: u64,
     #[serde(default)]
     first_seq: u64,
+    /// Between the intended sends of two events; or each one's own.
     #[serde(default)]
     pace: f64,
+    #[serde(default)]
+    due: Vec<f64>,
+    #[serde(default)]
+    things: Things,
+    /// How many are given out to be sent, where a restart comes before all are due.
+    given_out: Option<u64>,
     stages: BTreeMap<Stage, StageCase>,
     timeline: Vec<Told>,
     expect: Expect,
@@ -168,12 +175,17 @@ fn read(path: &std::path::Path) -> Case {
 fn run(case: &Case) -> Vec<String> {
     let began = 1_000.0;
     let at = |seconds: f64| Mono(((began + seconds) * 1e9).round() as i64);
+    let due = match case.due.is_empty() {
+        true => (0..case.count).map(|unit| case.pace * unit as f64).collect(),
+        false => case.due.clone(),
+    };
     let mut walk = Walk::new(WalkSpec {
         stages: case.stages.iter().map(|(stage, spec)| stage_spec(*stage, spec)).collect(),
         first_seq: case.first_seq,
         count: case.count,
         began: at(0.0),
-        pace: Duration::from_secs_f64(case.pace),
+        due: due.into_iter().map(Duration::from_secs_f64).collect(),
+        things: case.things,
     });
     let events = Events::new(&EventSpec::default(), Format::Json).expect("a right spec");
     let event = |seq: u64| events.render(&run_from([3; 8]), "case", seq, Wall(0));
@@ -209,7 +221,7 @@ fn run(case: &Case) -> Vec<String> {
     }
     let mut wrong = compare(case, &walk);
     // After a restart nothing is sent again, and before it each event is given out once.
-    if given_out != case.count {
+    if given_out != case.given_out.unwrap_or(case.count) {
         wrong.push(format!("{given_out} of {} events were given out to be sent", case.count));
     }
     if matches!(walk.next(at(last)).last(), Some(Step::Done)) != case.expect.done {
@@ -359,6 +371,11 @@ fn compare(case: &Case, walk: &Walk) -> Vec<String> {
         said("duplicate", &found.duplicate.into(), expected.get("duplicate"));
         said("resurrected", &found.resurrected.into(), expected.get("resurrected"));
         said("reason", &found.reason.clone().into(), expected.get("reason"));
+        if let Some(expected) = expected.get("after_alert")
+            && serde_json::json!(found.after_alert) != *expected
+        {
+            wrong.push(format!("{} after the alert: {:?}", stage.word(), found.after_alert));
+        }
         if let Some(expected) = expected.get("latencies").and_then(Value::as_array) {
             let near = |(a, b): (&f64, &Value)| (a - b.as_f64().unwrap_or(-1.0)).abs() < 1e-6;
             let same = found.latencies.len() == expected.len()
@@ -369,7 +386,8 @@ fn compare(case: &Case, walk: &Walk) -> Vec<String> {
         }
         assert_eq!(found.fates.values().sum::<u64>(), found.expected, "fates sum to expected");
         for key in expected.keys() {
-            let known = ["duplicate", "resurrected", "reason", "latencies"].contains(&key.as_str())
+            let known = ["duplicate", "resurrected", "reason", "latencies", "after_alert"]
+                .contains(&key.as_str())
                 || Fate::ALL.iter().any(|fate| fate.word() == key);
             assert!(known, "the case expects an unknown '{key}'");
         }

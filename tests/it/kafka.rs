@@ -68,6 +68,7 @@ impl Round {
             count: self.events.len() as u64,
             sent: self.events.len() as u64,
             equals: None,
+            named: false,
             began: Now::default(),
         }
     }

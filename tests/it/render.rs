@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use greenlight::gate::{Level, Verdict, Why};
 use greenlight::journey::specimen::{Is, Part, Shown, Specimen, Text};
+use greenlight::journey::tally::TwinTally;
 use greenlight::journey::{Fate, Stage};
 use greenlight::ledger::{
     CheckRow, ClockRow, Document, GateRow, JourneyRow, LastAttempt, Latency, Node, Plan,
-    RecheckRow, StageRow, TargetRow, Tool, VERSION, Worst, decide,
+    RecheckRow, StageRow, TargetRow, Tool, UseCaseRow, VERSION, Worst, decide,
 };
 use greenlight::render::{Form, Options, page, report};
 use serde_json::Value;
@@ -68,6 +69,8 @@ fn stage(name: Stage, fates: &[(Fate, u64)], p50: Option<f64>) -> StageRow {
         loss_upper_bound_95: Some(0.0025),
         reason: None,
         clock_offset_seconds: None,
+        alert_to_person_seconds: None,
+        twin: None,
         rechecks: Vec::new(),
     }
 }
@@ -279,8 +282,27 @@ pub(crate) fn sample() -> Document {
             }],
             ..stage(Stage::Stored, &[(Fate::Ok, 1188), (Fate::Lost, 12)], Some(2.1))
         },
-        stage(Stage::Alerted, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(9.4)),
-        stage(Stage::Notified, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(11.0)),
+        StageRow {
+            twin: Some(TwinTally {
+                rounds: 11,
+                inconclusive: 1,
+                false_alarms: 2,
+                reason: Some(
+                    "the benign twin did not get through: 1 of its 2 events lost at stored".into(),
+                ),
+            }),
+            ..stage(Stage::Alerted, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(9.4))
+        },
+        StageRow {
+            alert_to_person_seconds: Some(Latency {
+                p50: Some(1.6),
+                p95: Some(2.1),
+                p99: Some(2.1),
+                max: Some(2.1),
+            }),
+            twin: Some(TwinTally { rounds: 12, ..TwinTally::default() }),
+            ..stage(Stage::Notified, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(11.0))
+        },
         StageRow {
             latency_seconds: Latency::default(),
             loss_upper_bound_95: None,
@@ -321,6 +343,11 @@ pub(crate) fn sample() -> Document {
                 id: String::from("ssh-bruteforce"),
                 rounds: 12,
                 first_failing_stage: Some(Stage::Stored),
+                usecase: Some(UseCaseRow {
+                    name: String::from("ssh-bruteforce"),
+                    title: String::from("Brute force over SSH"),
+                    attack: vec![String::from("T1110.001")],
+                }),
                 stages: broken,
                 specimen: Some(specimen()),
             },
@@ -328,6 +355,7 @@ pub(crate) fn sample() -> Document {
                 id: String::from("heartbeat"),
                 rounds: 12,
                 first_failing_stage: None,
+                usecase: None,
                 stages: good,
                 specimen: None,
             },

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::agent::rounds::LOOK_TIMEOUT;
 use crate::client::Clients;
 use crate::confirm::{LookContext, Sought};
+pub(super) use crate::journey::event::FIRST_SEQ;
 use crate::journey::{Arrival, Event, Run};
 use crate::outcome::{Fault, FaultCode};
 use crate::plan::{Journey, StagePlan};
@@ -16,7 +17,6 @@ use crate::time::{Mono, Now};
 
 /// So many further copies are told apart; beyond, none is counted.
 const COPIES_LIMIT: usize = 100_000;
-pub(super) const FIRST_SEQ: u64 = 1;
 
 /// Some events in a row with a run of their own.
 pub(super) struct Segment {
@@ -191,6 +191,7 @@ pub(super) fn sought(journey: &Journey, plan: &StagePlan, run: &Run, began: Now)
         count: 0,
         sent: 0,
         equals: None,
+        named: false,
         began,
     }
 }

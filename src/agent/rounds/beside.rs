@@ -1,7 +1,8 @@
 //! What a look tells beside the fates: how old a feed was, how far a clock is off, what a wrong
 //! tenant saw.
 
-use super::{Round, clock};
+use super::clock;
+use super::walking::Round;
 use crate::journey::offset::Offset;
 use crate::journey::reconcile::{lookup, stamp};
 use crate::journey::{Look, Stage};
@@ -16,7 +17,7 @@ impl Round<'_> {
             return;
         };
         let now = clock::now();
-        let (first, count) = (self.progress.walk.first_seq(), self.progress.walk.count());
+        let (first, count) = (self.progress.own.walk.first_seq(), self.progress.own.walk.count());
         let ages = self.progress.feed_ages.entry(stage).or_default();
         for arrival in look.arrivals.iter_mut().filter(|arrival| !arrival.dead_letter) {
             let Some(seq) = arrival.seq else { continue };
@@ -40,7 +41,7 @@ impl Round<'_> {
                 None => arrival.stamped,
             };
             let Some(stamp) = stamped else { continue };
-            let after = arrival.seen.0.saturating_sub(self.progress.walk.began().0);
+            let after = arrival.seen.0.saturating_sub(self.progress.own.walk.began().0);
             let one = Offset::of(stamp, sent, sent.saturating_add(after));
             // A store shows an event again at each look, and says nothing new of it.
             let (known, events) = self.progress.clocks.entry(stage).or_default();

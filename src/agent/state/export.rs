@@ -10,7 +10,7 @@ use crate::gate::Verdict;
 use crate::journey::tally::{StageTally, Tally};
 use crate::journey::{Fate, Stage};
 use crate::ledger::{
-    self, CheckRow, Document, Followed, Judged, LastAttempt, RecheckRow, TargetRow,
+    self, CheckRow, Document, Followed, Judged, LastAttempt, RecheckRow, TargetRow, UseCaseRow,
 };
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey};
@@ -173,6 +173,11 @@ impl State {
             }
             Followed {
                 id: journey.id.to_string(),
+                usecase: journey.usecase.as_ref().map(|chosen| UseCaseRow {
+                    name: chosen.name.clone(),
+                    title: chosen.case.title.clone(),
+                    attack: chosen.case.attack.clone(),
+                }),
                 tally: Tally { rounds: sum.rounds, stages: stages.collect() },
                 rechecks,
                 specimen: self.specimens.get(&journey.id).cloned(),

@@ -12,7 +12,7 @@ use crate::journey::specimen::Specimen;
 use crate::journey::tally::{StageTally, Tally};
 use crate::journey::{Fate, Run, Stage};
 use crate::outcome::Fault;
-use crate::plan::StagePlan;
+use crate::plan::{Journey, StagePlan};
 use crate::series::{Cadence, RoundPoint, StageCount, TrackKey, Value};
 use crate::spec::units::Period;
 use crate::time::{Mono, Now};
@@ -30,6 +30,14 @@ pub(super) fn feed_age_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
 
 pub(super) fn exposed_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
     key(&metric::EXPOSED, journey, stage)
+}
+
+pub(super) fn false_alarms_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
+    key(&metric::FALSE_ALARMS, journey, stage)
+}
+
+pub(super) fn alert_to_person_key(journey: &Arc<str>) -> TrackKey {
+    key(&metric::ALERT_TO_PERSON, journey, Stage::Notified)
 }
 
 pub(super) fn clock_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
@@ -108,6 +116,10 @@ impl State {
             record.push(point);
         }
         let Some(cadence) = self.journey_cadence(journey, at.mono) else { return };
+        if self.tells_people(journey) {
+            let key = alert_to_person_key(journey);
+            self.push(&key, cadence, at.mono, Value::Inconclusive, at);
+        }
         for stage in self.stages_of(journey) {
             self.push(&latency_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
             if self.promises_fresh(journey, stage) {
@@ -118,6 +130,10 @@ impl State {
             }
             if self.has_hidden(journey, stage) {
                 self.push(&exposed_key(journey, stage), cadence, at.mono, Value::Inconclusive, at);
+            }
+            if self.has_twin(journey, stage) {
+                let key = false_alarms_key(journey, stage);
+                self.push(&key, cadence, at.mono, Value::Inconclusive, at);
             }
         }
     }
@@ -193,6 +209,15 @@ impl State {
                 for latency in &stage.latencies {
                     self.registry.observe(&metric::STAGE_LATENCY, &[journey, word], *latency);
                 }
+                for after in stage.after_alert.iter().flatten() {
+                    self.registry.observe(&metric::ALERT_TO_PERSON, &[journey, word], *after);
+                }
+                if let Some(twin) = &stage.twin {
+                    let labels = [&**journey, word];
+                    let (alarms, untold) = (twin.false_alarms as f64, twin.inconclusive as f64);
+                    self.registry.add(&metric::FALSE_ALARMS_TOTAL, &labels, alarms);
+                    self.registry.add(&metric::TWINS_UNTOLD, &labels, untold);
+                }
             }
             let more = |now: u64, was: u64| now.saturating_sub(was) as f64;
             let duplicates = more(stage.duplicate, earlier.map_or(0, |stage| stage.duplicate));
@@ -235,6 +260,54 @@ impl State {
                 }
                 self.push(&exposed_key(journey, stage.stage), cadence, at, value, now);
             }
+            if self.has_twin(journey, stage.stage) {
+                self.false_alarms(journey, at, stage, cadence, now);
+            }
+            if stage.stage == Stage::Notified && self.tells_people(journey) {
+                self.alert_to_person(journey, at, stage, cadence, now);
+            }
+        }
+    }
+
+    /// The sample that `journey.false_alarms` is judged by: a twin of which nobody could tell says
+    /// nothing.
+    fn false_alarms(
+        &mut self,
+        journey: &Arc<str>,
+        at: Mono,
+        stage: &StageTally,
+        cadence: Cadence,
+        now: Now,
+    ) {
+        let told = stage.twin.as_ref().filter(|twin| twin.rounds > 0);
+        let value = match told {
+            Some(twin) => {
+                let alarms = twin.false_alarms as f64;
+                let labels = [&**journey, stage.stage.word()];
+                self.registry.set(&metric::FALSE_ALARMS, &labels, alarms);
+                Value::Number(alarms)
+            }
+            None => Value::Inconclusive,
+        };
+        self.push(&false_alarms_key(journey, stage.stage), cadence, at, value, now);
+    }
+
+    /// The samples that `journey.alert_to_person` is judged by: an alert of which nobody heard is
+    /// beyond any threshold, one that did not come says nothing of it.
+    fn alert_to_person(
+        &mut self,
+        journey: &Arc<str>,
+        at: Mono,
+        stage: &StageTally,
+        cadence: Cadence,
+        now: Now,
+    ) {
+        let key = alert_to_person_key(journey);
+        for after in &stage.after_alert {
+            self.push(&key, cadence, at, after.map_or(Value::Failed, Value::Number), now);
+        }
+        for _ in 0..stage.expected.saturating_sub(stage.after_alert.len() as u64) {
+            self.push(&key, cadence, at, Value::Inconclusive, now);
         }
     }
 
@@ -294,6 +367,14 @@ impl State {
     fn has_hidden(&self, journey: &str, stage: Stage) -> bool {
         let plan = self.plan.journey(journey).and_then(|journey| journey.stage(stage));
         plan.is_some_and(StagePlan::has_hidden)
+    }
+
+    fn has_twin(&self, journey: &str, stage: Stage) -> bool {
+        self.plan.journey(journey).is_some_and(|journey| journey.watches_twin(stage))
+    }
+
+    fn tells_people(&self, journey: &str) -> bool {
+        self.plan.journey(journey).is_some_and(Journey::tells_people)
     }
 
     fn shows_clock(&self, journey: &str, stage: Stage) -> bool {

@@ -1,6 +1,7 @@
 //! Short texts beside an event: a key, a header.
 
-use super::{Event, Template, Values};
+use super::{Event, Values};
+use crate::journey::template::Template;
 
 /// A text with the words of an event's message in braces, filled from an event that was rendered
 /// already.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::journey::event::{EventSpec, Events, Format, run_from};
 use crate::journey::reconcile::Expectation;
-use crate::journey::walk::{StageSpec, WalkSpec};
+use crate::journey::walk::{StageSpec, Things, WalkSpec};
 use crate::journey::{Horizon, Look, Receipt};
 use crate::time::{Mono, Wall};
 
@@ -46,7 +46,8 @@ fn specimen(secrets: &[String], looks: &[(Stage, Vec<Arrival>)]) -> Specimen {
         first_seq: 0,
         count: 4,
         began: Mono(0),
-        pace: Duration::ZERO,
+        due: Vec::new(),
+        things: Things::Any,
     });
     walk.next(Mono(0));
     for seq in 0..4 {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::journey::event::{EventSpec, Events, Format, run_from};
 use crate::journey::reconcile::Expectation;
-use crate::journey::walk::{StageSpec, Walk, WalkSpec};
+use crate::journey::walk::{StageSpec, Things, Walk, WalkSpec};
 use crate::journey::{Arrival, Event, Horizon, Look};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
 use crate::time::Wall;
@@ -63,7 +63,8 @@ fn it_counts_as_the_walk_does() {
                 first_seq: 0,
                 count: kinds.len() as u64,
                 began: Mono(0),
-                pace: Duration::ZERO,
+                due: Vec::new(),
+                things: Things::Any,
             });
             walk.next(Mono(0));
             let mut volume = Volume::new(&STAGES.map(counted), 0);

@@ -3,7 +3,7 @@
 use super::super::reconcile::{reordered, seen as seen_as, unseen, worse};
 use super::super::tally::{LATENCIES_LIMIT, StageTally};
 use super::super::{Fate, Stage};
-use super::{Kept, Seen, StageState, Walk};
+use super::{Kept, Seen, StageState, Things, Walk};
 
 type Fates = Vec<Option<Fate>>;
 
@@ -119,6 +119,11 @@ impl Walk {
     /// The fate that all things have because no event came so far: what all of the stage before
     /// have carried on, the first by precedence. Some(None) where nothing was ever sent.
     fn carried_to_thing(&self, before: &[Fates], carried: &Fates) -> Option<Fate> {
+        if self.things == Things::Never {
+            // What is not stored may alert all the same; what was never sent can't.
+            let never = [Fate::Refused, Fate::Inconclusive];
+            return self.events_to_thing(carried).filter(|fate| never.contains(fate));
+        }
         if let Some(things) = self
             .stages
             .iter()
@@ -147,13 +152,17 @@ impl Walk {
     fn thing_fate(&self, at: usize, unit: usize, carried: Option<Fate>) -> Option<Fate> {
         let state = self.stages.get(at)?;
         let own = match state.seen.get(unit).copied().flatten() {
-            Some(seen) => Some(self.seen_fate(state, seen, 0, false)),
-            None => match self.closed(at, 0) {
+            Some(seen) => Some(self.seen_fate(state, seen, self.last_intended(), false)),
+            None => match self.closed(at, self.last_intended()) {
                 None => None,
                 Some(_) if state.wrong.is_some() => Some(Fate::Misparsed),
                 Some(closed) => {
-                    let any = (0..self.receipts.len()).any(|unit| self.certainly_sent(unit));
-                    Some(unseen(any, matches!(closed, Closed::Complete)))
+                    let mut sent = (0..self.receipts.len()).map(|unit| self.certainly_sent(unit));
+                    let due = match self.things {
+                        Things::Any => sent.any(|sent| sent),
+                        Things::Whole | Things::Never => sent.all(|sent| sent),
+                    };
+                    Some(unseen(due, matches!(closed, Closed::Complete)))
                 }
             },
         };
@@ -187,16 +196,34 @@ impl Walk {
 
     /// Whether this event, or a thing of this stage, is counted as not there.
     pub(super) fn given_up(&self, at: usize, unit: usize) -> bool {
-        let things = self.stages.get(at).is_some_and(StageState::counts_things);
-        self.closed(at, if things { 0 } else { self.intended(unit) }).is_some()
+        self.closed(at, self.counted_from(at, unit)).is_some()
     }
 
     /// The first instant after `after` at which an event is given up here.
     pub(super) fn next_deadline(&self, at: usize, after: i64) -> Option<i64> {
         let state = self.stages.get(at)?;
         let units = if state.counts_things() { 1 } else { self.receipts.len() };
-        let deadline = |unit| self.intended(unit).saturating_add(state.give_up());
+        let deadline = |unit| self.counted_from(at, unit).saturating_add(state.give_up());
         (0..units).map(deadline).find(|deadline| *deadline > after)
+    }
+
+    /// Seconds from each alert that was seen to its notification; None where that did not come.
+    pub(super) fn after_alert(&self, fates: &[Fates]) -> Vec<Option<f64>> {
+        let of = |stage| self.stages.iter().position(|state| state.spec.stage == stage);
+        let (Some(alerted), Some(notified)) = (of(Stage::Alerted), of(Stage::Notified)) else {
+            return Vec::new();
+        };
+        let seen = |at: usize, unit: usize| self.stages.get(at)?.seen.get(unit).copied().flatten();
+        let decided = fates.get(notified).into_iter().flatten().enumerate();
+        decided
+            .filter_map(|(unit, fate)| {
+                let told = !matches!(fate, None | Some(Fate::Unknown | Fate::Inconclusive));
+                let alert = seen(alerted, unit).filter(|_| told)?;
+                // Each was seen by a look or took its own way: the second may be seen first.
+                let after = |told: Seen| told.at.saturating_sub(alert.at).max(0) as f64 / 1e9;
+                Some(seen(notified, unit).map(after))
+            })
+            .collect()
     }
 
     /// Whether a stage needs no further look: all is decided, and a look after the last arrival
@@ -209,7 +236,12 @@ impl Walk {
         let last = state.seen.iter().flatten().map(|seen| seen.at).max();
         let Some(last) = last.filter(|_| state.spec.has_confirmer) else { return true };
         let over = self.last_intended().saturating_add(state.give_up());
-        self.now >= over || state.complete >= last
+        // A second alert comes with the rule's next run, not with the first.
+        let watched = match self.things == Things::Whole && state.counts_things() {
+            true => self.last_intended().saturating_add(super::nanos(state.spec.within)),
+            false => self.last_intended(),
+        };
+        self.now >= over || state.complete >= last.max(watched)
     }
 
     /// Units whose first copies were reordered, ascending.
@@ -257,7 +289,10 @@ impl Walk {
                 let unit = if things { Some(0) } else { self.unit(seq) };
                 let fate = unit.and_then(|unit| fates.get(unit).copied().flatten());
                 let seen = unit.and_then(|unit| state.seen.get(unit).copied().flatten());
-                let intended = if things { 0 } else { unit.map_or(0, |unit| self.intended(unit)) };
+                let intended = match unit {
+                    _ if things => self.last_intended(),
+                    unit => unit.map_or(0, |unit| self.intended(unit)),
+                };
                 let after = seen.map(|seen| seen.at.saturating_sub(intended).max(0));
                 (state.spec.stage, fate, after)
             })
@@ -278,7 +313,7 @@ impl Walk {
                 _ => {}
             }
             let things = state.counts_things();
-            let intended = if things { 0 } else { self.intended(unit) };
+            let intended = if things { self.last_intended() } else { self.intended(unit) };
             let receipt = if things { None } else { self.receipts.get(unit).copied().flatten() };
             let arrived = match (state.seen.get(unit).copied().flatten(), receipt) {
                 (Some(seen), _) => {

@@ -27,7 +27,8 @@ fn walk(stages: &[Stage], count: u64) -> Walk {
         first_seq: 0,
         count,
         began: Mono(0),
-        pace: Duration::ZERO,
+        due: Vec::new(),
+        things: Things::Any,
     })
 }
 
@@ -142,7 +143,8 @@ fn an_alert_must_have_the_fields_that_were_promised() {
             first_seq: 0,
             count: 1,
             began: Mono(0),
-            pace: Duration::ZERO,
+            due: Vec::new(),
+            things: Things::Any,
         });
         walk.next(Mono(0));
         walk.receipt(0, Receipt::Sent { at: Mono(0) });

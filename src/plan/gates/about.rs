@@ -43,6 +43,9 @@ pub(super) fn asks(
     known: &Known<'_>,
     diagnostics: &mut Diagnostics,
 ) -> bool {
+    if *series == metric::FALSE_ALARMS || *series == metric::ALERT_TO_PERSON {
+        return asks_whole(id, stage, series, at, known, diagnostics);
+    }
     type Asks = fn(&StagePlan) -> bool;
     let (key, asks): (&str, Asks) = if *series == metric::VANISHED {
         ("recheck", |plan| !plan.recheck.is_empty())
@@ -66,6 +69,37 @@ pub(super) fn asks(
         .error(at.span, format!("the journey `{id}` does not measure `{name}`"))
         .hint(format!("write `{key}` at {stage}"));
     false
+}
+
+/// Whether the journey as a whole asks what the series is made of.
+fn asks_whole(
+    id: &str,
+    stage: Option<&str>,
+    series: &'static Metric,
+    at: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let Some(journey) = journey(known, id) else { return true };
+    let stage = stage.and_then(Stage::parse);
+    let (asks, hint) = if *series == metric::FALSE_ALARMS {
+        let seen = [Stage::Alerted, Stage::Notified];
+        let watches = |own: &Stage| journey.watches_twin(*own) && stage.is_none_or(|at| at == *own);
+        (seen.iter().any(watches), "write `must_not_alert` in the journey, and a stage that sees")
+    } else {
+        let here = stage.is_none_or(|stage| stage == Stage::Notified);
+        (
+            journey.tells_people() && here,
+            "it is told at notified, of a journey that has alerted too",
+        )
+    };
+    if !asks {
+        let name = series.series.unwrap_or(series.name);
+        diagnostics
+            .error(at.span, format!("the journey `{id}` does not measure `{name}`"))
+            .hint(hint);
+    }
+    asks
 }
 
 /// `sent_by:` of a criterion: the ways in, of which the journey's must be one.

@@ -9,7 +9,7 @@ use crate::journey::{Fate, Stage};
 use crate::ledger::{Document, JourneyRow, StageRow};
 use crate::render::glyph;
 use crate::render::quantity::{count, quantity};
-use crate::render::sections::{capital, clock, fate_count, rechecks};
+use crate::render::sections::{beside, capital, fate_count, use_case};
 use crate::render::text::clean;
 
 /// Fates with a column of their own; the others have one where some stage has them.
@@ -48,6 +48,7 @@ fn journey(journey: &JourneyRow) -> Markup {
                     @if let Some(stage) = failing { ", first fails at " b { (stage.word()) } }
                 }
             }
+            @if let Some(of) = &journey.usecase { p.usecase { (use_case(of)) } }
             (waterfall(journey))
             (table(journey))
             (notes(journey))
@@ -169,10 +170,7 @@ fn notes(journey: &JourneyRow) -> Markup {
             // Behind the first failing stage, what is lacking was lost before.
             let first = !after(stage.name, journey);
             let reason = stage.reason.iter().map(move |reason| (first, clean(reason)));
-            reason
-                .chain(clock(stage))
-                .chain(rechecks(stage))
-                .map(move |(bad, text)| (stage, bad, text))
+            reason.chain(beside(stage)).map(move |(bad, text)| (stage, bad, text))
         })
         .collect();
     html! {

@@ -352,6 +352,7 @@ fn contract_the_schema_is_2020_12_and_agrees_with_the_compiler() {
             "\"when\": { \"decision\": \"d\" }, \"require\": { \"all\": [ { \"missing\": \"a part\" } ] }",
         ),
         journey.clone(),
+        with("/journeys/0/events", json!({ "usecase": "ssh-bruteforce", "vars": { "user": "x" } })),
     ];
     let bad = [
         json!({ "chekcs": [] }),
@@ -379,6 +380,12 @@ fn contract_the_schema_is_2020_12_and_agrees_with_the_compiler() {
             "\"waivable\": \"perhaps\", \"require\": { \"ratio\": \"check.success\", \"over\": \"1m\", \"above\": 0.5 }",
         ),
         with("/journeys/0/stages/0", json!({ "stord": {} })),
+        with("/journeys/0/events", json!({ "usecase": "ssh-bruteforce", "var": {} })),
+        {
+            let mut plan = journey.clone();
+            plan["journeys"][0]["must_not_alert"] = json!("often");
+            plan
+        },
         with("/journeys/0/stages/0", json!({ "stored": { "within": "1s" } })),
         with("/journeys/0/stages/0/stored/within", json!("soon")),
         with("/journeys/0/send", json!({})),

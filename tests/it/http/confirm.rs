@@ -30,6 +30,7 @@ pub(crate) fn sought(equals: Option<f64>) -> Sought {
         count: 3,
         sent: 3,
         equals,
+        named: false,
         began: Now { mono: Mono::now(), wall: Wall::from_secs(BEGAN) },
     }
 }

@@ -1,0 +1,591 @@
+//! One round under way, and the benign twin beside it: what the walks say is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::{
+    AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks,
+};
+use crate::agent::recorder::{Record, RoundNews};
+use crate::confirm::{LookContext, Sought};
+use crate::journey::event::{Events, FIRST_SEQ};
+use crate::journey::offset::Offset;
+use crate::journey::reconcile::Expectation;
+use crate::journey::specimen::{Specimen, Specimens};
+use crate::journey::tally::Tally;
+use crate::journey::walk::{StageSpec, Step, Things, Walk, WalkSpec};
+use crate::journey::{Event, Fate, Look, Run, Stage, twin};
+use crate::outcome::{Fault, FaultCode};
+use crate::plan::{Equals, Journey, StagePlan};
+use crate::send::SendContext;
+use crate::spec::trace::Trace;
+use crate::store::RoundRecord;
+use crate::time::{Mono, Now, Wall};
+
+/// Everything of a round that a restart needs to go on with it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Progress {
+    #[serde(flatten)]
+    pub(super) own: Strand,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    twin: Option<Twin>,
+    /// When the round was begun: monotonic and wall, in nanoseconds.
+    began: (i64, i64),
+    /// By stage and event, how old the feed was that enriched it; None where it does not show.
+    #[serde(default)]
+    pub(super) feed_ages: BTreeMap<Stage, BTreeMap<u64, Option<f64>>>,
+    /// By stage, how far its clock is off.
+    #[serde(default)]
+    pub(super) clocks: BTreeMap<Stage, Clock>,
+    /// By stage, the events that a wrong tenant saw.
+    #[serde(default)]
+    pub(super) exposed: BTreeMap<Stage, BTreeSet<u64>>,
+    /// When its first event was to be sent, on the wall clock: events are rendered again from it.
+    pub(super) intended: i64,
+}
+
+/// Events that are sent under one run, and where they are looked for.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Strand {
+    pub(super) walk: Walk,
+    /// What each stage's confirmer remembers.
+    marks: BTreeMap<Stage, Mark>,
+}
+
+/// The events that must bring no alert.
+#[derive(Serialize, Deserialize)]
+struct Twin {
+    run: Run,
+    #[serde(flatten)]
+    strand: Strand,
+}
+
+/// Whose events they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Own,
+    Twin,
+}
+
+/// What is known of a clock, and by which events.
+type Clock = (Option<Offset>, BTreeSet<u64>);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Mark {
+    Set(Value),
+    /// It could not be told where the stage stood when the round began, so that an older event
+    /// could be taken for one of its own: all looks are blind. The text says why.
+    Blind(String),
+}
+
+/// One round under way.
+pub(super) struct Round<'a> {
+    pub(super) journey: &'a Journey,
+    run: Run,
+    began: Now,
+    pub(super) progress: Progress,
+    /// Not stored: after a restart the later stages show only what they showed since.
+    specimens: Specimens,
+    /// A stage is looked at for one side at a time: what reads a file is not read twice at once.
+    turns: BTreeMap<Stage, Arc<Mutex<()>>>,
+    /// Until when the platform asked to be left alone.
+    pub(super) spared: Option<Mono>,
+}
+
+impl<'a> Round<'a> {
+    /// Looks where each stage stands, and puts the round on disk: only then may an event be sent.
+    pub(super) async fn begin(
+        journey: &'a Journey,
+        hands: &Hands,
+        trace: &Trace,
+    ) -> Result<Self, Fault> {
+        prepare(journey, &hands.clients, trace).await?;
+        let began = clock::now();
+        let run = new_run()?;
+        let twin = journey.twin.as_ref().map(|_| new_run()).transpose()?;
+        let own = marks(journey, Side::Own, &run, began, hands, trace).await;
+        let of_twin = match &twin {
+            Some(run) => Some(marks(journey, Side::Twin, run, began, hands, trace).await),
+            None => None,
+        };
+        let intended = clock::now();
+        let strand = |side, marks| Strand { walk: new_walk(journey, side, intended.mono), marks };
+        let progress = Progress {
+            own: strand(Side::Own, own),
+            twin: twin
+                .zip(of_twin)
+                .map(|(run, marks)| Twin { run, strand: strand(Side::Twin, marks) }),
+            feed_ages: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            exposed: BTreeMap::new(),
+            began: (began.mono.0, began.wall.0),
+            intended: intended.wall.0,
+        };
+        let specimens = Specimens::default();
+        let turns = turns(journey);
+        let round = Self { journey, run, began, progress, specimens, turns, spared: None };
+        hands.store.begin_round(round.record()).await?;
+        Ok(round)
+    }
+
+    /// A round that an earlier run of the agent left under way.
+    pub(super) fn resumed(journey: &'a Journey, left: Left) -> Self {
+        let Left { run, began, mut progress } = left;
+        // After a reboot the monotonic clock is another one. In the same boot nothing moves, also
+        // where the wall clock was set meanwhile.
+        let prepared = progress.own.walk.began().since(Mono(progress.began.0));
+        let twin = progress.twin.as_mut();
+        for strand in [&mut progress.own].into_iter().chain(twin.map(|twin| &mut twin.strand)) {
+            strand.walk.rebase(began.mono.plus(prepared));
+            strand.walk.resumed();
+        }
+        progress.began.0 = began.mono.0;
+        let specimens = Specimens::default();
+        let turns = turns(journey);
+        Self { journey, run, began, progress, specimens, turns, spared: None }
+    }
+
+    fn strand(&self, side: Side) -> &Strand {
+        match (side, &self.progress.twin) {
+            (Side::Twin, Some(twin)) => &twin.strand,
+            _ => &self.progress.own,
+        }
+    }
+
+    fn strand_mut(&mut self, side: Side) -> &mut Strand {
+        match (side, &mut self.progress.twin) {
+            (Side::Twin, Some(twin)) => &mut twin.strand,
+            _ => &mut self.progress.own,
+        }
+    }
+
+    fn run_of(&self, side: Side) -> &Run {
+        match (side, &self.progress.twin) {
+            (Side::Twin, Some(twin)) => &twin.run,
+            _ => &self.run,
+        }
+    }
+
+    fn sides(&self) -> impl Iterator<Item = Side> + use<> {
+        [Side::Own].into_iter().chain(self.progress.twin.is_some().then_some(Side::Twin))
+    }
+
+    fn record(&self) -> RoundRecord {
+        RoundRecord {
+            run: self.run.clone(),
+            journey: self.journey.id.clone(),
+            began: self.began,
+            first_seq: self.progress.own.walk.first_seq(),
+            count: self.progress.own.walk.count(),
+            progress: json(&self.progress),
+        }
+    }
+
+    /// Does what the walk says until every fate is decided.
+    pub(super) async fn walk_to_end(&mut self, hands: &Hands, trace: &Trace) {
+        let _ = hands
+            .records
+            .send(Record::Round(RoundNews::Begun {
+                journey: self.journey.id.clone(),
+                at: self.began,
+                count: self.progress.own.walk.count(),
+            }))
+            .await;
+        let mut looks = FuturesUnordered::new();
+        loop {
+            let mut wait: Option<Mono> = None;
+            let mut done = true;
+            let mut told = false;
+            let now = Mono::now();
+            let steps: Vec<(Side, Step)> = self
+                .sides()
+                .flat_map(|side| {
+                    let steps = self.strand_mut(side).walk.next(now);
+                    steps.into_iter().map(move |step| (side, step))
+                })
+                .collect();
+            for (side, step) in steps {
+                match step {
+                    Step::Send { seqs } => {
+                        self.send(side, &seqs, hands, trace).await;
+                        told = true;
+                    }
+                    Step::Look(stage) => {
+                        if let Some(look) = self.look(side, stage, hands, trace) {
+                            looks.push(look);
+                        }
+                    }
+                    Step::Wait(until) => {
+                        wait = Some(wait.map_or(until, |wait| wait.min(until)));
+                        done = false;
+                    }
+                    Step::Done => {}
+                }
+            }
+            if done {
+                break;
+            }
+            if told {
+                // The receipts change what is to be done next.
+                continue;
+            }
+            let idle = looks.is_empty();
+            let sleep = async {
+                match wait {
+                    Some(until) => clock::sleep_until(until).await,
+                    // Every stage is being looked at: the next thing to come is a look.
+                    None if idle => tokio::task::yield_now().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = hands.cancel.cancelled() => {
+                    self.keep(hands);
+                    return;
+                }
+                Some(seen) = looks.next(), if !idle => self.seen(seen, hands).await,
+                () = sleep => {}
+            }
+        }
+        self.tell(hands).await;
+        hands.store.end_round(&self.run, &self.journey.id, clock::now(), json(&self.tally()));
+        let Progress { own, intended, .. } = &self.progress;
+        rechecks::expect(self.journey, &self.run, self.began, *intended, &own.walk, hands).await;
+    }
+
+    async fn send(&mut self, side: Side, seqs: &[u64], hands: &Hands, trace: &Trace) {
+        let events: Vec<_> = {
+            let render = self.renderer(side);
+            seqs.iter().map(|seq| render(*seq)).collect()
+        };
+        let on = SendContext { timeout: self.journey.timeout, clients: &hands.clients, trace };
+        let work = tokio::time::timeout(
+            self.journey.timeout + Duration::from_millis(500),
+            self.journey.sender.send(&events, on),
+        );
+        let receipts = tokio::select! {
+            biased;
+            () = hands.cancel.cancelled() => Vec::new(),
+            done = work => done.unwrap_or_default(),
+        };
+        // An event without a receipt is of unknown outcome: it may have been taken.
+        let mut receipts = receipts.into_iter();
+        for event in &events {
+            let receipt = receipts.next().unwrap_or_else(|| {
+                crate::journey::Receipt::Unknown(crate::outcome::Reason::new(
+                    crate::outcome::ReasonCode::Timeout,
+                    "the send was cut off before it had an answer",
+                ))
+            });
+            trace.note(format_args!("event {} {}: {receipt:?}", event.seq, event.token));
+            if let crate::journey::Receipt::Refused(reason) = &receipt
+                && reason.asks_to_slow_down()
+            {
+                // Where it does not say for how long, the next round is too soon.
+                let wait = reason.wait.unwrap_or(self.journey.every * 2);
+                self.spared = self.spared.max(Some(Mono::now().plus(wait)));
+            }
+            self.strand_mut(side).walk.receipt(event.seq, receipt);
+        }
+        self.keep(hands);
+    }
+
+    fn look<'b>(
+        &self,
+        side: Side,
+        stage: Stage,
+        hands: &'b Hands,
+        trace: &'b Trace,
+    ) -> Option<impl Future<Output = Seen> + use<'b>> {
+        let plan = self.journey.stage(stage)?;
+        let confirmer = plan.confirmer.clone()?;
+        let strand = self.strand(side);
+        let mark = strand.marks.get(&stage).cloned();
+        let sent = strand.walk.sent();
+        let sought = sought(self.journey, side, self.run_of(side), plan, sent, self.began);
+        let turn = self.turns.get(&stage).cloned();
+        Some(async move {
+            let _turn = match &turn {
+                Some(turn) => Some(turn.lock().await),
+                None => None,
+            };
+            let now = clock::now();
+            let mut value = match mark {
+                Some(Mark::Set(value)) => value,
+                Some(Mark::Blind(text)) => {
+                    let look = Look::blind(Fault::new(FaultCode::Blind, text));
+                    return Seen { side, stage, began: now.mono, look, mark: None };
+                }
+                None => Value::Null,
+            };
+            let on = LookContext {
+                sought: &sought,
+                timeout: LOOK_TIMEOUT,
+                clients: &hands.clients,
+                trace,
+                now,
+            };
+            let look = tokio::time::timeout(LOOK_TIMEOUT, confirmer.look(&mut value, on)).await;
+            match look {
+                Ok(look) => Seen { side, stage, began: now.mono, look, mark: Some(value) },
+                // The mark may be half changed: the next look starts from the old one.
+                Err(_) => Seen {
+                    side,
+                    stage,
+                    began: now.mono,
+                    look: Look::blind(Fault::new(FaultCode::Blind, "the look took too long")),
+                    mark: None,
+                },
+            }
+        })
+    }
+
+    async fn seen(&mut self, mut seen: Seen, hands: &Hands) {
+        if seen.side == Side::Own {
+            self.judge_feeds(seen.stage, &mut seen.look);
+            self.bound_clock(seen.stage, &seen.look);
+            self.note_exposed(seen.stage, &seen.look);
+            self.specimens.take(seen.stage, &seen.look.arrivals);
+        }
+        if let Some(mark) = seen.mark {
+            let strand = self.strand_mut(seen.side);
+            if let Some(saw) = mark.get(crate::confirm::reading::SAW).and_then(Value::as_str) {
+                strand.walk.saw(seen.stage, saw);
+            }
+            strand.marks.insert(seen.stage, Mark::Set(mark));
+        }
+        let blind = matches!(seen.look.horizon, crate::journey::Horizon::Blind(_));
+        if blind {
+            let news = RoundNews::BlindLook { journey: self.journey.id.clone(), stage: seen.stage };
+            let _ = hands.records.send(Record::Round(news)).await;
+        }
+        let arrived = !seen.look.arrivals.is_empty();
+        let (journey, run) = (self.journey, self.run_of(seen.side).clone());
+        let render = renderer(journey, seen.side, &run, self.progress.intended);
+        self.strand_mut(seen.side).walk.look(seen.stage, seen.look, seen.began, render);
+        if arrived {
+            self.keep(hands);
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        let mut tally = self.progress.own.walk.tally();
+        if let Some(twin) = &self.progress.twin {
+            twin::judge(&twin.strand.walk.tally(), &mut tally);
+        }
+        for stage in &mut tally.stages {
+            stage.clock = self.progress.clocks.get(&stage.stage).and_then(|(offset, _)| *offset);
+            stage.exposed = self.progress.exposed.get(&stage.stage).map(|seqs| seqs.len() as u64);
+            let ages = self.progress.feed_ages.get(&stage.stage);
+            stage.feed_ages = ages.into_iter().flat_map(BTreeMap::values).copied().collect();
+        }
+        tally
+    }
+
+    /// One event as each stage showed it.
+    pub(super) fn specimen(&self, hands: &Hands) -> Specimen {
+        let secrets: Vec<String> = hands
+            .secrets
+            .iter()
+            .filter_map(|secret| Some(secret.reveal().ok()?.expose().to_owned()))
+            .collect();
+        let render = self.renderer(Side::Own);
+        self.specimens.of(&self.progress.own.walk, &self.run, &secrets, render)
+    }
+
+    /// Puts the round's state where a restart finds it.
+    fn keep(&self, hands: &Hands) {
+        hands.store.round_progress(&self.run, json(&self.progress));
+    }
+
+    async fn tell(&self, hands: &Hands) {
+        let news = RoundNews::Ended {
+            journey: self.journey.id.clone(),
+            run: self.run.clone(),
+            at: clock::now(),
+            tally: self.tally(),
+            specimen: Box::new(self.specimen(hands)),
+        };
+        let _ = hands.records.send(Record::Round(news)).await;
+    }
+
+    /// Whether something may still come: an event or thing that did not arrive, or of which
+    /// nobody knows.
+    pub(super) fn is_wanting(&self) -> bool {
+        let absent = [Fate::Lost, Fate::Unknown, Fate::Inconclusive];
+        let tally = self.progress.own.walk.tally();
+        tally.stages.iter().any(|stage| absent.iter().any(|fate| stage.count(*fate) > 0))
+    }
+
+    fn resurrected(&self) -> u64 {
+        self.progress.own.walk.tally().stages.iter().map(|stage| stage.resurrected).sum()
+    }
+
+    /// Renders any event of a side again.
+    fn renderer(&self, side: Side) -> impl Fn(u64) -> Event + '_ {
+        renderer(self.journey, side, self.run_of(side), self.progress.intended)
+    }
+
+    /// Looks on at a slow pace after the end, and mends the tally when something comes.
+    pub(super) async fn watch_on(&mut self, hands: &Hands) {
+        let longest =
+            self.journey.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
+        let until = Mono::now().plus(longest * AFTERWATCH);
+        let pace = self.journey.stages.iter().map(|stage| stage.poll).max().unwrap_or(LOOK_TIMEOUT)
+            * AFTERWATCH_PACE;
+        while Mono::now() < until && self.is_wanting() {
+            tokio::time::sleep(pace).await;
+            let before = self.resurrected();
+            for stage in self.journey.stages.iter().map(|plan| plan.stage) {
+                if let Some(look) = self.look(Side::Own, stage, hands, &Trace::off()) {
+                    let seen = look.await;
+                    self.seen(seen, hands).await;
+                }
+            }
+            if self.resurrected() > before {
+                self.tell(hands).await;
+                hands.store.end_round(
+                    &self.run,
+                    &self.journey.id,
+                    clock::now(),
+                    json(&self.tally()),
+                );
+            }
+        }
+    }
+}
+
+/// Where each stage stands before the first event is sent.
+async fn marks(
+    journey: &Journey,
+    side: Side,
+    run: &Run,
+    began: Now,
+    hands: &Hands,
+    trace: &Trace,
+) -> BTreeMap<Stage, Mark> {
+    let beginnings = stages(journey, side).filter_map(|plan| {
+        let confirmer = plan.confirmer.clone()?;
+        let sought = sought(journey, side, run, plan, 0, began);
+        Some(async move {
+            let on = LookContext {
+                sought: &sought,
+                timeout: LOOK_TIMEOUT,
+                clients: &hands.clients,
+                trace,
+                now: began,
+            };
+            let begun = tokio::time::timeout(LOOK_TIMEOUT, confirmer.begin(on)).await;
+            (plan.stage, Mark::of(begun))
+        })
+    });
+    futures_util::future::join_all(beginnings).await.into_iter().collect()
+}
+
+/// Where nobody is beside the round, there is nothing to wait for.
+fn turns(journey: &Journey) -> BTreeMap<Stage, Arc<Mutex<()>>> {
+    let shared = stages(journey, Side::Twin).filter(|_| journey.twin.is_some());
+    shared.map(|plan| (plan.stage, Arc::default())).collect()
+}
+
+fn new_walk(journey: &Journey, side: Side, began: Mono) -> Walk {
+    let events = events(journey, side);
+    let things = match (side, &journey.usecase) {
+        (Side::Twin, _) => Things::Never,
+        (Side::Own, Some(_)) => Things::Whole,
+        (Side::Own, None) => Things::Any,
+    };
+    Walk::new(WalkSpec {
+        stages: stages(journey, side).map(|plan| stage_spec(plan, side)).collect(),
+        first_seq: FIRST_SEQ,
+        count: events.count(),
+        began,
+        due: events.due(),
+        things,
+    })
+}
+
+fn events(journey: &Journey, side: Side) -> &Events {
+    match (side, &journey.twin) {
+        (Side::Twin, Some(twin)) => &twin.events,
+        _ => &journey.events,
+    }
+}
+
+/// A dashboard shows the events of both, and says nothing of one.
+fn stages(journey: &Journey, side: Side) -> impl Iterator<Item = &StagePlan> {
+    journey.stages.iter().filter(move |plan| side == Side::Own || plan.stage != Stage::Shown)
+}
+
+fn sought(
+    journey: &Journey,
+    side: Side,
+    run: &Run,
+    plan: &StagePlan,
+    sent: u64,
+    began: Now,
+) -> Sought {
+    Sought {
+        journey: journey.id.clone(),
+        run: run.clone(),
+        stage: plan.stage,
+        first_seq: FIRST_SEQ,
+        count: events(journey, side).count(),
+        sent,
+        equals: plan.equals.map(|equals| match equals {
+            Equals::Sent => sent as f64,
+            Equals::Number(number) => number,
+        }),
+        named: side == Side::Twin,
+        began,
+    }
+}
+
+fn renderer<'a>(
+    journey: &'a Journey,
+    side: Side,
+    run: &'a Run,
+    intended: i64,
+) -> impl Fn(u64) -> Event + 'a {
+    move |seq| events(journey, side).render(run, &journey.id, seq, Wall(intended))
+}
+
+struct Seen {
+    side: Side,
+    stage: Stage,
+    began: Mono,
+    look: Look,
+    mark: Option<Value>,
+}
+
+impl Mark {
+    fn of(begun: Result<Result<Value, Fault>, tokio::time::error::Elapsed>) -> Self {
+        match begun {
+            Ok(Ok(value)) => Self::Set(value),
+            Ok(Err(fault)) => Self::Blind(fault.to_string()),
+            Err(_) => Self::Blind("no answer before the round began".to_owned()),
+        }
+    }
+}
+
+/// What a stage shows of a twin's events is of no interest, but for whether it does.
+fn stage_spec(plan: &StagePlan, side: Side) -> StageSpec {
+    let own = side == Side::Own;
+    StageSpec {
+        stage: plan.stage,
+        within: plan.within,
+        give_up: plan.give_up,
+        poll: plan.poll,
+        expect: if own { plan.expect.clone() } else { Expectation::default() },
+        exactly: if own { plan.exactly } else { 1 },
+        has_confirmer: plan.confirmer.is_some(),
+    }
+}
