@@ -13,9 +13,24 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 
 /// Name and text of each use case that ships with the binary.
 pub const USE_CASES: &[(&str, &str)] = &[
+    ("c2-beaconing", include_str!("../../probes/usecases/c2-beaconing.yaml")),
+    ("cloud-root-login", include_str!("../../probes/usecases/cloud-root-login.yaml")),
+    ("data-exfiltration", include_str!("../../probes/usecases/data-exfiltration.yaml")),
+    ("disabled-security-tool", include_str!("../../probes/usecases/disabled-security-tool.yaml")),
+    ("dns-tunnelling", include_str!("../../probes/usecases/dns-tunnelling.yaml")),
+    ("impossible-travel", include_str!("../../probes/usecases/impossible-travel.yaml")),
+    ("kerberoasting", include_str!("../../probes/usecases/kerberoasting.yaml")),
+    ("lateral-movement", include_str!("../../probes/usecases/lateral-movement.yaml")),
     ("log-cleared", include_str!("../../probes/usecases/log-cleared.yaml")),
+    ("malware-hash", include_str!("../../probes/usecases/malware-hash.yaml")),
     ("new-admin-account", include_str!("../../probes/usecases/new-admin-account.yaml")),
+    ("password-spraying", include_str!("../../probes/usecases/password-spraying.yaml")),
+    ("port-scan", include_str!("../../probes/usecases/port-scan.yaml")),
+    ("privilege-escalation", include_str!("../../probes/usecases/privilege-escalation.yaml")),
+    ("reverse-shell", include_str!("../../probes/usecases/reverse-shell.yaml")),
     ("ssh-bruteforce", include_str!("../../probes/usecases/ssh-bruteforce.yaml")),
+    ("suspicious-powershell", include_str!("../../probes/usecases/suspicious-powershell.yaml")),
+    ("web-attack", include_str!("../../probes/usecases/web-attack.yaml")),
 ];
 
 pub fn usecase(name: &str) -> Option<&'static str> {

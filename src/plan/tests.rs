@@ -358,8 +358,8 @@ fn a_use_case_gives_a_journey_its_events_and_what_must_come_of_them() {
     let plan = compile(&journey("{ usecase: ssh-bruteforce, vars: { user: 'r t' } }", ""));
     let plan = plan.unwrap_or_else(|error| panic!("{error}"));
     let own = &plan.journeys[0];
-    assert_eq!((own.events.count(), own.events.length()), (9, Duration::from_millis(1900)));
-    let event = own.events.render(&"gl00000001".into(), "j", 9, crate::time::Wall::from_secs(0));
+    assert_eq!((own.events.count(), own.events.length()), (63, Duration::from_millis(6600)));
+    let event = own.events.render(&"gl00000001".into(), "j", 63, crate::time::Wall::from_secs(0));
     assert!(event.message.contains("Accepted password for r t from 192.0.2.10"), "{event:?}");
     let json = own.json();
     let alerted = &json["stages"][2]["alerted"];
@@ -370,7 +370,7 @@ fn a_use_case_gives_a_journey_its_events_and_what_must_come_of_them() {
     assert_eq!(json["usecase"]["is"]["attack"][0], "T1110.001");
     assert!(plan.sources.contains(&"usecase:ssh-bruteforce".to_owned()), "{:?}", plan.sources);
     let effects = plan.json["effects"].to_string();
-    assert!(effects.contains("9 syslog messages") && effects.contains("over 1.9s"), "{effects}");
+    assert!(effects.contains("63 syslog messages") && effects.contains("over 6.6s"), "{effects}");
     let other = compile(&journey("{ usecase: ssh-bruteforce }", "")).unwrap();
     assert_ne!(plan.digest, other.digest);
     let promise = |plan: &Plan| plan.journeys[0].promise(crate::journey::Stage::Stored);

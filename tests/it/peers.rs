@@ -15,11 +15,15 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+mod elastalert;
 mod kafka;
+mod mail;
 mod search;
 mod sql;
 mod ways;
+pub(crate) use elastalert::ElastAlert;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
+pub(crate) use mail::Mail;
 pub(crate) use search::{elasticsearch, opensearch};
 pub(crate) use sql::{clickhouse, postgres};
 pub(crate) use ways::{Shipper, rabbitmq, rsyslog_ways};
@@ -212,6 +216,18 @@ pub(crate) fn post(url: &str, content_type: &str, body: &str) -> Option<(u16, St
         .build()
         .into();
     let mut answer = agent.post(url).header("Content-Type", content_type).send(body).ok()?;
+    let body = answer.body_mut().read_to_string().ok()?;
+    Some((answer.status().as_u16(), body))
+}
+
+/// PUT of JSON, whatever the status.
+pub(crate) fn put(url: &str, body: &str) -> Option<(u16, String)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into();
+    let mut answer = agent.put(url).header("Content-Type", "application/json").send(body).ok()?;
     let body = answer.body_mut().read_to_string().ok()?;
     Some((answer.status().as_u16(), body))
 }

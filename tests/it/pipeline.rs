@@ -24,6 +24,7 @@ mod broken;
 mod clock;
 mod spared;
 mod traps;
+mod usecases;
 
 /// The run of the first message.
 const WARM: &str = "warm";
@@ -38,8 +39,10 @@ const HELD: Duration = Duration::from_secs(18);
 struct Shape {
     /// RainerScript on every message, before it is forwarded and before it is stored. Its number
     /// is in `$!seq` and in `$.seq`.
-    collector_rules: &'static str,
-    indexer_rules: &'static str,
+    collector_rules: String,
+    indexer_rules: String,
+    /// What the indexer loads besides.
+    indexer_modules: String,
     message_size: &'static str,
     /// Milliseconds until the broker gives up an indexer that says nothing.
     session: u64,
@@ -53,8 +56,9 @@ impl Default for Shape {
     fn default() -> Self {
         let brokers = &kafka().brokers;
         Self {
-            collector_rules: "",
-            indexer_rules: "",
+            collector_rules: String::new(),
+            indexer_rules: String::new(),
+            indexer_modules: String::new(),
             message_size: "64k",
             session: 45_000,
             brokers: [(); 3].map(|()| brokers.clone()),
@@ -118,7 +122,7 @@ impl Pipeline {
             ("@KEY@", key),
             ("@MESSAGE_SIZE@", shape.message_size.to_owned()),
             ("@BROKERS@", shape.brokers[0].clone()),
-            ("@RULES@", shape.collector_rules.to_owned()),
+            ("@RULES@", shape.collector_rules.clone()),
             ("@TOPIC@", topic(id)),
         ];
         let collector = rsyslog(include_str!("../peers/pipeline/collector.conf"), &words);
@@ -239,7 +243,8 @@ fn indexer(id: &str, shape: &Shape) -> Process {
         ("@BROKERS@", shape.brokers[1].clone()),
         ("@STORE@", shape.stores[0].to_string()),
         ("@SESSION@", shape.session.to_string()),
-        ("@RULES@", shape.indexer_rules.to_owned()),
+        ("@MODULES@", shape.indexer_modules.clone()),
+        ("@RULES@", shape.indexer_rules.clone()),
         ("@TOPIC@", topic(id)),
         ("@INDEX@", topic(id)),
     ];

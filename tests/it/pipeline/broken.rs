@@ -101,7 +101,8 @@ fn datagrams_on_their_way(id: &'static str) {
 fn a_collector_that_misparses_and_drops(id: &'static str) {
     let shape = Shape {
         collector_rules: "if cnum($!seq) > 0 and cnum($!seq) % 100 == 0 then stop\n    \
-                          if cnum($!seq) % 10 == 3 then set $!host = \"nobody\";",
+                          if cnum($!seq) % 10 == 3 then set $!host = \"nobody\";"
+            .into(),
         ..Shape::default()
     };
     let mut pipeline = Pipeline::start(id, shape);
@@ -195,7 +196,7 @@ fn an_indexer_that_does_everything_wrong(id: &'static str) {
                         if $.seq % 20 == 1 then set $!enriched!asset!owner = \"nobody\";\n    \
                         if $.seq % 20 == 2 then set $!message = substring($!message, 0, strlen($!message) - 4);\n    \
                         if $.seq % 50 == 3 then set $!message = replace($!message, \"login\", \"l0gin\");\n    \
-                        if $.seq % 25 == 4 then call store",
+                        if $.seq % 25 == 4 then call store".into(),
         ..Shape::default()
     };
     let mut pipeline = Pipeline::start(id, shape);

@@ -12,7 +12,7 @@ fn a_clock_that_is_off_is_bounded_by_what_it_stamps() {
     let pipeline = Pipeline::start(
         "clock",
         Shape {
-            indexer_rules: "set $!ingested = cnum($$now-unixtimestamp) + 90;",
+            indexer_rules: "set $!ingested = cnum($$now-unixtimestamp) + 90;".into(),
             ..Shape::default()
         },
     );

@@ -1,0 +1,190 @@
+//! Each link between the store and the person broken, all at once and each for a journey of its own:
+//! the journey names exactly that stage, and why.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::{GIVE_UP, agent, alertmanager, first_rounds, is_clean, pipeline};
+use crate::machine::until;
+use crate::peers::{ElastAlert, Mail, free_port, post};
+use crate::pipeline::{Pipeline, WARM, connect, topic};
+
+/// A journey with a rule, and mostly a way of Alertmanager's, of its own.
+struct Link {
+    id: &'static str,
+    /// None where nothing is broken.
+    broken: Option<Broken>,
+}
+
+/// What the journey must say.
+#[derive(Clone, Copy)]
+struct Broken {
+    stage: &'static str,
+    /// The fate of the round's alert or notification; none where there are too many of them.
+    fate: Option<&'static str>,
+    says: &'static str,
+}
+
+const fn lost(stage: &'static str, says: &'static str) -> Option<Broken> {
+    Some(Broken { stage, fate: Some("lost"), says })
+}
+
+const fn suppressed(says: &'static str) -> Option<Broken> {
+    Some(Broken { stage: "alerted", fate: Some("misparsed"), says })
+}
+
+const fn twice(stage: &'static str) -> Option<Broken> {
+    Some(Broken { stage, fate: None, says: "" })
+}
+
+const fn alarmed(says: &'static str) -> Option<Broken> {
+    Some(Broken { stage: "alerted", fate: Some("ok"), says })
+}
+
+const fn link(id: &'static str, broken: Option<Broken>) -> Link {
+    Link { id, broken }
+}
+
+const LINKS: [Link; 11] = [
+    link("whole", None),
+    link("disabled", lost("alerted", "")),
+    link("field", lost("alerted", "")),
+    link("throttled", lost("alerted", "")),
+    link("twofold", twice("alerted")),
+    link("silenced", suppressed("is silenced")),
+    link("inhibited", suppressed("is inhibited")),
+    link("unrouted", lost("notified", "")),
+    link("refused", lost("notified", "")),
+    link("again", twice("notified")),
+    link("wide", alarmed("unexpected alert for the benign twin")),
+];
+
+/// A rule for each: sudo that was asked for the user -1 by the journey's own user; one asks for any
+/// number, as the twin does.
+fn rules() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for Link { id, .. } in &LINKS {
+        let (field, more) = match *id {
+            "disabled" => ("user.name", "is_enabled: false"),
+            "field" => ("user", ""),
+            "throttled" => ("user.name", "realert: { minutes: 30 }"),
+            // Alertmanager keeps one of two alerts with the same labels.
+            "wide" => ("user.name", "alertmanager_fields: { run: greenlight.run }"),
+            _ => ("user.name", ""),
+        };
+        let user = if *id == "wide" { "#" } else { "#-" };
+        let rule = |name: &str| {
+            format!(
+                "import: ../base.yaml\nname: {name}\ntype: any\nfilter:\n\
+                 - prefix: {{ sudo.user: '{user}' }}\n- term: {{ {field}: canary-{id} }}\n\
+                 alertmanager_alertname: link-{id}\n{more}\n"
+            )
+        };
+        all.push((format!("{id}.yaml"), rule(&format!("link-{id}"))));
+        if *id == "twofold" {
+            all.push((format!("{id}-again.yaml"), rule("another's rule of the same")));
+        }
+    }
+    all
+}
+
+/// Takes every notification, and says that it can't.
+fn refusing() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 65_536]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+    });
+    port
+}
+
+/// What the one rule that is throttled tells of before the round.
+fn forerunner(pipeline: &Pipeline) {
+    let now = jiff::Timestamp::now();
+    let line = format!(
+        "<134>1 {now} canary-web-1 sudo - - [greenlight@32473 run=\"{WARM}\" stream=\"main\" seq=\"0\" crc=\"0\"] canary-throttled : TTY=pts/1 ; PWD=/ ; USER=#-1 ; COMMAND=/usr/bin/id"
+    );
+    let mut stream = connect(pipeline.tcp).expect("it listens");
+    write!(stream, "{} {line}", line.len()).expect("it takes it");
+}
+
+fn journey(Link { id, .. }: &Link, pipeline: &Pipeline, alerts: &str) -> String {
+    let labels = format!("match: {{ alertname: link-{id} }}");
+    let stage = format!("within: {GIVE_UP}, give_up: {GIVE_UP}, poll: 1s");
+    let (store, index) = (pipeline.shape.stores[1], topic(pipeline.id));
+    let twin = if *id == "wide" { "must_not_alert: true" } else { "" };
+    format!(
+        "  - id: {id}\n    every: 30s\n    timeout: 20s\n    send: {{ {} }}\n    \
+         events: {{ usecase: privilege-escalation, vars: {{ user: canary-{id} }} }}\n    {twin}\n    stages:\n      \
+         - stored: {{ opensearch: {{ url: 'http://127.0.0.1:{store}', index: {index} }}, {stage} }}\n      \
+         - alerted: {{ alertmanager: {{ url: '{alerts}', {labels} }}, {stage} }}\n      \
+         - notified: {{ webhook: {{ from: alertmanager, {labels} }}, {stage} }}\n",
+        pipeline.by_tcp(),
+    )
+}
+
+#[test]
+fn each_broken_link_behind_the_store_is_named_by_its_stage_and_why() {
+    let agent_port = free_port();
+    let mail = Mail::start();
+    let config = include_str!("../../../peers/siem/links.yml")
+        .replace("@REFUSING@", &refusing().to_string());
+    let alertmanager = alertmanager(&config, agent_port, &mail);
+    let (pipeline, elastalert) = thread::scope(|scope| {
+        let url = &alertmanager.url;
+        let elastalert = scope.spawn(|| ElastAlert::start(&topic("links"), url, &rules()));
+        let pipeline = pipeline("links", String::new());
+        (pipeline, elastalert.join().expect("it starts"))
+    });
+    let tell = |path: &str, what: Value| {
+        let url = format!("{}/api/v2/{path}", alertmanager.url);
+        let answer = post(&url, "application/json", &what.to_string());
+        assert!(answer.as_ref().is_some_and(|(status, _)| *status == 200), "{answer:?}");
+    };
+    let (since, long) = ("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z");
+    tell(
+        "silences",
+        json!({
+            "matchers": [{"name": "alertname", "value": "link-silenced", "isRegex": false, "isEqual": true}],
+            "startsAt": since, "endsAt": long, "createdBy": "a test", "comment": "a test",
+        }),
+    );
+    tell("alerts", json!([{"labels": {"alertname": "maintenance"}, "endsAt": long}]));
+    forerunner(&pipeline);
+    until("the alert that throttles the next", || {
+        elastalert.told().iter().any(|alert| alert["rule_name"] == "link-throttled")
+    });
+    let journeys: String =
+        LINKS.iter().map(|link| journey(link, &pipeline, &alertmanager.url)).collect();
+    let (_folder, agent) = agent(agent_port, &journeys);
+    let rows = first_rounds(&agent, LINKS.len());
+    let wrong: Vec<_> =
+        LINKS.iter().filter(|link| !is_named(&rows[link.id], link.broken)).collect();
+    let wrong: Vec<_> = wrong.iter().map(|link| (link.id, &rows[link.id])).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", elastalert.last_words());
+}
+
+/// Whether the row says this, and nothing against the stages before.
+fn is_named(row: &Value, broken: Option<Broken>) -> bool {
+    let Some(Broken { stage, fate, says }) = broken else { return is_clean(row) };
+    let stages = row["stages"].as_array().expect("stages");
+    let place = stages.iter().position(|row| row["name"] == stage).expect("it is there");
+    let broken = &stages[place];
+    let clean = |row: &Value| row["duplicate"] == 0 && row["fates"]["ok"] == row["expected"];
+    let counted = match fate {
+        Some(fate) => broken["duplicate"] == 0 && broken["fates"][fate] == broken["expected"],
+        None => broken["duplicate"] == 1 && broken["fates"]["ok"] == broken["expected"],
+    };
+    row["first_failing_stage"] == stage
+        && stages[..place].iter().all(clean)
+        && counted
+        && (says.is_empty() || broken["reason"].as_str().is_some_and(|why| why.contains(says)))
+}
