@@ -5,6 +5,7 @@ mod captures;
 pub mod clock;
 mod exporter;
 pub mod load;
+mod lookout;
 pub mod node;
 mod peers;
 mod rechecks;
@@ -13,6 +14,7 @@ pub mod rounds;
 pub mod runner;
 mod sampler;
 mod scheduler;
+mod seconds;
 mod secrets;
 mod state;
 mod supervise;
@@ -167,12 +169,12 @@ impl Agent {
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);
         let sampler = Sampler::new(&options.paths, &cells);
         let sockets = sampler.sockets();
-        let lane = sampler::lane(sampler)?;
+        let seconds = Arc::new(seconds::Seconds::new());
         let rechecks = rechecks::Rechecks::recovered(std::mem::take(&mut recovered.due));
         let bounded = state::Bounded {
             cells: cells.clone(),
             clients: clients.clone(),
-            sampler: lane.clone(),
+            seconds: seconds.clone(),
             web: bound.as_ref().map(|(server, _)| server.web()),
             rechecks: rechecks.clone(),
         };
@@ -183,6 +185,7 @@ impl Agent {
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder::run(
             state,
+            seconds.clone(),
             (record_queue, records.dropped()),
             ask_queue,
             publish,
@@ -218,7 +221,7 @@ impl Agent {
             let task = tokio::spawn(server.serve(Arc::new(backend), stop.clone()));
             Served { address, url, stop, task }
         });
-        let sampler = sampler::start(lane, records.clone());
+        let sampler = sampler::start(sampler, seconds)?;
         shared.work.lock().await.begin(&shared, recovered.rounds);
         Ok(Self { judged, asks, records, store, shared, server, sampler, recorder, recorder_stop })
     }

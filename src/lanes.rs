@@ -13,7 +13,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{self, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub const CELLS_LIMIT: usize = 32;
 /// An idle cell's thread waits so long for other work before it ends: longer than the sampler's
 /// tick, so that reading every second does not start a thread every second.
 const CELL_LINGERS: Duration = Duration::from_secs(5);
+
+/// What panics when nothing is queued must not spin.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// Stands for "never" in a heartbeat.
 const NEVER: i64 = i64::MIN;
@@ -59,6 +62,20 @@ struct Pulse {
     began: AtomicI64,
     /// When the last turn ended, or NEVER.
     turned: AtomicI64,
+}
+
+impl Pulse {
+    /// Does something, and keeps the heartbeat by it. None where it panicked.
+    fn count<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        self.began.store(Mono::now().0, Relaxed);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.panics.fetch_add(1, Relaxed);
+        }
+        self.turned.store(Mono::now().0, Relaxed);
+        self.began.store(NEVER, Relaxed);
+        done.ok()
+    }
 }
 
 /// How full something with a limit is.
@@ -93,17 +110,17 @@ impl<J: Send + 'static> Lane<J> {
         state: S,
         turn: impl FnMut(&mut S, J) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_with(name, limit, state, turn, |_| true)
+        Self::start_with(name, limit, state, turn, |_| None)
     }
 
-    /// The same; while nothing is queued, `idle` is called again and again until it says that the
-    /// thread may rest. It must return soon, for a job waits for it.
+    /// The same; while nothing is queued, `idle` is called, and called again after as long as it
+    /// says, or only after the next job. It must return soon, for a job waits for it.
     pub fn start_with<S: Send + 'static>(
         name: &'static str,
         limit: usize,
         mut state: S,
         mut turn: impl FnMut(&mut S, J) + Send + 'static,
-        mut idle: impl FnMut(&mut S) -> bool + Send + 'static,
+        mut idle: impl FnMut(&mut S) -> Option<Duration> + Send + 'static,
     ) -> io::Result<Self> {
         let limit = limit.max(1);
         let (queue, jobs) = mpsc::sync_channel(limit);
@@ -122,26 +139,21 @@ impl<J: Send + 'static> Lane<J> {
                     Ok(job) => job,
                     Err(TryRecvError::Disconnected) => break,
                     Err(TryRecvError::Empty) => {
-                        let rests = catch_unwind(AssertUnwindSafe(|| idle(&mut state)));
-                        if rests.is_err() {
-                            own.panics.fetch_add(1, Relaxed);
-                        }
-                        if !rests.unwrap_or(true) {
-                            continue;
-                        }
-                        match jobs.recv() {
+                        let rest = own.count(|| idle(&mut state));
+                        let job = match rest.unwrap_or(Some(AFTER_PANIC)) {
+                            Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                            Some(rest) => jobs.recv_timeout(rest),
+                            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                        };
+                        match job {
                             Ok(job) => job,
-                            Err(_) => break,
+                            Err(RecvTimeoutError::Timeout) => continue,
+                            Err(RecvTimeoutError::Disconnected) => break,
                         }
                     }
                 };
                 own.queued.fetch_sub(1, Relaxed);
-                own.began.store(Mono::now().0, Relaxed);
-                if catch_unwind(AssertUnwindSafe(|| turn(&mut state, job))).is_err() {
-                    own.panics.fetch_add(1, Relaxed);
-                }
-                own.turned.store(Mono::now().0, Relaxed);
-                own.began.store(NEVER, Relaxed);
+                own.count(|| turn(&mut state, job));
             }
             drop(state);
             // Nobody may be waiting any more.
@@ -359,8 +371,8 @@ impl Cells {
         )?;
         match answered.recv_timeout(deadline) {
             Ok(value) => Ok(value),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked(resource)),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(hung(resource, deadline)),
+            Err(RecvTimeoutError::Disconnected) => Err(panicked(resource)),
+            Err(RecvTimeoutError::Timeout) => Err(hung(resource, deadline)),
         }
     }
 

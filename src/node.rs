@@ -257,6 +257,8 @@ struct Tick {
 
 /// One file of the kernel, or one family of them.
 trait Source: Send {
+    /// Asks for what others answer: they do while the rest is read.
+    fn begin(&mut self) {}
     /// Takes the reading; true where instances came or went.
     fn read(&mut self, tick: &mut Tick) -> bool;
     /// Puts the reading, slot by slot. Which slots are put depends on the instances only.
@@ -418,6 +420,9 @@ impl Sampler {
         let entry = Mono::now();
         let mut changed = self.layout.generation == 0;
         self.tick.now = now;
+        for source in &mut self.sources {
+            source.begin();
+        }
         for source in &mut self.sources {
             self.tick.at = now.mono.plus(Mono::now().since(entry));
             changed |= source.read(&mut self.tick);

@@ -296,32 +296,18 @@ impl Store {
             Arc::new(Shared { pending: Mutex::default(), status, offset: AtomicI64::new(0) });
         shared.saw(now);
         let (writer, recovered) = Writer::open(dir, limits, now, Arc::clone(&shared))?;
-        let lane = Lane::start("store", JOBS_LIMIT, writer, Writer::turn).map_err(|error| {
-            StoreError::Unusable {
-                path: dir.to_owned(),
-                text: format!("its thread could not be started: {error}"),
-            }
+        let turn = |writer: &mut Writer, job| {
+            writer.turn(job);
+            writer.write_if_due();
+        };
+        let lane = Lane::start_with("store", JOBS_LIMIT, writer, turn, |writer| {
+            Some(writer.write_if_due())
+        });
+        let lane = lane.map_err(|error| StoreError::Unusable {
+            path: dir.to_owned(),
+            text: format!("its thread could not be started: {error}"),
         })?;
         let disk = Arc::new(Disk { lane, shared });
-        // Without a runtime (a command that writes once and closes) nothing ticks: `flush` and
-        // `close` write.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let disk = Arc::downgrade(&disk);
-            let period = limits.flush.max(Duration::from_millis(10));
-            runtime.spawn(async move {
-                let mut last = Mono::now();
-                loop {
-                    let up = disk.upgrade().is_some_and(|disk| disk.shared.status.borrow().up);
-                    tokio::time::sleep(if up { period } else { period.min(RETRY) }).await;
-                    let Some(disk) = disk.upgrade() else { return };
-                    // A full queue means that the lane hangs; `state` says so.
-                    if disk.lane.try_send(Job::Tick).is_err() && last.plus(HUNG) < Mono::now() {
-                        tracing::warn!("the store's lane takes no work");
-                        last = Mono::now();
-                    }
-                }
-            });
-        }
         Ok((Self { disk: Some(disk), status: receiver }, recovered))
     }
 

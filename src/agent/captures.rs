@@ -19,14 +19,17 @@ use crate::time::{Mono, Now};
 const KEPT: usize = 128;
 /// The second reading comes with the next second of the node.
 const APART: Duration = Duration::from_millis(900);
-/// While a threshold stays crossed the processes are read again each other second, each reading
-/// held against the one before: a process that lives for two seconds is in one of them.
+/// What is new is looked at at once, but not more often than this: a process that lives for two
+/// seconds is in one of the readings, each of which is held against the one before.
 const AGAIN: Duration = Duration::from_millis(1_900);
-/// And as much more rarely as a reading costs: it may take this share of a processor's time until
-/// the next.
-const SHARE: u32 = 500;
-/// A table that is read more rarely than this names nobody who is still there.
-const AGAIN_AT_LEAST: Duration = Duration::from_secs(30);
+/// While the same threshold stays crossed, each look waits twice as long as the one before it.
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(60);
+/// What readings may take of a processor's time.
+const SHARE: u32 = 5_000;
+/// And what they may have saved of it, for when much is new at once.
+const CREDIT: i64 = 40_000_000;
+/// A table so large that it is read more rarely than this names nobody who is still there.
+const IN_DEBT_AT_MOST: Duration = Duration::from_secs(120);
 /// A reading that is older is none to hold another one against.
 const STALE: Duration = Duration::from_secs(4);
 /// After that the processes can't be read: one of them hangs in the kernel.
@@ -45,8 +48,8 @@ pub(super) struct Reader {
     name: Arc<str>,
     work: Rounds,
     order: Arc<Mutex<Order>>,
-    /// Nanoseconds of processor time that the last reading took.
-    took: Arc<AtomicU64>,
+    /// Nanoseconds of processor time that all readings took.
+    spent: Arc<AtomicU64>,
 }
 
 /// The processor time of this thread.
@@ -60,8 +63,8 @@ impl Reader {
         let order = Arc::new(Mutex::new(Order::default()));
         let table = Mutex::new(processes);
         let own = Arc::clone(&order);
-        let took = Arc::new(AtomicU64::new(0));
-        let last = Arc::clone(&took);
+        let spent = Arc::new(AtomicU64::new(0));
+        let all = Arc::clone(&spent);
         let work = move || {
             let began = own_time();
             let (resources, second) = {
@@ -77,16 +80,10 @@ impl Reader {
                 table.first(&resources, Mono::now());
             }
             let took = own_time().saturating_sub(began);
-            last.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            all.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         };
         let name = "processes".into();
-        Self { cells: cells.clone(), name, work: Arc::new(work), order, took }
-    }
-
-    /// How long after a reading the next may come.
-    fn pause(&self) -> Duration {
-        let took = Duration::from_nanos(self.took.load(Relaxed));
-        took.saturating_mul(SHARE).clamp(AGAIN, AGAIN_AT_LEAST)
+        Self { cells: cells.clone(), name, work: Arc::new(work), order, spent }
     }
 
     /// False while the reading before still runs, or where none can begin.
@@ -104,11 +101,40 @@ impl Reader {
     }
 }
 
-/// Of one resource: why it is to be looked at, and when that was done last.
+/// Of one resource: why it is to be looked at, when that was done last, and how long what goes on
+/// waits for the next look.
 #[derive(Default)]
 struct Wish {
     cause: Option<Cause>,
     last: Option<Mono>,
+    pause: Duration,
+}
+
+/// What readings may still take of the processors.
+#[derive(Default)]
+struct Credit {
+    /// Nanoseconds; below 0 is debt.
+    left: i64,
+    /// What is earned until then, and paid of what was spent, is in it.
+    counted: Option<(Mono, u64)>,
+}
+
+impl Credit {
+    fn count(&mut self, at: Mono, spent: u64) {
+        let Some((before, paid)) = self.counted.replace((at, spent)) else {
+            self.left = CREDIT;
+            return;
+        };
+        let earned = at.since(before) / SHARE;
+        let earned = i64::try_from(earned.as_nanos()).unwrap_or(i64::MAX);
+        let taken = i64::try_from(spent.saturating_sub(paid)).unwrap_or(i64::MAX);
+        self.left = self.left.saturating_add(earned).saturating_sub(taken).min(CREDIT);
+    }
+
+    /// How long until it is no debt any more.
+    fn wait(&self) -> Duration {
+        Duration::from_nanos(self.left.min(0).unsigned_abs()).saturating_mul(SHARE)
+    }
 }
 
 /// A look that is under way.
@@ -125,6 +151,9 @@ struct Look {
 pub(super) struct Captures {
     reader: Option<Reader>,
     wishes: [Wish; Resource::ALL.len()],
+    credit: Credit,
+    /// When the last look began.
+    looked: Mono,
     look: Option<Look>,
     /// The newest reading, and what was read of each process.
     reading: Option<(Mono, Vec<Resource>)>,
@@ -147,23 +176,46 @@ impl Captures {
         newest_first.find(|capture| capture.found.resource == resource && capture.mono >= since)
     }
 
-    /// Whether another look at this resource would come too soon; asked before a cause is made.
-    pub(super) fn wants(&self, resource: Resource, at: Mono) -> bool {
-        let pause = self.reader.as_ref().map_or(AGAIN, Reader::pause);
-        self.wishes.get(resource.place()).is_some_and(|wish| {
-            wish.cause.is_none() && wish.last.is_none_or(|last| at.since(last) >= pause)
+    /// From when on something new is looked at, and what goes on: of each resource. Asked before a
+    /// cause is made.
+    pub(super) fn ready(&self) -> [[Mono; 2]; Resource::ALL.len()] {
+        let paid = self.credit.counted.map_or(Mono::default(), |(at, _)| {
+            at.plus(self.credit.wait()).min(self.looked.plus(IN_DEBT_AT_MOST))
+        });
+        std::array::from_fn(|place| {
+            let Some(wish) = self.wishes.get(place) else { return [Mono(i64::MAX); 2] };
+            [AGAIN, wish.pause.max(AGAIN)].map(|pause| match wish.last {
+                _ if wish.cause.is_some() => Mono(i64::MAX),
+                Some(last) => last.plus(pause).max(paid),
+                None => paid,
+            })
         })
     }
 
-    pub(super) fn wish(&mut self, resource: Resource, cause: Cause) {
+    /// Whether a look at this resource would come neither too soon nor too often.
+    pub(super) fn wants(&self, resource: Resource, at: Mono, fresh: bool) -> bool {
+        let [new, further] = self.ready().get(resource.place()).copied().unwrap_or_default();
+        at >= if fresh { new } else { further }
+    }
+
+    pub(super) fn wish(&mut self, resource: Resource, cause: Cause, fresh: bool) {
         if let Some(wish) = self.wishes.get_mut(resource.place()) {
+            if fresh {
+                wish.pause = Duration::ZERO;
+            }
             wish.cause.get_or_insert(cause);
         }
+    }
+
+    /// Whether the next second is waited for: by a look that begins or by its other reading.
+    pub(super) fn is_looking(&self) -> bool {
+        self.look.is_some() || self.wishes.iter().any(|wish| wish.cause.is_some())
     }
 
     /// Once a second: begins what is wished for, and ends what has begun.
     pub(super) fn turn(&mut self, at: Mono) {
         let Some(reader) = &self.reader else { return };
+        self.credit.count(at, reader.spent.load(Relaxed));
         if let Some(look) = &mut self.look {
             if at.since(look.began) > DEADLINE {
                 self.look = None;
@@ -194,9 +246,11 @@ impl Captures {
             let Some(wish) = self.wishes.get_mut(resource.place()) else { continue };
             if let Some(cause) = wish.cause.take() {
                 wish.last = Some(at);
+                wish.pause = (wish.pause * 2).clamp(AGAIN, AGAIN_AT_LEAST);
                 causes.push((*resource, cause));
             }
         }
+        self.looked = at;
         self.look = Some(Look { causes, resources, began: at, second });
     }
 
@@ -228,5 +282,50 @@ impl Captures {
                 found,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: Resource = Resource::Cpu;
+
+    fn at(seconds: i64) -> Mono {
+        Mono::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_new_is_looked_at_at_once_and_what_goes_on_more_and_more_rarely() {
+        let mut captures = Captures::default();
+        assert!(captures.wants(CPU, at(0), false));
+        captures.wishes[CPU.place()] =
+            Wish { cause: None, last: Some(at(100)), pause: Duration::from_secs(8) };
+        let wants = |second, fresh| captures.wants(CPU, at(second), fresh);
+        assert!(!wants(101, true) && wants(102, true));
+        assert!(!wants(107, false) && wants(108, false));
+        let cause = Cause { series: "node.cpu.busy", instance: None, value: None, threshold: None };
+        captures.wish(CPU, cause, true);
+        assert!(captures.is_looking() && !captures.wants(CPU, at(1_000), true));
+        assert_eq!(captures.wishes[CPU.place()].pause, Duration::ZERO, "it begins anew");
+    }
+
+    #[test]
+    fn looks_take_no_more_of_the_processors_than_they_may() {
+        let millis = |millis: u64| millis * 1_000_000;
+        let mut captures = Captures::default();
+        captures.credit.count(at(0), 0);
+        captures.credit.count(at(1), millis(30));
+        captures.looked = at(1);
+        assert!(captures.wants(CPU, at(1), true), "it had saved as much");
+        captures.credit.count(at(2), millis(50));
+        assert!(!captures.wants(CPU, at(2), true));
+        // 50 ms of which 40 and 0.4 were there: 9.6 ms at a 5,000th.
+        assert!(!captures.wants(CPU, at(49), true) && captures.wants(CPU, at(51), true));
+        captures.credit.count(at(3), millis(1_050));
+        assert!(!captures.wants(CPU, at(120), true));
+        assert!(captures.wants(CPU, at(121), true), "however much one takes");
+        captures.credit.count(at(100_000), millis(1_050));
+        assert_eq!(captures.credit.left, CREDIT, "no more is saved");
     }
 }

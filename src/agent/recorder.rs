@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
+use super::seconds::Seconds;
 use super::state::State;
 use crate::gate::LoadWindow;
 use crate::journey::recheck::Rechecked;
@@ -19,16 +20,16 @@ use crate::journey::{Run, Stage};
 use crate::lanes::Fill;
 use crate::ledger::Document;
 use crate::metrics::Format;
-use crate::node::Frame;
 use crate::node::culprits::{Capture, Found};
 use crate::outcome::{CheckId, Fault, Observation, TargetName};
 use crate::plan::{Peers, Plan};
 use crate::render::page::History;
 use crate::time::Now;
 
-/// How often all gates are judged.
-const JUDGE: Duration = Duration::from_secs(1);
-/// So long after a second of the node it is judged without the next.
+/// How often is looked whether seconds of the node still come. Where they do, they are what is
+/// judged by.
+const LOOK: Duration = Duration::from_secs(5);
+/// Where none has come for so long, gates are judged without.
 const JUDGE_AT_LAST: Duration = Duration::from_millis(1_500);
 
 /// The way to the recorder, behind a bounded queue. Cheap to clone.
@@ -68,8 +69,6 @@ impl Records {
 
 /// What the recorder is told.
 pub enum Record {
-    /// A second of the node.
-    Frame(Box<Frame>),
     /// Who took what in a second that crossed a threshold.
     Culprits(Vec<Found>),
     Begun {
@@ -174,57 +173,76 @@ pub struct Snapshot {
     pub store: Result<(), String>,
 }
 
-pub async fn run(
+pub(super) async fn run(
     mut state: State,
+    seconds: Arc<Seconds>,
     (mut records, dropped): (mpsc::Receiver<Record>, Arc<AtomicU64>),
     mut asks: mpsc::Receiver<Ask>,
     publish: watch::Sender<Judged>,
     stop: CancellationToken,
 ) {
-    // Judged with each second of the node as it comes, which costs no wake-up of its own; by the
-    // clock where none does.
-    let mut judge = tokio::time::interval(JUDGE);
-    judge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(ask) = asks.recv() => match ask {
-                Ask::Metrics { format, reply } => {
-                    state.show(fill("records", &records, dropped.load(Relaxed)));
-                    // Who asks waits for room.
-                    state.show(fill("asks", &asks, 0));
-                    let mut text = Vec::with_capacity(64 * 1024);
-                    state.write_metrics(format, &mut text);
-                    let _ = reply.send(text);
-                }
-                Ask::Snapshot(reply) => {
-                    state.judge_rest();
-                    drop(reply.send(Arc::new(state.snapshot())));
-                }
-            },
-            _ = judge.tick() => {
-                state.judge_due(clock::now());
-                publish.send_replace(state.judged());
-            }
-            Some(record) = records.recv() => match record {
-                Record::Settle(reply) => {
-                    state.judge(clock::now());
-                    publish.send_replace(state.judged());
-                    let _ = reply.send(Arc::new(state.snapshot()));
-                }
-                record => {
-                    let is_second = matches!(record, Record::Frame(_));
-                    state.apply(record, clock::now());
-                    if is_second {
-                        state.judge_due(clock::now());
-                        publish.send_replace(state.judged());
-                        judge.reset_after(JUDGE_AT_LAST);
+            Some(ask) = asks.recv() => {
+                catch_up(&mut state, &seconds, &publish);
+                match ask {
+                    Ask::Metrics { format, reply } => {
+                        state.show(fill("records", &records, dropped.load(Relaxed)));
+                        // Who asks waits for room.
+                        state.show(fill("asks", &asks, 0));
+                        let _ = reply.send(state.write_metrics(format));
+                    }
+                    Ask::Snapshot(reply) => {
+                        state.judge_rest();
+                        drop(reply.send(Arc::new(state.snapshot())));
                     }
                 }
-            },
+            }
+            () = seconds.called() => catch_up(&mut state, &seconds, &publish),
+            _ = look.tick() => {
+                catch_up(&mut state, &seconds, &publish);
+                let now = clock::now();
+                let silent = now.mono.since(state.judged().at.mono);
+                if silent > JUDGE_AT_LAST {
+                    tracing::warn!("no second of the node has come for {silent:?}: the sampler hangs");
+                    state.judge_due(now);
+                    publish.send_replace(state.judged());
+                }
+            }
+            Some(record) = records.recv() => {
+                catch_up(&mut state, &seconds, &publish);
+                match record {
+                    Record::Settle(reply) => {
+                        state.judge(clock::now());
+                        publish.send_replace(state.judged());
+                        let _ = reply.send(Arc::new(state.snapshot()));
+                    }
+                    record => state.apply(record, clock::now()),
+                }
+                seconds.expect(state.patience());
+            }
             else => break,
         }
+    }
+}
+
+/// Takes in the seconds that wait, each judged as of when it was taken: what comes of them is the
+/// same as if nobody had waited.
+fn catch_up(state: &mut State, seconds: &Seconds, publish: &watch::Sender<Judged>) {
+    let mut any = false;
+    while let Some((second, newest)) = seconds.take() {
+        let at = if newest { clock::now() } else { second.frame.at };
+        state.second(second, at);
+        state.judge_due(at);
+        any = true;
+    }
+    if any {
+        publish.send_replace(state.judged());
+        seconds.expect(state.patience());
     }
 }
 

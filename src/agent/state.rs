@@ -15,6 +15,7 @@ pub(super) use bounded::Bounded;
 
 use super::captures::Captures;
 use super::recorder::{Judged, Record, RoundNews, Snapshot};
+use super::seconds::{Patience, Second};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{
     self, Criterion, Evidence, Finding, Function, Gate, LoadWindow, Standing, Verdict,
@@ -24,8 +25,7 @@ use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
 use crate::ledger::{self, Decision, Texts};
-use crate::metrics::{Format, Registry};
-use crate::node::Frame;
+use crate::metrics::{Format, Registry, Row};
 use crate::outcome::{CheckId, Observation, Outcome, TargetName};
 use crate::plan::{Check, Peers, Plan, StagePlan};
 use crate::render::page::History;
@@ -36,8 +36,12 @@ use crate::time::{Mono, Now, Wall};
 
 /// `report` beside a running agent shows what is no older than this.
 const ARCHIVE: Duration = Duration::from_secs(60);
+/// Bytes of an exposition, before the first is known.
+const EXPOSED: usize = 64 << 10;
+/// A second of the node may be taken in a 12th of the shortest window late, and this at most.
+const LATE_AT_MOST: Duration = Duration::from_secs(5);
 
-pub struct State {
+pub(super) struct State {
     plan: Arc<Plan>,
     store: Store,
     bounded: Bounded,
@@ -64,7 +68,7 @@ pub struct State {
     history: Arc<History>,
     frame: node::Rows,
     /// The newest second, which says what this node does not offer.
-    newest: Option<Box<Frame>>,
+    newest: Option<Box<Second>>,
     captures: Captures,
     /// When a load was declared to be on, oldest declaration first.
     load: Vec<LoadWindow>,
@@ -72,6 +76,12 @@ pub struct State {
     unnamed: Vec<culprits::Unnamed>,
     /// When a report was left in the archive, and what it decided.
     archived: Option<(Mono, Decision)>,
+    /// Where each gate of the plan is exported, in its order; made with the first scrape.
+    gate_rows: Vec<export::GateRows>,
+    /// Where each place with a limit is.
+    fill_rows: Vec<(&'static str, [Option<Row>; 3])>,
+    /// Bytes of the last exposition.
+    exposed: usize,
 }
 
 /// The newest outcome of one check on one target.
@@ -90,7 +100,7 @@ struct Total {
 }
 
 impl State {
-    pub fn new(
+    pub(super) fn new(
         plan: Arc<Plan>,
         recovered: &Recovered,
         store: Store,
@@ -122,6 +132,9 @@ impl State {
             load: recovered.load.clone(),
             unnamed: Vec::new(),
             archived: None,
+            gate_rows: Vec::new(),
+            fill_rows: Vec::new(),
+            exposed: EXPOSED,
             plan,
         };
         // The points first: a track is due since the oldest of them, not since this start.
@@ -233,9 +246,8 @@ impl State {
         }
     }
 
-    pub fn apply(&mut self, record: Record, now: Now) {
+    pub(super) fn apply(&mut self, record: Record, now: Now) {
         match record {
-            Record::Frame(frame) => self.frame(frame, now),
             Record::Culprits(found) => self.culprits(found, now),
             Record::Begun { check, target } => drop(self.running.insert((check, target))),
             Record::Observation(seen) => self.observation(seen, now),
@@ -311,6 +323,7 @@ impl State {
                     .get("check")
                     .is_none_or(|id| plan.check(id).is_some() || plan.journey(id).is_some())
         });
+        self.gate_rows.clear();
         self.open(now);
         self.say_what_is_in_force();
         // The newest report is to be one of the plan in force.
@@ -458,20 +471,20 @@ impl State {
     }
 
     /// Judges every gate.
-    pub fn judge(&mut self, now: Now) {
+    pub(super) fn judge(&mut self, now: Now) {
         self.judge_those(now, |_| true);
         self.note(now);
     }
 
     /// Judges the gates whose pace it is.
-    pub fn judge_due(&mut self, now: Now) {
+    pub(super) fn judge_due(&mut self, now: Now) {
         self.judge_those(now, |paced| paced.is_due(now.mono));
         self.note(now);
     }
 
     /// Judges those that were not judged with the others, as of then: who asks sees all gates as of
     /// one instant.
-    pub fn judge_rest(&mut self) {
+    pub(super) fn judge_rest(&mut self) {
         let now = self.judged;
         self.judge_those(now, |paced| paced.judged != Some(now.mono));
     }
@@ -535,8 +548,16 @@ impl State {
         self.archive(now);
     }
 
-    pub fn judged(&self) -> Judged {
+    pub(super) fn judged(&self) -> Judged {
         Judged { at: self.judged }
+    }
+
+    /// When the next seconds of the node are of interest.
+    pub(super) fn patience(&self) -> Patience {
+        let shortest = self.plan.gates.iter().map(shortest_window).min().unwrap_or(Duration::MAX);
+        let seconds = (shortest / 12).min(LATE_AT_MOST).as_secs().max(1);
+        let seconds = if self.captures.is_looking() { 1 } else { seconds };
+        Patience { seconds: seconds as usize, crossing: self.captures.ready() }
     }
 
     fn decision(&self) -> Decision {
@@ -557,7 +578,7 @@ impl State {
     }
 
     /// What was judged last.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let undecided = self.findings.iter().filter(|finding| may_change(finding)).count();
         Snapshot {
             plan: self.plan.json.clone(),
@@ -574,11 +595,15 @@ impl State {
         }
     }
 
-    pub fn write_metrics(&mut self, format: Format, text: &mut Vec<u8>) {
-        self.judge_rest();
+    /// The exposition, with each gate as it was judged last.
+    pub(super) fn write_metrics(&mut self, format: Format) -> Vec<u8> {
         self.export_self();
         self.export_findings();
-        self.registry.write(format, text);
+        // A little more than the last time: room that is made later is copied into.
+        let mut text = Vec::with_capacity(self.exposed + self.exposed / 16);
+        self.registry.write(format, &mut text);
+        self.exposed = text.len();
+        text
     }
 }
 
@@ -599,11 +624,14 @@ impl Paced {
 /// A gate is judged as often as its answer can be another: a second is a 900th part of a window of a
 /// quarter of an hour. At least every five seconds, and whenever somebody asks.
 fn pace(gate: &Gate) -> Duration {
+    (shortest_window(gate) / 180).clamp(Duration::from_secs(1), Duration::from_secs(5))
+}
+
+fn shortest_window(gate: &Gate) -> Duration {
     let criteria = gate.require.criteria().into_iter();
     // Of the newest attempt it only matters what it is when somebody asks.
     let windows = criteria.filter(|criterion| criterion.function != Function::Last);
-    let shortest = windows.map(Criterion::window).min().unwrap_or(Duration::MAX);
-    (shortest / 180).clamp(Duration::from_secs(1), Duration::from_secs(5))
+    windows.map(Criterion::window).min().unwrap_or(Duration::MAX)
 }
 
 /// The series that every check has, and those of its kind.

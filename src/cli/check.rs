@@ -19,6 +19,9 @@ use crate::time::Mono;
 /// Judging comes once a second; the last second must be judged too.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
 
+/// How often is asked whether all is decided.
+const PROGRESS: Duration = Duration::from_secs(1);
+
 pub(super) const FORMATS: [Format; 5] =
     [Format::Terminal, Format::Json, Format::Markdown, Format::Junit, Format::Html];
 
@@ -92,7 +95,7 @@ pub(super) async fn until_decided(
                 Ok(()) => None,
                 Err(_) => return Err(Failure::ours("the recorder ended; see the log")),
             },
-            () = tokio::time::sleep(left) => None,
+            () = tokio::time::sleep(left.min(PROGRESS)) => None,
         };
         if let Some(ended) = ended {
             progress.clear();

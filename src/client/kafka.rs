@@ -309,7 +309,8 @@ impl Kafka {
             let text = format!("{cluster}: {LANES_LIMIT} clusters are streamed to already");
             return Err(Fault::new(FaultCode::Exhausted, text));
         }
-        let (turn, idle) = (|stream: &mut Stream, lot| stream.turn(lot), Stream::idle);
+        let turn = |stream: &mut Stream, lot| stream.turn(lot);
+        let idle = |stream: &mut Stream| (!stream.idle()).then_some(Duration::ZERO);
         let stream = Stream::new(cluster.clone());
         let lane = Lane::start_with("kafka-stream", JOBS_LIMIT, stream, turn, idle);
         let lane = lane.map_err(|error| {

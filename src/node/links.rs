@@ -329,7 +329,7 @@ impl Source {
             return None;
         };
         let mut changed = false;
-        let outcome = line.ask(|at, told| {
+        let outcome = line.hear(|at, told| {
             let mut count = 0;
             for one in told {
                 changed |= Self::place(links, count, folder, one.name.bytes(), Some(one));
@@ -422,14 +422,20 @@ pub(super) fn has_queues(paths: &Paths) -> bool {
 }
 
 impl super::Source for Source {
-    fn read(&mut self, tick: &mut Tick) -> bool {
-        self.at = tick.at;
+    fn begin(&mut self) {
         if let Way::Unknown = self.way {
             self.way = match Namespace::of_file(&self.path) {
                 Namespace::Own => Way::Netlink(rtnl::Line::new(&self.cells)),
                 namespace => Way::Files(Arc::new(namespace.fault(&self.path))),
             };
         }
+        if let Way::Netlink(line) = &mut self.way {
+            line.ask();
+        }
+    }
+
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        self.at = tick.at;
         let read = match &self.way {
             Way::Netlink(_) => match self.netlink() {
                 None if matches!(self.way, Way::Files(_)) => self.files(tick),

@@ -12,7 +12,7 @@ use super::text::number;
 const CGROUP_CHARS: usize = 120;
 
 /// What /proc/PID/cgroup and comm hold is shorter.
-const TEXT_LIMIT: u64 = 2_048;
+const TEXT_LIMIT: usize = 2_048;
 
 /// Who holds the sockets that were asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,9 +98,10 @@ pub(super) fn name(procfs: &Path, pid: u32) -> Option<String> {
     )
 }
 
+/// The kernel hands out such a file in one reading.
 fn small(procfs: &Path, pid: u32, file: &str) -> Option<String> {
-    let mut text = Vec::new();
-    let file = File::open(procfs.join(pid.to_string()).join(file)).ok()?;
-    file.take(TEXT_LIMIT).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
+    let mut text = [0; TEXT_LIMIT];
+    let mut file = File::open(procfs.join(pid.to_string()).join(file)).ok()?;
+    let length = file.read(&mut text).ok()?;
+    Some(String::from_utf8_lossy(text.get(..length)?).into_owned())
 }

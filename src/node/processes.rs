@@ -20,7 +20,7 @@ use crate::time::Mono;
 const PROCESSES_LIMIT: usize = 16_384;
 /// Of so many of those that took most the cgroup is asked for, so that processes of one name in
 /// different services stay apart.
-const CGROUPS_ASKED: usize = 32;
+const CGROUPS_ASKED: usize = 12;
 /// A process that began so long before the first reading belongs to the burst.
 const YOUNG: Duration = Duration::from_secs(5);
 /// A share of less time than this would make much of little.
@@ -29,6 +29,8 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LINKS_LIMIT: usize = 50_000;
 /// The listeners stand first in the kernel's tables; more text than this is not read.
 const SOCKETS_TEXT: usize = 1 << 20;
+/// `PF_KTHREAD` (include/linux/sched.h).
+const OF_THE_KERNEL: u64 = 0x0020_0000;
 /// `stat` and `io` of a process are shorter.
 const TEXT_LIMIT: usize = 2_048;
 
@@ -46,6 +48,8 @@ struct Process {
     children: u64,
     /// Resident pages.
     resident: u64,
+    /// A thread of the kernel that does nothing now.
+    rests: bool,
     io: Io,
 }
 
@@ -416,8 +420,17 @@ impl Processes {
             let Some(stat) = slurp(&path, &mut self.buffer) else { continue };
             let Some(mut process) = stat_of(pid, stat) else { continue };
             if io {
-                path.set_file_name("io");
-                process.io = slurp(&path, &mut self.buffer).map(io_of).unwrap_or_default();
+                // Most processes are threads of the kernel, and most of those rest: as long as one
+                // has taken no time it has moved nothing either.
+                let before = same(&self.before, &process)
+                    .filter(|before| process.rests && before.io.known && before.cpu == process.cpu);
+                process.io = match before {
+                    Some(before) => before.io,
+                    None => {
+                        path.set_file_name("io");
+                        slurp(&path, &mut self.buffer).map(io_of).unwrap_or_default()
+                    }
+                };
             }
             self.now.push(process);
         }
@@ -558,8 +571,10 @@ fn stat_of(pid: u32, line: &[u8]) -> Option<Process> {
     }
     // From field 3 on.
     let mut rest = fields(line.get(close + 1..)?);
-    let parent = number(rest.nth(1)?)?;
-    let (user, system) = (number(rest.nth(9)?)?, number(rest.next()?)?);
+    let asleep = matches!(rest.next()?, b"S" | b"I");
+    let parent = number(rest.next()?)?;
+    let flags = number(rest.nth(4)?)?;
+    let (user, system) = (number(rest.nth(4)?)?, number(rest.next()?)?);
     let (user_children, system_children) = (number(rest.next()?)?, number(rest.next()?)?);
     let start = number(rest.nth(4)?)?;
     let resident = number(rest.nth(1)?)?;
@@ -571,6 +586,7 @@ fn stat_of(pid: u32, line: &[u8]) -> Option<Process> {
         cpu: user.saturating_add(system),
         children: user_children.saturating_add(system_children),
         resident,
+        rests: asleep && flags & OF_THE_KERNEL != 0,
         io: Io::default(),
     })
 }

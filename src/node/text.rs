@@ -36,8 +36,9 @@ pub(super) struct KernelFile {
     made: Option<(Trouble, Arc<Fault>)>,
     /// The kernel hands it out at once, as far as there is room for it.
     at_once: bool,
-    /// The name that the last line begins with, where the lines are always the same.
-    last_line: Option<Vec<u8>>,
+    /// Which lines are looked for, by the names that they begin with, and the last of those, where
+    /// the lines are always the same.
+    wanted: Option<(fn(&[u8]) -> bool, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -48,15 +49,7 @@ enum Trouble {
 
 impl KernelFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            handle: None,
-            fault: None,
-            skip: 0,
-            made: None,
-            at_once: false,
-            last_line: None,
-        }
+        Self { path, handle: None, fault: None, skip: 0, made: None, at_once: false, wanted: None }
     }
 
     /// A file that the kernel makes as one piece (single_open in fs/seq_file.c, and every number of
@@ -67,9 +60,10 @@ impl KernelFile {
     }
 
     /// A file whose lines have names and are the same for as long as the kernel runs: once the last
-    /// is known, nothing more is asked for behind it.
-    pub(super) fn same_lines(path: PathBuf) -> Self {
-        Self { last_line: Some(Vec::new()), ..Self::new(path) }
+    /// that is wanted is known, nothing more is asked for behind it. /proc/vmstat is summed up over
+    /// all processors for each page that is handed out.
+    pub(super) fn same_lines(path: PathBuf, wanted: fn(&[u8]) -> bool) -> Self {
+        Self { wanted: Some((wanted, Vec::new())), ..Self::new(path) }
     }
 
     /// The whole text. None where it could not be read; [`KernelFile::fault`] says why.
@@ -114,9 +108,15 @@ impl KernelFile {
             let rest = buffer.get_mut(length..).unwrap_or_default();
             match handle.read_at(rest, length as u64) {
                 Ok(0) => {
-                    if let Some(last) = &mut self.last_line {
+                    if let Some((wanted, last)) = &mut self.wanted {
+                        let text = buffer.get(..length).unwrap_or_default();
                         last.clear();
-                        last.extend(last_name(buffer.get(..length).unwrap_or_default()));
+                        last.extend(
+                            names_from_the_end(text)
+                                .find(|name| wanted(name))
+                                .into_iter()
+                                .flatten(),
+                        );
                     }
                     return Ok(length);
                 }
@@ -124,8 +124,10 @@ impl KernelFile {
                     let room = read < rest.len();
                     length += read;
                     let text = buffer.get(..length).unwrap_or_default();
-                    let last = self.last_line.as_ref().filter(|last| !last.is_empty());
-                    let ended = last.is_some_and(|last| last == last_name(text));
+                    let last = self.wanted.as_ref().map(|(_, last)| last.as_slice());
+                    let last = last.filter(|last| !last.is_empty());
+                    let ended =
+                        last.is_some_and(|last| names_from_the_end(text).any(|name| name == last));
                     if ended || (self.at_once && room) {
                         return Ok(length);
                     }
@@ -177,10 +179,9 @@ impl KernelFile {
     }
 }
 
-/// What the last line begins with, up to a blank; nothing where it is not whole.
-fn last_name(text: &[u8]) -> &[u8] {
-    let line = text.strip_suffix(b"\n").and_then(|text| text.rsplit(|byte| *byte == b'\n').next());
-    line.and_then(|line| fields(line).next()).unwrap_or_default()
+/// What each line begins with, up to a blank, from the last on; what is no whole line is left out.
+fn names_from_the_end(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.rsplit(|byte| *byte == b'\n').skip(1).filter_map(|line| fields(line).next())
 }
 
 fn io_fault(path: &Path, error: &io::Error) -> Fault {

@@ -25,9 +25,16 @@ struct Reading {
     refaults: [Option<u64>; 3],
 }
 
+fn is_wanted(name: &[u8]) -> bool {
+    matches!(name, b"pgmajfault" | b"pswpin" | b"pswpout" | b"oom_kill")
+        || name.starts_with(b"workingset_")
+        || name.starts_with(b"allocstall")
+}
+
 fn parse(text: &[u8]) -> Option<Reading> {
     let mut reading = Reading::default();
-    for line in lines(text) {
+    // Two of three lines are told by their first letter.
+    for line in lines(text).filter(|line| matches!(line.first(), Some(b'p' | b'o' | b'w' | b'a'))) {
         let mut words = fields(line);
         let (Some(key), Some(value)) = (words.next(), words.next().and_then(number)) else {
             continue;
@@ -76,7 +83,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::same_lines(paths.procfs.join("vmstat")),
+            file: KernelFile::same_lines(paths.procfs.join("vmstat"), is_wanted),
             directions: ["in", "out"].map(Arc::from),
             refaults: ["all", "activated", "restored"].map(Arc::from),
             now: Reading::default(),

@@ -66,7 +66,8 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = sweep.tick() => places.sweep(Mono::now()),
+            // Where nobody is connected nothing wakes up for this.
+            _ = sweep.tick(), if !tasks.is_empty() => places.sweep(Mono::now()),
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => match places.take(Mono::now()) {

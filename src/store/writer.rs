@@ -23,6 +23,8 @@ use crate::time::{Mono, Now};
 /// Points written in one transaction: a backlog is written in several, so that the log stays
 /// small.
 const POINTS_A_TRANSACTION: usize = 20_000;
+/// What waits is not written more often than this.
+const PERIOD_LEAST: Duration = Duration::from_millis(10);
 /// How often what is too old is looked for.
 const CLEANING: Duration = Duration::from_secs(60);
 /// How often tracks without points are looked for: it reads all points.
@@ -33,8 +35,6 @@ const NOTIFICATIONS_AGE: Duration = Duration::from_secs(3600);
 pub(super) type Answer = oneshot::Sender<Result<(), Fault>>;
 
 pub(super) enum Job {
-    /// Time to write what waits, or to try again.
-    Tick,
     Flush(Answer),
     Begin(Box<RoundRecord>, Answer),
     Notify(Now, Value, Answer),
@@ -64,6 +64,8 @@ pub(super) struct Writer {
     lock: Option<Lock>,
     open: Option<Open>,
     tried: Option<Mono>,
+    /// When what waits was written last by the clock.
+    written: Mono,
     /// None before the first time.
     cleaned: Option<Mono>,
     tracks_cleaned: Mono,
@@ -90,6 +92,7 @@ impl Writer {
             lock: None,
             open: None,
             tried: None,
+            written: Mono::now(),
             cleaned: None,
             tracks_cleaned: Mono::now(),
         };
@@ -177,13 +180,24 @@ impl Writer {
         Ok(aside)
     }
 
+    /// Writes what waits, or tries again, where it is time to. Returns how long until the next time.
+    pub(super) fn write_if_due(&mut self) -> Duration {
+        let now = Mono::now();
+        let period = self.limits.flush.max(PERIOD_LEAST);
+        let period = if self.shared.status.borrow().up { period } else { period.min(RETRY) };
+        let due = self.written.plus(period);
+        if now < due {
+            return due.since(now);
+        }
+        self.written = now;
+        // `flush` has said in the status what went wrong.
+        let _ = self.flush();
+        self.clean();
+        period
+    }
+
     pub(super) fn turn(&mut self, job: Job) {
         match job {
-            Job::Tick => {
-                // `flush` has said in the status what went wrong.
-                let _ = self.flush();
-                self.clean();
-            }
             Job::Flush(answer) => {
                 // Who no longer waits needs no answer; so below.
                 let _ = answer.send(self.flush().map_err(fault));

@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use super::State;
 use crate::agent::rechecks::Rechecks;
-use crate::agent::sampler::Tick;
+use crate::agent::seconds::Seconds;
 use crate::catalogue::agent as metric;
 use crate::client::Clients;
-use crate::lanes::{Cells, Fill, Lane};
+use crate::lanes::{Cells, Fill};
 use crate::serve;
 use crate::time::Mono;
 use crate::{metrics, plan, series};
 
 /// Bounded places that the state does not own.
-pub struct Bounded {
-    pub cells: Cells,
-    pub clients: Clients,
-    pub(in crate::agent) sampler: Arc<Lane<Tick>>,
+pub(in crate::agent) struct Bounded {
+    pub(in crate::agent) cells: Cells,
+    pub(in crate::agent) clients: Clients,
+    pub(in crate::agent) seconds: Arc<Seconds>,
     /// None where nothing is served.
-    pub web: Option<serve::Web>,
+    pub(in crate::agent) web: Option<serve::Web>,
     pub(in crate::agent) rechecks: Rechecks,
 }
 
 impl Bounded {
     fn fills(&self) -> Vec<Fill> {
-        let mut fills = vec![self.cells.fill(), self.sampler.fill(), self.rechecks.fill()];
+        let mut fills = vec![self.cells.fill(), self.seconds.fill(), self.rechecks.fill()];
         fills.extend(self.clients.fills());
         fills.extend(self.web.iter().flat_map(serve::Web::fills));
         fills
@@ -32,11 +32,21 @@ impl Bounded {
 }
 
 impl State {
-    pub fn show(&mut self, fill: Fill) {
-        let (labels, registry) = ([fill.queue], &mut self.registry);
-        registry.set(&metric::QUEUE_LENGTH, &labels, fill.length as f64);
-        registry.set(&metric::QUEUE_LIMIT, &labels, fill.limit as f64);
-        registry.set(&metric::QUEUE_DROPPED, &labels, fill.dropped as f64);
+    pub(in crate::agent) fn show(&mut self, fill: Fill) {
+        let known = self.fill_rows.iter().find(|(queue, _)| *queue == fill.queue);
+        let rows = match known {
+            Some((_, rows)) => *rows,
+            None => {
+                let metrics = [&metric::QUEUE_LENGTH, &metric::QUEUE_LIMIT, &metric::QUEUE_DROPPED];
+                let rows = metrics.map(|metric| self.registry.row(metric, &[fill.queue]));
+                self.fill_rows.push((fill.queue, rows));
+                rows
+            }
+        };
+        let values = [fill.length as f64, fill.limit as f64, fill.dropped as f64];
+        for (row, value) in rows.into_iter().zip(values) {
+            row.map(|row| self.registry.set_row(row, value));
+        }
     }
 
     pub(super) fn export_bounded(&mut self) {

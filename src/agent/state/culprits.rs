@@ -1,4 +1,4 @@
-//! Names who did it: which seconds cross a gate's threshold, and what a finding says of them.
+//! Names who did it: what a finding says of those that were seen when a threshold was crossed.
 //!
 //! Judging itself is not touched: who did it is evidence beside the verdict, never part of it.
 
@@ -8,81 +8,12 @@ use std::time::Duration;
 
 use super::State;
 use crate::agent::captures::Reader;
-use crate::catalogue::Kind;
-use crate::gate::{Bound, Finding, Function, Gate, Subject, Verdict, Why};
+use crate::gate::{Bound, Finding, Gate, Subject, Verdict, Why};
 use crate::node::culprits::{Capture, Cause, Found, Resource};
-use crate::node::{Signal, SlotDef};
-use crate::series::TrackKey;
 use crate::time::{Mono, Now, Wall};
 
 /// A verdict that turned before anybody could be named waits so long for a name.
 const NAMED_WITHIN: Duration = Duration::from_secs(15);
-
-/// A slot of which a single second may cross a gate's threshold.
-pub(super) struct Watch {
-    resource: Resource,
-    crosses: Crossing,
-}
-
-enum Crossing {
-    Beyond(Bound),
-    /// Any growth: of a counter of what should never happen.
-    Growth {
-        last: Option<f64>,
-    },
-}
-
-impl Watch {
-    /// The narrowest bound that some gate has for the slot, the warning ones included.
-    pub(super) fn new(gates: &[Gate], def: &SlotDef, key: &TrackKey) -> Option<Self> {
-        let resource = Resource::of(def.metric.series?)?;
-        let mut narrowest: Option<Bound> = None;
-        let criteria = gates.iter().flat_map(|gate| gate.require.criteria());
-        for criterion in criteria {
-            let Subject::Series(selection) = &criterion.subject else { continue };
-            if !selection.matches(key) {
-                continue;
-            }
-            match criterion.function {
-                Function::Increase if matches!(def.metric.kind, Kind::Counter) => {
-                    return Some(Self { resource, crosses: Crossing::Growth { last: None } });
-                }
-                Function::Mean
-                | Function::Quantile(_)
-                | Function::Max
-                | Function::Ratio
-                | Function::Last => {}
-                // One second says nothing of the best of them.
-                _ => continue,
-            }
-            narrowest = match (narrowest, criterion.warn.or(criterion.fails())) {
-                (Some(Bound::Below(one)), Some(Bound::Below(other))) => {
-                    Some(Bound::Below(one.min(other)))
-                }
-                (Some(Bound::Above(one)), Some(Bound::Above(other))) => {
-                    Some(Bound::Above(one.max(other)))
-                }
-                (one, other) => one.or(other),
-            };
-        }
-        narrowest.map(|bound| Self { resource, crosses: Crossing::Beyond(bound) })
-    }
-
-    /// The value and the bound where this second crosses.
-    pub(super) fn crossed(&mut self, signal: Signal<'_>) -> Option<(Resource, f64, Option<f64>)> {
-        let Signal::Number(value) = signal else { return None };
-        match &mut self.crosses {
-            Crossing::Beyond(bound) if !bound.holds(value) => {
-                Some((self.resource, value, Some(bound.limit())))
-            }
-            Crossing::Beyond(_) => None,
-            Crossing::Growth { last } => {
-                let grown = last.replace(value).is_some_and(|last| value > last);
-                grown.then_some((self.resource, value, None))
-            }
-        }
-    }
-}
 
 /// A verdict that is on its way to the store without a name.
 pub(super) struct Unnamed {
@@ -108,11 +39,11 @@ impl State {
         }
         let Some((series, resource, window)) = subject(gate, finding) else { return };
         if self.captures.newest(resource, now.mono.minus(window)).is_none()
-            && self.captures.wants(resource, now.mono)
+            && self.captures.wants(resource, now.mono, true)
         {
             let instance = finding.worst.as_ref().map(|(_, target)| target.clone());
             let (value, threshold) = (finding.value, finding.threshold);
-            self.captures.wish(resource, Cause { series, instance, value, threshold });
+            self.captures.wish(resource, Cause { series, instance, value, threshold }, true);
         }
     }
 

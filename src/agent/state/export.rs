@@ -5,17 +5,34 @@ use std::collections::BTreeMap;
 use super::{State, export};
 use crate::agent::usage;
 use crate::catalogue::agent as metric;
-use crate::gate;
-use crate::gate::Verdict;
+use crate::gate::{self, Gate, Verdict};
 use crate::journey::tally::{StageTally, Tally};
 use crate::journey::{Fate, Stage};
 use crate::ledger::{
     self, CheckRow, Document, Followed, Judged, LastAttempt, RecheckRow, TargetRow, UseCaseRow,
 };
+use crate::metrics::{Registry, Row};
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey};
 use crate::spec::units::Period;
 use crate::time::Now;
+
+/// Where a gate is exported.
+pub(super) struct GateRows {
+    verdict: Option<Row>,
+    samples: Option<Row>,
+    value: Option<Row>,
+}
+
+impl GateRows {
+    fn of(gate: &Gate, registry: &mut Registry) -> Self {
+        Self {
+            verdict: registry.row(&metric::GATE_VERDICT, &[&gate.id, gate.level.word()]),
+            samples: registry.row(&metric::GATE_SAMPLES, &[&gate.id]),
+            value: registry.row(&metric::GATE_VALUE, &[&gate.id]),
+        }
+    }
+}
 
 impl State {
     /// What does not change while a plan is in force.
@@ -97,13 +114,20 @@ impl State {
         let decision = self.decision();
         let registry = &mut self.registry;
         registry.set(&metric::DECISION, &[], f64::from(decision.number()));
-        for (gate, finding) in self.plan.gates.iter().zip(&self.findings) {
+        if self.gate_rows.len() != self.plan.gates.len() {
+            let rows = |gate: &Gate| GateRows::of(gate, registry);
+            self.gate_rows = self.plan.gates.iter().map(rows).collect();
+        }
+        for (rows, finding) in self.gate_rows.iter().zip(&self.findings) {
             let verdict = f64::from(finding.verdict.number());
-            registry.set(&metric::GATE_VERDICT, &[&gate.id, gate.level.word()], verdict);
-            registry.set(&metric::GATE_SAMPLES, &[&gate.id], finding.samples as f64);
-            match finding.value {
-                Some(value) => registry.set(&metric::GATE_VALUE, &[&gate.id], value),
-                None => registry.clear(&metric::GATE_VALUE, &[&gate.id]),
+            let samples = finding.samples as f64;
+            let values = [(rows.verdict, Some(verdict)), (rows.samples, Some(samples))];
+            for (row, value) in values.into_iter().chain([(rows.value, finding.value)]) {
+                let Some(row) = row else { continue };
+                match value {
+                    Some(value) => registry.set_row(row, value),
+                    None => registry.clear_row(row),
+                };
             }
         }
     }

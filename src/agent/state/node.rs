@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::State;
-use super::culprits::Watch;
 use super::peaks::{self, Rolling, Turn};
+use crate::agent::lookout::{Crossed, Watch};
+use crate::agent::seconds::Second;
 use crate::catalogue::agent::NODE_INFO;
 use crate::catalogue::peaks as peak;
 use crate::metrics::Row;
@@ -32,8 +33,6 @@ struct Slot {
     /// Where some gate looks at the slot.
     looked_at: Option<LookedAt>,
     peak: Option<Rolling>,
-    /// Where one second may cross a gate's threshold.
-    watch: Option<Watch>,
 }
 
 /// The track of a slot, here and in the store.
@@ -44,28 +43,23 @@ struct LookedAt {
 }
 
 impl State {
-    pub(super) fn frame(&mut self, frame: Box<Frame>, now: Now) {
-        if self.frame.generation != Some(frame.layout.generation) {
-            self.lay_out(&frame);
-            self.frame.generation = Some(frame.layout.generation);
+    /// Takes in a second of the node.
+    pub(in crate::agent) fn second(&mut self, mut second: Box<Second>, now: Now) {
+        if self.frame.generation != Some(second.frame.layout.generation) {
+            let watches = self.lay_out(&second.frame);
+            self.bounded.seconds.watch(watches, &mut second);
+            self.frame.generation = Some(second.frame.layout.generation);
         }
+        let Second { frame, crossed } = &mut *second;
+        self.wish_for(frame, crossed);
         let mut slots = std::mem::take(&mut self.frame.slots);
         let rolling = slots.iter_mut().filter_map(|slot| slot.peak.as_mut());
         let span = self.frame.turn.to(frame.at.mono, rolling);
         let cadence = Cadence::every(TICK, now.mono);
         let mut points = std::mem::take(&mut self.frame.points);
-        for (slot, (def, signal)) in slots.iter_mut().zip(frame.iter()) {
+        for (slot, (_, signal)) in slots.iter_mut().zip(frame.iter()) {
             if let Some(rolling) = &mut slot.peak {
                 peaks::take(rolling, span, signal, &mut self.registry);
-            }
-            if let Some(watch) = &mut slot.watch
-                && let Some((resource, value, threshold)) = watch.crossed(signal)
-                && self.captures.wants(resource, frame.at.mono)
-                && let Some(series) = def.metric.series
-            {
-                let instance = def.instance().map(|instance| instance.to_string());
-                let value = Some(value);
-                self.captures.wish(resource, Cause { series, instance, value, threshold });
             }
             if let Some(row) = slot.row {
                 match signal {
@@ -101,10 +95,28 @@ impl State {
         self.store.points(points.drain(..), now);
         self.frame.points = points;
         self.captures.turn(frame.at.mono);
-        self.newest = Some(frame);
+        if let Some(before) = self.newest.replace(second) {
+            self.bounded.seconds.give_back(before);
+        }
     }
 
-    fn lay_out(&mut self, frame: &Frame) {
+    /// What crosses a threshold is looked into, where it was not just now.
+    fn wish_for(&mut self, frame: &Frame, crossed: &[Crossed]) {
+        for one in crossed {
+            let Some(def) = frame.layout.slots.get(one.slot) else { continue };
+            if let Some(series) = def.metric.series
+                && self.captures.wants(one.resource, frame.at.mono, one.fresh)
+            {
+                let instance = def.instance().map(|instance| instance.to_string());
+                let (value, threshold) = (Some(one.value), one.threshold);
+                let cause = Cause { series, instance, value, threshold };
+                self.captures.wish(one.resource, cause, one.fresh);
+            }
+        }
+    }
+
+    /// Finds the place of each slot. Returns those of which a second may cross a threshold.
+    fn lay_out(&mut self, frame: &Frame) -> Vec<Watch> {
         let node: Arc<str> = self.plan.node.name.as_str().into();
         let layout = frame.layout.clone();
         // Instances that went away take their rows with them.
@@ -132,7 +144,8 @@ impl State {
         let before = std::mem::take(&mut self.frame.slots);
         let kept = peaks::kept(before.iter().filter_map(|slot| slot.peak.as_ref()));
         let mut slots = Vec::with_capacity(layout.slots.len());
-        for def in &layout.slots {
+        let mut watches = Vec::new();
+        for (place, def) in layout.slots.iter().enumerate() {
             let labels: Vec<&str> = def.labels.iter().map(|label| &**label).collect();
             let row = self.registry.row(def.metric, &labels);
             let key = def.judged().then(|| TrackKey {
@@ -146,19 +159,21 @@ impl State {
                 Some(peaks::resume(row, peak, &kept))
             });
             let key = key.filter(|key| self.tracks.window(key).is_some());
-            let watch = key.as_ref().and_then(|key| Watch::new(&self.plan.gates, def, key));
+            let watch = key.as_ref().and_then(|key| Watch::new(place, &self.plan.gates, def, key));
+            watches.extend(watch);
             let looked_at = key.map(|key| {
                 let stored = Arc::new(StoredTrack::of(&key));
                 LookedAt { key, stored, place: None }
             });
-            slots.push(Slot { row, sampled: def.sampled(), looked_at, peak, watch });
+            slots.push(Slot { row, sampled: def.sampled(), looked_at, peak });
         }
         self.frame.slots = slots;
+        watches
     }
 
     /// Why this node does not offer a series: gates name it as their reason.
     pub(super) fn fault_of_the_node(&self, series: &str) -> Option<&Fault> {
-        self.newest.as_ref()?.iter().find_map(|(def, signal)| match signal {
+        self.newest.as_ref()?.frame.iter().find_map(|(def, signal)| match signal {
             Signal::Absent(fault) if def.metric.series == Some(series) => Some(fault),
             _ => None,
         })

@@ -332,6 +332,7 @@ pub(super) struct Line {
     work: Rounds,
     cells: Cells,
     resource: Arc<str>,
+    asked: bool,
     seen: u64,
 }
 
@@ -364,19 +365,23 @@ impl Line {
             work,
             cells: cells.clone(),
             resource: Arc::from("the interfaces by netlink"),
+            asked: false,
             seen: 0,
         }
     }
 
-    /// Asks, waits a moment, and hands over what was told and when. Where it succeeds, it says why
-    /// the queues are not known, if they are not.
-    pub(super) fn ask(
+    /// Asks. Not while the question before is not answered; too many cells hang at once otherwise.
+    pub(super) fn ask(&mut self) {
+        self.asked = self.cells.post(&self.resource, DEADLINE, &self.work).is_ok();
+    }
+
+    /// Waits a moment for the answer, and hands over what was told and when. Where it succeeds, it
+    /// says why the queues are not known, if they are not.
+    pub(super) fn hear(
         &mut self,
         mut take: impl FnMut(Mono, &[Told]),
     ) -> Result<Option<Trouble>, Silence> {
-        // False while the question before is not answered; too many cells hang at once otherwise.
-        let asked = self.cells.post(&self.resource, DEADLINE, &self.work);
-        if asked.is_err() {
+        if !std::mem::take(&mut self.asked) {
             return Err(Silence::Late);
         }
         let seen = self.seen;

@@ -14,7 +14,10 @@ fn a_name_may_hold_what_it_likes() {
     let process = stat_of(4242, line).unwrap();
     assert_eq!(text(&process.name), "a) b (c");
     assert_eq!((process.cpu, process.start, process.resident), (123, 987_654, 77));
-    assert_eq!((process.parent, process.children), (1, 11));
+    assert_eq!((process.parent, process.children, process.rests), (1, 11, false));
+    let kernel = b"14 (ksoftirqd/0) S 2 0 0 0 -1 69238848 0 0 0 0 0 41 0 0 20 0 1 0 5 0 0 0";
+    let process = stat_of(14, kernel).unwrap();
+    assert_eq!((process.parent, process.cpu, process.start, process.rests), (2, 41, 5, true));
     assert!(stat_of(1, b"1 (init) S 0 1 1").is_none());
     let io = io_of(b"rchar: 9\nwchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\n");
     assert_eq!(io, Io { known: true, read: 4096, written: 8192 });
