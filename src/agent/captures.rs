@@ -27,7 +27,7 @@ const AGAIN_AT_LEAST: Duration = Duration::from_secs(60);
 /// What readings may take of a processor's time.
 const SHARE: u32 = 5_000;
 /// And what they may have saved of it, for when much is new at once.
-const CREDIT: i64 = 40_000_000;
+const CREDIT: i64 = 150_000_000;
 /// A table so large that it is read more rarely than this names nobody who is still there.
 const IN_DEBT_AT_MOST: Duration = Duration::from_secs(120);
 /// A reading that is older is none to hold another one against.
@@ -315,17 +315,17 @@ mod tests {
         let millis = |millis: u64| millis * 1_000_000;
         let mut captures = Captures::default();
         captures.credit.count(at(0), 0);
-        captures.credit.count(at(1), millis(30));
+        captures.credit.count(at(1), millis(140));
         captures.looked = at(1);
         assert!(captures.wants(CPU, at(1), true), "it had saved as much");
-        captures.credit.count(at(2), millis(50));
+        captures.credit.count(at(2), millis(160));
         assert!(!captures.wants(CPU, at(2), true));
-        // 50 ms of which 40 and 0.4 were there: 9.6 ms at a 5,000th.
+        // 160 ms of which 150 and 0.4 were there: 9.6 ms at a 5,000th.
         assert!(!captures.wants(CPU, at(49), true) && captures.wants(CPU, at(51), true));
-        captures.credit.count(at(3), millis(1_050));
+        captures.credit.count(at(3), millis(1_160));
         assert!(!captures.wants(CPU, at(120), true));
         assert!(captures.wants(CPU, at(121), true), "however much one takes");
-        captures.credit.count(at(100_000), millis(1_050));
+        captures.credit.count(at(100_000), millis(1_160));
         assert_eq!(captures.credit.left, CREDIT, "no more is saved");
     }
 }
