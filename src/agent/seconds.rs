@@ -51,8 +51,8 @@ pub(super) struct Seconds {
 }
 
 struct Inside {
-    waiting: VecDeque<Box<Second>>,
-    spare: Vec<Box<Second>>,
+    waiting: VecDeque<Second>,
+    spare: Vec<Second>,
     patience: Patience,
     lookout: Lookout,
     lost: u64,
@@ -78,11 +78,11 @@ impl Seconds {
     }
 
     /// One to be filled: an old one, so that this allocates nothing once warm.
-    pub(super) fn blank(&self) -> Box<Second> {
+    pub(super) fn blank(&self) -> Second {
         self.inside().spare.pop().unwrap_or_default()
     }
 
-    pub(super) fn put(&self, mut second: Box<Second>) {
+    pub(super) fn put(&self, mut second: Second) {
         let mut inside = self.inside();
         if inside.waiting.len() >= LIMIT {
             inside.lost += 1;
@@ -105,13 +105,13 @@ impl Seconds {
     }
 
     /// The oldest that waits, and whether it is the newest too.
-    pub(super) fn take(&self) -> Option<(Box<Second>, bool)> {
+    pub(super) fn take(&self) -> Option<(Second, bool)> {
         let mut inside = self.inside();
         let second = inside.waiting.pop_front()?;
         Some((second, inside.waiting.is_empty()))
     }
 
-    pub(super) fn give_back(&self, second: Box<Second>) {
+    pub(super) fn give_back(&self, second: Second) {
         let mut inside = self.inside();
         if inside.spare.len() < SPARE {
             inside.spare.push(second);
@@ -144,8 +144,8 @@ mod tests {
     use crate::node::Layout;
     use crate::time::{Now, Wall};
 
-    fn second(at: i64) -> Box<Second> {
-        let mut second = Box::new(Second::default());
+    fn second(at: i64) -> Second {
+        let mut second = Second::default();
         second.frame.at = Now { mono: Mono::from_secs(at), wall: Wall::from_secs(at) };
         second
     }

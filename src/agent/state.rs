@@ -68,7 +68,7 @@ pub(super) struct State {
     history: Arc<History>,
     frame: node::Rows,
     /// The newest second, which says what this node does not offer.
-    newest: Option<Box<Second>>,
+    newest: Option<Second>,
     captures: Captures,
     /// When a load was declared to be on, oldest declaration first.
     load: Vec<LoadWindow>,

@@ -36,9 +36,14 @@ pub(super) struct KernelFile {
     made: Option<(Trouble, Arc<Fault>)>,
     /// The kernel hands it out at once, as far as there is room for it.
     at_once: bool,
-    /// Which lines are looked for, by the names that they begin with, and the last of those, where
-    /// the lines are always the same.
-    wanted: Option<(fn(&[u8]) -> bool, Vec<u8>)>,
+    /// Where the lines are always the same.
+    wanted: Option<Wanted>,
+}
+
+/// Which lines are looked for, by the names that they begin with, and the last of those.
+struct Wanted {
+    is: fn(&[u8]) -> bool,
+    last: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -63,7 +68,7 @@ impl KernelFile {
     /// that is wanted is known, nothing more is asked for behind it. /proc/vmstat is summed up over
     /// all processors for each page that is handed out.
     pub(super) fn same_lines(path: PathBuf, wanted: fn(&[u8]) -> bool) -> Self {
-        Self { wanted: Some((wanted, Vec::new())), ..Self::new(path) }
+        Self { wanted: Some(Wanted { is: wanted, last: Vec::new() }), ..Self::new(path) }
     }
 
     /// The whole text. None where it could not be read; [`KernelFile::fault`] says why.
@@ -108,14 +113,11 @@ impl KernelFile {
             let rest = buffer.get_mut(length..).unwrap_or_default();
             match handle.read_at(rest, length as u64) {
                 Ok(0) => {
-                    if let Some((wanted, last)) = &mut self.wanted {
+                    if let Some(Wanted { is, last }) = &mut self.wanted {
                         let text = buffer.get(..length).unwrap_or_default();
                         last.clear();
                         last.extend(
-                            names_from_the_end(text)
-                                .find(|name| wanted(name))
-                                .into_iter()
-                                .flatten(),
+                            names_from_the_end(text).find(|name| is(name)).into_iter().flatten(),
                         );
                     }
                     return Ok(length);
@@ -124,7 +126,7 @@ impl KernelFile {
                     let room = read < rest.len();
                     length += read;
                     let text = buffer.get(..length).unwrap_or_default();
-                    let last = self.wanted.as_ref().map(|(_, last)| last.as_slice());
+                    let last = self.wanted.as_ref().map(|wanted| wanted.last.as_slice());
                     let last = last.filter(|last| !last.is_empty());
                     let ended =
                         last.is_some_and(|last| names_from_the_end(text).any(|name| name == last));

@@ -44,13 +44,13 @@ struct LookedAt {
 
 impl State {
     /// Takes in a second of the node.
-    pub(in crate::agent) fn second(&mut self, mut second: Box<Second>, now: Now) {
+    pub(in crate::agent) fn second(&mut self, mut second: Second, now: Now) {
         if self.frame.generation != Some(second.frame.layout.generation) {
             let watches = self.lay_out(&second.frame);
             self.bounded.seconds.watch(watches, &mut second);
             self.frame.generation = Some(second.frame.layout.generation);
         }
-        let Second { frame, crossed } = &mut *second;
+        let Second { frame, crossed } = &second;
         self.wish_for(frame, crossed);
         let mut slots = std::mem::take(&mut self.frame.slots);
         let rolling = slots.iter_mut().filter_map(|slot| slot.peak.as_mut());
