@@ -62,23 +62,6 @@ pub(super) fn infer<'de, V: Visitor<'de>>(text: &str, visitor: V) -> Result<V::V
     }
 }
 
-/// The methods that read whole numbers, each with its own range.
-macro_rules! numbers {
-    ($($method:ident $type:ident $visit:ident),+) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-            let number = match &self.node.value {
-                Tree::Scalar { text, plain: true } => scalar::integer(text),
-                _ => None,
-            };
-            match number.and_then(|number| <$type>::try_from(number).ok()) {
-                Some(number) => visitor.$visit(number),
-                None => Err(self.reader.wrong_as(self.node, scalar::range($type::MIN as i128, $type::MAX as u128))),
-            }
-        })+
-    };
-}
-pub(super) use numbers;
-
 /// "a whole number from 0 to 255".
 pub(super) fn range(min: i128, max: u128) -> String {
     match (min, max) {
