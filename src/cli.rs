@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod import;
 mod load;
 mod node;
 mod once;
@@ -218,6 +219,9 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Acceptance tests made of detection rules
+    #[command(subcommand)]
+    Import(Import),
     /// Prometheus alert rules for every gate, on standard output
     Rules {
         #[command(flatten)]
@@ -237,6 +241,12 @@ enum Command {
     },
     /// The version of this binary
     Version,
+}
+
+#[derive(Subcommand)]
+enum Import {
+    /// Makes a use case of each Sigma rule: an event that matches, a twin that does not, the alert
+    Sigma(import::ImportArgs),
 }
 
 #[derive(Args, Clone, Default)]
@@ -332,6 +342,7 @@ pub fn main() -> ExitCode {
             plan::run(&global, &plan, privileges, &output.output)
         }
         Command::Report { plan, state, output } => report::run(&global, &plan, &state, &output),
+        Command::Import(Import::Sigma(arguments)) => import::run(arguments),
         Command::Rules { plan } => plan::rules(&global, &plan),
         Command::Schema { output } => reference::schema(&output.output),
         Command::Metrics => reference::metrics(),

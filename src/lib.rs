@@ -14,6 +14,7 @@ pub mod journey;
 pub mod ledger;
 pub mod metrics;
 pub mod series;
+pub mod sigma;
 // wires
 pub mod client;
 pub mod lanes;

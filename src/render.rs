@@ -19,7 +19,7 @@ pub mod specimen;
 pub mod terminal;
 mod text;
 
-pub use text::plural;
+pub use text::{clean, plural};
 
 /// The forms of a report, as `-o` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ const BRIEF_LIMIT: usize = 600;
 
 /// One line without anything that a terminal, a log or a reader's eye would take for more than
 /// text: control characters and those that turn the direction of writing are spelt out.
-pub(super) fn clean(text: &str) -> String {
+pub fn clean(text: &str) -> String {
     spelt_out(text.trim())
 }
 

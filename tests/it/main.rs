@@ -40,6 +40,7 @@ mod running;
 mod safety;
 mod senders;
 mod serve;
+mod sigma;
 mod storage;
 mod store;
 mod stores;
