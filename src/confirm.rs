@@ -187,6 +187,7 @@ kinds! {
     search::OpenSearch,
     postgres::Postgres,
     promql::Promql,
+    saved_visualization::SavedVisualization,
     splunk::Splunk,
     victorialogs::VictoriaLogs,
     webhook::Webhook,
@@ -205,6 +206,7 @@ pub mod promql;
 mod purge;
 pub mod reading;
 mod recognise;
+pub mod saved_visualization;
 pub mod search;
 pub mod splunk;
 pub mod unseen;

@@ -1,30 +1,43 @@
 //! Grafana: a dashboard's panel, its queries as the browser would send them, and the number that
 //! it would show.
 //!
-//! Variables, reductions and transformations are the browser's work in Grafana, so they are done
-//! here; `$__interval` and its kin are the data source's, and stay.
+//! Variables, reductions, transformations, units and mappings are the browser's work in Grafana, so
+//! they are done here; the tests hold them against the package that the browser runs. What is not
+//! done here is told by name, and no number is read then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::Clients;
-use super::http::{Api, Request, excerpt, expect_success, json as read_json};
+use super::http::{Api, Request, Response, excerpt, expect_success, json as read_json};
 use crate::outcome::{FaultCode, ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 use crate::time::Wall;
-use reduce::numbers;
-pub use reduce::{Reduce, Shown};
-use variables::Variables;
+pub use display::Display;
+use query::{Sources, frames, needs_sources, query};
+use range::Range;
+pub use reduce::Reducer;
+use show::{Choice, Shown, shown};
+use variables::{Dialect, Variables};
 
+mod display;
+mod format;
+mod frame;
+mod js;
+mod matching;
+mod query;
+mod range;
 mod reduce;
+mod show;
+mod transform;
 mod variables;
 
-/// What Grafana sends where a panel names no other number of points.
-const POINTS: u64 = 1000;
 /// Panels nest one deep (a collapsed row); a document that nests deeper is none of Grafana's.
 const DEPTH: usize = 4;
+/// A variable has no more values than this.
+const OPTIONS: usize = 10_000;
 
 /// Which panel, and how it is looked at.
 #[derive(Clone, Debug)]
@@ -36,20 +49,46 @@ pub struct Asked<'a> {
     pub variables: &'a BTreeMap<String, String>,
     /// How far back, where the dashboard's own range is not meant.
     pub back: Option<Duration>,
-    /// How series become one number, where the panel's own way is not meant.
-    pub reduce: Option<Reduce>,
-    /// Which of several series.
+    /// How values become one number, where the panel's own way is not meant.
+    pub reduce: Option<Reducer>,
+    /// Which of several series or columns.
     pub series: Option<&'a str>,
+    /// The texts that some columns have in the row that is meant.
+    pub row: &'a BTreeMap<String, String>,
     pub now: Wall,
 }
 
 /// What came of reading a panel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Panel {
-    /// The number it shows; None is "No data".
-    Number(Option<f64>),
+    /// What it shows.
+    Shows(Display),
+    NoData,
     /// It is not there, or shows an error: a person sees no number either.
     Broken(String),
+}
+
+fn unsupported(text: String) -> Trouble {
+    Trouble::fault(FaultCode::Unsupported, text)
+}
+
+/// One reading of a panel: whom it asks, and until when.
+struct Session<'a> {
+    api: &'a Api,
+    clients: &'a Clients,
+    until: tokio::time::Instant,
+    trace: &'a Trace,
+}
+
+impl Session<'_> {
+    async fn ask(&self, request: Request) -> Result<Response, Trouble> {
+        let left = self.until.saturating_duration_since(tokio::time::Instant::now());
+        self.api.ask(self.clients, request, left, self.trace).await
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Trouble> {
+        self.ask(Request::get(self.api.at(path, query))).await
+    }
 }
 
 /// Reads the number that a panel shows. Trouble is what kept us from seeing.
@@ -61,8 +100,8 @@ pub async fn read(
     trace: &Trace,
 ) -> Result<Panel, Trouble> {
     let until = tokio::time::Instant::now() + timeout;
-    let request = Request::get(api.at(&format!("api/dashboards/uid/{}", asked.dashboard), &[]));
-    let response = api.ask(clients, request, timeout, trace).await?;
+    let session = Session { api, clients, until, trace };
+    let response = session.get(&format!("api/dashboards/uid/{}", asked.dashboard), &[]).await?;
     if response.status == hyper::StatusCode::NOT_FOUND && says_dashboard(&response.body) {
         return Ok(Panel::Broken(format!("there is no dashboard {}", asked.dashboard)));
     }
@@ -71,6 +110,9 @@ pub async fn read(
     let dashboard = document.get("dashboard").filter(|d| d.is_object()).ok_or_else(|| {
         Trouble::reason(ReasonCode::ProtocolError, format!("{} sent no dashboard", api.base()))
     })?;
+    if dashboard.get("elements").is_some() {
+        return Err(unsupported("the dashboard is of the schema v2, which is not computed".into()));
+    }
     let Some(panel) = find(dashboard, asked.panel) else {
         let titles = titles(dashboard).join(", ");
         return Ok(Panel::Broken(format!(
@@ -78,12 +120,31 @@ pub async fn read(
             asked.dashboard, asked.panel
         )));
     };
-    let unsupported = |text: String| Trouble::fault(FaultCode::Unsupported, text);
-    let query = query(dashboard, panel, asked).map_err(unsupported)?;
-    trace.note(format_args!("the panel asks {query}"));
-    let left = until.saturating_duration_since(tokio::time::Instant::now());
-    let request = Request::post_json(api.at("api/ds/query", &[]), &query);
-    let response = api.ask(clients, request, left, trace).await?;
+    let panel = match library(&session, panel).await? {
+        Ok(panel) => panel,
+        Err(broken) => return Ok(Panel::Broken(broken)),
+    };
+    let kind = panel.get("type").and_then(Value::as_str).unwrap_or_default();
+    if !show::PANELS.contains(&kind) {
+        return Err(unsupported(format!("a panel of the type {kind:?} is not computed")));
+    }
+    let range = match asked.back {
+        Some(back) => Range::back(asked.now, back),
+        None => Range::of(dashboard, &panel, asked.now).map_err(unsupported)?,
+    };
+    let settings = if needs_sources(&panel) {
+        let response = session.get("api/frontend/settings", &[]).await?;
+        // Behind a proxy that hides it, a panel may still say all that is needed.
+        if response.status.is_success() { read_json(&response)? } else { Value::Null }
+    } else {
+        Value::Null
+    };
+    let sources = Sources::of(&settings);
+    let mut variables = resolve(&session, dashboard, &panel, asked, range, &sources).await?;
+    repeated(dashboard, &panel, &variables).map_err(unsupported)?;
+    let body = query(&panel, &sources, &mut variables).map_err(unsupported)?;
+    trace.note(format_args!("the panel asks {body}"));
+    let response = session.ask(Request::post_json(api.at("api/ds/query", &[]), &body)).await?;
     // 400 and 404 say that a query failed or its data source is gone, and so does 207 of some
     // versions: the panel shows an error then.
     let status = response.status.as_u16();
@@ -95,22 +156,208 @@ pub async fn read(
         return Ok(Panel::Broken(format!("the panel shows an error: {error}")));
     }
     expect_success(&response)?;
-    let hidden = hidden(panel);
-    let reduce = match asked.reduce {
-        Some(reduce) => reduce,
-        None => Reduce::of_panel(panel).map_err(unsupported)?,
-    };
-    match numbers(&answer, &hidden, reduce, asked.series) {
-        Ok(Shown::Nothing) => Ok(Panel::Number(None)),
-        Ok(Shown::One(value)) => Ok(Panel::Number(Some(value))),
-        Ok(Shown::Several(names)) => Err(unsupported(format!(
+    let frames = frames(&answer, &body).map_err(|why| {
+        let text = format!("{} did not answer as Grafana does: {why}", api.base());
+        Trouble::reason(ReasonCode::ProtocolError, text)
+    })?;
+    // Names in transformations and options may be variables, too.
+    let panel = with_words(&panel, &variables).map_err(unsupported)?;
+    let choice = Choice { reducer: asked.reduce, series: asked.series, row: Some(asked.row) };
+    match shown(&panel, frames, choice).map_err(unsupported)? {
+        Shown::Nothing => Ok(Panel::NoData),
+        Shown::One(shown) => {
+            trace.note(format_args!("the panel shows {:?}", shown.text));
+            Ok(Panel::Shows(shown))
+        }
+        Shown::Several(names) => Err(unsupported(format!(
             "the panel shows {} numbers; name one under `series`: {}",
             names.len(),
             excerpt(names.join(", ").as_bytes())
         ))),
-        Err(why) => Err(Trouble::reason(
+    }
+}
+
+fn with_words(panel: &Value, variables: &Variables) -> Result<Value, String> {
+    let mut panel = panel.clone();
+    if let Some(map) = panel.as_object_mut() {
+        for key in ["transformations", "fieldConfig", "options"] {
+            if let Some(value) = map.get(key) {
+                let filled = variables.fill(value, Dialect::Words)?;
+                map.insert(key.into(), filled);
+            }
+        }
+    }
+    Ok(panel)
+}
+
+/// A panel that comes from the library, as that has it.
+async fn library(session: &Session<'_>, panel: &Value) -> Result<Result<Value, String>, Trouble> {
+    let from = panel.get("libraryPanel").and_then(|from| from.get("uid")).and_then(Value::as_str);
+    let Some(uid) = from.filter(|uid| !uid.is_empty()) else { return Ok(Ok(panel.clone())) };
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !uid.bytes().all(safe) {
+        return Err(unsupported(format!("the panel's library element {uid:?}")));
+    }
+    let response = session.get(&format!("api/library-elements/{uid}"), &[]).await?;
+    if response.status == hyper::StatusCode::NOT_FOUND {
+        return Ok(Err(format!("the panel comes from the library, which has no element {uid}")));
+    }
+    expect_success(&response)?;
+    let answer = read_json(&response)?;
+    let model = answer.get("result").and_then(|result| result.get("model"));
+    let Some(model) = model.filter(|model| model.is_object()) else {
+        return Err(Trouble::reason(
             ReasonCode::ProtocolError,
-            format!("{} did not answer as Grafana does: {why}", api.base()),
+            format!("{} sent no library element", session.api.base()),
+        ));
+    };
+    Ok(Ok(model.clone()))
+}
+
+/// The values of the variables that the panel speaks of.
+async fn resolve(
+    session: &Session<'_>,
+    dashboard: &Value,
+    panel: &Value,
+    asked: &Asked<'_>,
+    range: Range,
+    sources: &Sources,
+) -> Result<Variables, Trouble> {
+    if let Some(name) = variables::filters(dashboard) {
+        return Err(unsupported(format!(
+            "the dashboard is saved with filters ({name:?}), which are not computed"
+        )));
+    }
+    let parts = ["targets", "datasource", "transformations", "interval", "repeat", "fieldConfig"];
+    let trees: Vec<&Value> = parts.iter().filter_map(|key| panel.get(*key)).collect();
+    let repeat = repeats(dashboard, panel).map(|name| Value::from(format!("${name}")));
+    let trees: Vec<&Value> = trees.into_iter().chain(&repeat).collect();
+    let needed = variables::needed(dashboard, &trees, asked.variables).map_err(unsupported)?;
+    let mut variables = Variables::new(range);
+    for variable in needed {
+        let name = variables::name(variable);
+        let given = asked.variables.get(name).map(String::as_str);
+        let because = |why: String| {
+            unsupported(format!("the variable {name:?}: {why}; give its value under `variables`"))
+        };
+        let options = match given {
+            Some(_) => None,
+            None => match options(session, variable, &variables, sources).await? {
+                Ok(options) => options,
+                Err(why) => return Err(because(why)),
+            },
+        };
+        let held = variables::held(variable, given, options.as_deref(), &range).map_err(because)?;
+        variables.held.insert(name.to_owned(), held);
+    }
+    // What is given need not be a variable of the dashboard's.
+    for (name, value) in asked.variables {
+        if !variables.held.contains_key(name) {
+            let held = variables::held(&Value::Null, Some(value), None, &range);
+            variables.held.insert(name.clone(), held.map_err(unsupported)?);
+        }
+    }
+    Ok(variables)
+}
+
+type Options = Result<Option<Vec<variables::Choice>>, String>;
+
+/// The values that a variable has now, where the browser asks for them as the dashboard is opened.
+async fn options(
+    session: &Session<'_>,
+    variable: &Value,
+    variables: &Variables,
+    sources: &Sources,
+) -> Result<Options, Trouble> {
+    let text = |key: &str| variable.get(key).and_then(Value::as_str).unwrap_or_default();
+    match text("type") {
+        "custom" => {
+            if text("valuesFormat") == "json" {
+                return Ok(Err("its values are JSON".into()));
+            }
+            let query = variables.fill_text(text("query"), Dialect::Words);
+            let listed = |query: String| Some(variables::custom(&query)).filter(|l| !l.is_empty());
+            return Ok(query.map(listed));
+        }
+        "query" => {}
+        _ => return Ok(Ok(None)),
+    }
+    if variable.get("staticOptions").is_some_and(|options| !options.is_null()) {
+        return Ok(Err("it has values of its own beside those of its query".into()));
+    }
+    let found = match query::variable_request(variable, variables, sources) {
+        Ok(request) => asked_values(session, request).await?,
+        Err(why) => Err(why),
+    };
+    let pattern = variables.fill_text(text("regex"), Dialect::Words);
+    Ok(found.and_then(|found| variables::matching(found, &pattern?)).map(Some))
+}
+
+async fn asked_values(
+    session: &Session<'_>,
+    request: query::VariableRequest,
+) -> Result<Result<Vec<variables::Choice>, String>, Trouble> {
+    let response = match request {
+        query::VariableRequest::Labels { path, query } => {
+            let query: Vec<(&str, &str)> = query.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            session.get(&path, &query).await?
+        }
+        query::VariableRequest::Query(body) => {
+            session.ask(Request::post_json(session.api.at("api/ds/query", &[]), &body)).await?
+        }
+    };
+    if !response.status.is_success() {
+        return Ok(Err(format!("its query was answered with {}", response.status)));
+    }
+    let answer = read_json(&response)?;
+    let values = match answer.get("data").and_then(Value::as_array) {
+        Some(list) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|value| (value.to_owned(), value.to_owned()))
+            .collect(),
+        None => match query::variable_values(&answer) {
+            Ok(values) => values,
+            Err(why) => return Ok(Err(why)),
+        },
+    };
+    if values.len() > OPTIONS {
+        return Ok(Err(format!("it has {} values", values.len())));
+    }
+    Ok(Ok(values))
+}
+
+/// The variable that a panel, or its row, is repeated for.
+fn repeats<'a>(dashboard: &'a Value, panel: &'a Value) -> Option<&'a str> {
+    let repeat = |owner: &'a Value| owner.get("repeat").and_then(Value::as_str);
+    let own = repeat(panel).filter(|name| !name.is_empty());
+    let id = panel.get("id");
+    let rows = || {
+        let top = dashboard.get("panels").and_then(Value::as_array).into_iter().flatten();
+        let mut open = None;
+        for one in top {
+            if one.get("type").and_then(Value::as_str) == Some("row") {
+                open = repeat(one).filter(|name| !name.is_empty());
+                let inner = one.get("panels").and_then(Value::as_array);
+                if inner.into_iter().flatten().any(|inner| inner.get("id") == id) {
+                    return open;
+                }
+            } else if one.get("id") == id {
+                return open;
+            }
+        }
+        None
+    };
+    own.or_else(|| id.and_then(|_| rows()))
+}
+
+/// A panel that is repeated shows one value of its variable at a time.
+fn repeated(dashboard: &Value, panel: &Value, variables: &Variables) -> Result<(), String> {
+    let Some(name) = repeats(dashboard, panel) else { return Ok(()) };
+    match variables.held.get(name).map(|held| held.values.len()) {
+        Some(1) => Ok(()),
+        _ => Err(format!(
+            "the panel is repeated for the variable {name:?}; give one value under `variables`"
         )),
     }
 }
@@ -143,7 +390,9 @@ fn panels<'a>(owner: &'a Value, depth: usize, found: &mut Vec<&'a Value>) {
     }
     for key in ["panels", "rows"] {
         for panel in owner.get(key).and_then(Value::as_array).into_iter().flatten() {
-            if panel.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "row") {
+            let library = panel.get("libraryPanel").is_some();
+            let kind = panel.get("type").and_then(Value::as_str);
+            if library || kind.is_some_and(|kind| kind != "row") {
                 found.push(panel);
             }
             panels(panel, depth + 1, found);
@@ -151,8 +400,11 @@ fn panels<'a>(owner: &'a Value, depth: usize, found: &mut Vec<&'a Value>) {
     }
 }
 
+/// Its title; a panel of the library may have none but the element's name.
 fn title(panel: &Value) -> &str {
-    panel.get("title").and_then(Value::as_str).unwrap_or_default()
+    let own = panel.get("title").and_then(Value::as_str).filter(|title| !title.is_empty());
+    let library = || panel.get("libraryPanel").and_then(|from| from.get("name")?.as_str());
+    own.or_else(library).unwrap_or_default()
 }
 
 fn find<'a>(dashboard: &'a Value, wanted: &str) -> Option<&'a Value> {
@@ -170,111 +422,6 @@ fn titles(dashboard: &Value) -> Vec<String> {
     let mut all = Vec::new();
     panels(dashboard, 0, &mut all);
     all.iter().take(20).map(|panel| format!("{:?}", title(panel))).collect()
-}
-
-fn hidden(panel: &Value) -> Vec<String> {
-    let targets = panel.get("targets").and_then(Value::as_array).into_iter().flatten();
-    targets
-        .filter(|target| target.get("hide").and_then(Value::as_bool) == Some(true))
-        .filter_map(|target| target.get("refId").and_then(Value::as_str).map(str::to_owned))
-        .collect()
-}
-
-/// The body of `/api/ds/query` for a panel. The error says what of the panel only a browser can.
-fn query(dashboard: &Value, panel: &Value, asked: &Asked<'_>) -> Result<Value, String> {
-    let some = |key: &str| panel.get(key).and_then(Value::as_array).is_some_and(|a| !a.is_empty());
-    if some("transformations") {
-        return Err("the panel has transformations, which only a browser carries out".into());
-    }
-    if panel.get("libraryPanel").is_some() && !some("targets") {
-        return Err(
-            "the panel comes from the library, whose queries are not in the dashboard".into()
-        );
-    }
-    if !some("targets") {
-        return Err("the panel has no queries".into());
-    }
-    let variables = Variables::of(dashboard, asked.variables);
-    let back = match asked.back {
-        Some(back) => back,
-        None => range(dashboard, panel)?,
-    };
-    let points = panel.get("maxDataPoints").and_then(Value::as_u64).filter(|p| *p > 0);
-    let points = points.unwrap_or(POINTS);
-    let smallest = panel.get("interval").and_then(Value::as_str).and_then(period);
-    let even = back / u32::try_from(points).unwrap_or(u32::MAX).max(1);
-    let interval = even.max(smallest.unwrap_or(Duration::from_secs(1)));
-    let targets = panel.get("targets").and_then(Value::as_array).into_iter().flatten();
-    let mut queries = Vec::new();
-    for target in targets {
-        let Value::Object(mut target) = variables.fill(target) else { continue };
-        let source = source(&target, panel, &variables)?;
-        target.insert("datasource".into(), source);
-        target.insert("intervalMs".into(), json!(u64::try_from(interval.as_millis()).unwrap_or(1)));
-        target.insert("maxDataPoints".into(), json!(points));
-        queries.push(Value::Object(target));
-    }
-    let millis = |at: Wall| at.0.div_euclid(1_000_000).to_string();
-    Ok(json!({
-        "queries": queries,
-        "from": millis(asked.now.minus(back)),
-        "to": millis(asked.now),
-    }))
-}
-
-/// A query's own data source, else the panel's.
-fn source(
-    target: &Map<String, Value>,
-    panel: &Value,
-    variables: &Variables,
-) -> Result<Value, String> {
-    let own = target.get("datasource").filter(|source| !source.is_null());
-    let source = own.or_else(|| panel.get("datasource")).map(|source| variables.fill(source));
-    match source {
-        Some(Value::Object(source)) => match source.get("uid").and_then(Value::as_str) {
-            Some("-- Dashboard --") => {
-                Err("the panel shows another panel's data; name that one".into())
-            }
-            Some(uid) if !uid.is_empty() && !uid.contains('$') => Ok(Value::Object(source)),
-            _ => Err(format!("the panel's data source is not known: {}", Value::Object(source))),
-        },
-        // Dashboards of old name it in a text, by its name; newer Grafana takes that for a uid.
-        Some(Value::String(name)) if !name.is_empty() && !name.contains('$') => {
-            Ok(json!({"uid": name}))
-        }
-        _ => Err("the panel uses the default data source; choose one in the panel".into()),
-    }
-}
-
-/// The range that the panel shows: its own, else the dashboard's; both up to now.
-fn range(dashboard: &Value, panel: &Value) -> Result<Duration, String> {
-    if panel.get("timeShift").and_then(Value::as_str).is_some_and(|shift| !shift.is_empty()) {
-        return Err("the panel is shifted in time, so it never shows what is now".into());
-    }
-    let own = panel.get("timeFrom").and_then(Value::as_str).filter(|text| !text.is_empty());
-    let text = own.or_else(|| dashboard.get("time")?.get("from")?.as_str()).unwrap_or("now-6h");
-    let bare = text.strip_prefix("now-").unwrap_or(text);
-    period(bare).ok_or_else(|| format!("the range {text:?} is not relative to now; give `from`"))
-}
-
-/// A period as Grafana writes them: one number, one unit; `>` before it means "at least".
-fn period(text: &str) -> Option<Duration> {
-    let text = text.trim_start_matches(">=").trim_start_matches('>');
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u64 = number.parse().ok()?;
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "w" => 604_800_000,
-        "M" => 2_592_000_000,
-        "y" => 31_536_000_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(unit_ms)?)).filter(|period| !period.is_zero())
 }
 
 #[cfg(test)]

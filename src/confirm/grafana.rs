@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Confirmer, LookContext, reading};
-use crate::client::grafana::{Asked, Panel, Reduce, read};
+use crate::client::grafana::{Asked, Display, Panel, Reducer, read};
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
@@ -14,8 +14,14 @@ use crate::outcome::{Fault, Trouble};
 use crate::probe::Effect;
 use crate::spec::Period;
 
+pub use direct::Direct;
+
+mod direct;
+
 /// Under this key of the mark stands what the panel showed before the round.
 const BEFORE: &str = "before";
+/// And under this what the data source itself had then.
+const DIRECT: &str = "direct";
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
@@ -31,12 +37,16 @@ pub struct Spec {
     /// How far back the panel looks; the panel's or the dashboard's own range where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Period>,
-    /// How the panel's values become one number; the panel's own way where not given.
+    /// How the panel's values become one number, by a reducer of Grafana such as `lastNotNull`, `sum`
+    /// or `p95`; the panel's own way where not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reduce: Option<Reduce>,
-    /// The name of the series, where the panel shows several.
+    pub reduce: Option<String>,
+    /// The name of the series, or of a table's column, where the panel shows several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<String>,
+    /// Which row of a table or which bar: columns, and the text that each has there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub row: BTreeMap<String, String>,
     /// How far the number may be from the expected one.
     #[serde(default)]
     pub tolerance: f64,
@@ -45,6 +55,8 @@ pub struct Spec {
     #[serde(default)]
     pub delta: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
     pub tls: tls::Options,
@@ -52,6 +64,8 @@ pub struct Spec {
 
 pub struct Grafana {
     spec: Spec,
+    reduce: Option<Reducer>,
+    beside: Option<direct::Beside>,
     api: Api,
 }
 
@@ -72,7 +86,9 @@ impl Confirmer for Grafana {
             ));
         }
         let api = Api::new(&spec.url, spec.auth.clone(), spec.tls.clone())?;
-        Ok(Self { spec, api })
+        let reduce = spec.reduce.as_deref().map(Reducer::of).transpose()?;
+        let beside = spec.direct.clone().map(direct::Beside::new).transpose()?;
+        Ok(Self { spec, reduce, beside, api })
     }
 
     fn tells_whose(&self) -> bool {
@@ -85,58 +101,123 @@ impl Confirmer for Grafana {
             "runs the queries of the panel {panel:?} of {dashboard} on {}",
             self.api.base()
         );
-        vec![Effect { what, needs: None }]
+        let beside = self.beside.as_ref().map(direct::Beside::what);
+        [Some(what), beside]
+            .into_iter()
+            .flatten()
+            .map(|what| Effect { what, needs: None })
+            .collect()
     }
 
     async fn begin(&self, on: LookContext<'_>) -> Result<Value, Fault> {
         if !self.spec.delta {
             return Ok(Value::Null);
         }
-        match self.read(&on).await.map_err(Trouble::blind)? {
+        let mut mark = match self.read(&on).await.map_err(Trouble::blind)? {
+            Panel::Shows(shown) => match shown.number {
+                Some(before) => json!({ BEFORE: before }),
+                None => json!({ reading::SAW: no_number(&shown) }),
+            },
             // A counter that is not born yet stands at 0.
-            Panel::Number(before) => Ok(json!({ BEFORE: before.unwrap_or(0.0) })),
+            Panel::NoData => json!({ BEFORE: 0.0 }),
             // It is broken for a person, too: the round goes on, and will say so.
-            Panel::Broken(why) => Ok(json!({ reading::SAW: why })),
+            Panel::Broken(why) => json!({ reading::SAW: why }),
+        };
+        if let Some(beside) = &self.beside {
+            // It is no part of the verdict: where it can't be asked now, it says nothing later.
+            match beside.read(&on).await {
+                Ok(before) => mark[DIRECT] = before.into(),
+                Err(trouble) => on.trace.note(format_args!("the data source: {}", trouble.blind())),
+            }
         }
+        Ok(mark)
     }
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
         let complete = |arrivals| Look { arrivals, horizon: Horizon::Complete };
-        let shown = match self.read(&on).await {
-            Ok(Panel::Number(shown)) => shown,
-            Ok(Panel::Broken(why)) => {
-                reading::remember(mark, &why, on.trace);
-                return complete(Vec::new());
-            }
+        let panel = match self.read(&on).await {
+            Ok(panel) => panel,
             Err(trouble) => return Look::blind(trouble.blind()),
         };
-        let Some(value) = shown else {
-            reading::remember(mark, "it shows no data", on.trace);
-            return complete(Vec::new());
+        let value = match (panel, on.sought.equals) {
+            (Panel::Shows(_), None) => return complete(vec![reading::arrival()]),
+            (Panel::Shows(shown), Some(_)) => self.grown(&shown, mark),
+            (Panel::NoData, _) => Err("it shows no data".to_owned()),
+            (Panel::Broken(why), _) => Err(why),
         };
-        let Some(expected) = on.sought.equals else { return complete(vec![reading::arrival()]) };
-        let value = if self.spec.delta {
-            let Some(before) = mark.get(BEFORE).and_then(Value::as_f64) else {
-                reading::remember(mark, "what it showed before the round is not known", on.trace);
-                return complete(Vec::new());
-            };
-            value - before
-        } else {
-            value
+        let saw = match (value, on.sought.equals) {
+            (Ok((value, _)), Some(expected))
+                if reading::is(value, expected, self.spec.tolerance) =>
+            {
+                on.trace.note(format_args!("it shows {value}, as expected"));
+                return complete(vec![reading::arrival()]);
+            }
+            (Ok((value, text)), expected) => {
+                let text = if text.is_empty() { text } else { format!(" ({text:?})") };
+                let beside = self.told_apart(Some(value), mark, &on).await;
+                format!(
+                    "it shows {value}{text} instead of {}{beside}",
+                    expected.unwrap_or_default()
+                )
+            }
+            (Err(why), _) => why + &self.told_apart(None, mark, &on).await,
         };
-        complete(reading::compare(value, expected, self.spec.tolerance, mark, on.trace))
+        reading::remember(mark, &saw, on.trace);
+        complete(Vec::new())
     }
 }
 
+fn no_number(shown: &Display) -> String {
+    format!("it shows {:?}, which is no number", shown.text)
+}
+
 impl Grafana {
+    /// The number, or by how much it has grown, and its text where that says something else.
+    fn grown(&self, shown: &Display, mark: &Value) -> Result<(f64, String), String> {
+        let Some(value) = shown.number else { return Err(no_number(shown)) };
+        if self.spec.delta {
+            let before = mark.get(BEFORE).and_then(Value::as_f64);
+            let before = before.ok_or("what it showed before the round is not known")?;
+            return Ok((value - before, String::new()));
+        }
+        let plain = value.to_string() == shown.text;
+        Ok((value, if plain { String::new() } else { shown.text.clone() }))
+    }
+
+    /// What the data source itself says, in the words that the reason ends with.
+    async fn told_apart(&self, shown: Option<f64>, mark: &Value, on: &LookContext<'_>) -> String {
+        let (Some(beside), Some(expected)) = (&self.beside, on.sought.equals) else {
+            return String::new();
+        };
+        let value = match beside.read(on).await {
+            Ok(value) if self.spec.delta => match mark.get(DIRECT).and_then(Value::as_f64) {
+                Some(before) => value - before,
+                None => return "; what the data source had before is not known".into(),
+            },
+            Ok(value) => value,
+            Err(trouble) => {
+                return format!("; the data source itself can't be asked: {}", trouble.blind());
+            }
+        };
+        let is = |wanted: f64| reading::is(value, wanted, self.spec.tolerance);
+        if is(expected) {
+            format!("; the data source itself has {value}: the dashboard is wrong")
+        } else if shown.is_some_and(is) {
+            format!("; the data source itself has {value}, too: the data is wrong")
+        } else {
+            format!("; the data source itself has {value}")
+        }
+    }
+
     async fn read(&self, on: &LookContext<'_>) -> Result<Panel, Trouble> {
         let asked = Asked {
             dashboard: &self.spec.dashboard,
             panel: &self.spec.panel,
             variables: &self.spec.variables,
             back: self.spec.from.map(|from| from.0),
-            reduce: self.spec.reduce,
+            reduce: self.reduce,
             series: self.spec.series.as_deref(),
+            row: &self.spec.row,
             now: on.now.wall,
         };
         read(&self.api, on.clients, &asked, on.timeout, on.trace).await

@@ -44,13 +44,17 @@ pub(super) fn compare(
     mark: &mut Value,
     trace: &Trace,
 ) -> Vec<Arrival> {
-    let rounding = ROUNDING * expected.abs().max(1.0);
-    if (value - expected).abs() <= tolerance + rounding {
+    if is(value, expected, tolerance) {
         trace.note(format_args!("it shows {value}, as expected"));
         return vec![arrival()];
     }
     remember(mark, &format!("it shows {value} instead of {expected}"), trace);
     Vec::new()
+}
+
+/// Whether a value is the expected one.
+pub(super) fn is(value: f64, expected: f64, tolerance: f64) -> bool {
+    (value - expected).abs() <= tolerance + ROUNDING * expected.abs().max(1.0)
 }
 
 /// Keeps what was seen instead, beside whatever else the mark holds.

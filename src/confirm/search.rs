@@ -122,7 +122,7 @@ impl Search {
     }
 }
 
-fn filled(tree: &Value, run: &str) -> Value {
+pub(super) fn filled(tree: &Value, run: &str) -> Value {
     match tree {
         Value::String(text) => text.replace("{run}", run).into(),
         Value::Array(items) => items.iter().map(|item| filled(item, run)).collect(),

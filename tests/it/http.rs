@@ -10,6 +10,7 @@ use greenlight::outcome::{FaultCode, ReasonCode, Trouble};
 use greenlight::spec::trace::Trace;
 
 pub(crate) mod confirm;
+mod dashboards;
 pub(crate) mod kinds;
 mod real;
 pub(crate) mod server;

@@ -136,7 +136,24 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "grafana",
-        &[Written("Grafana's HTTP API reference", &["grafana_compares_what_the_panel_shows"])],
+        &[
+            Written(
+                "Grafana's HTTP API reference",
+                &[
+                    "grafana_compares_what_the_panel_shows",
+                    "grafana_reads_a_library_panel_with_the_values_of_its_variables",
+                ],
+            ),
+            Written(
+                "what the browser computes, held against its package @grafana/data 13.2.3",
+                &[
+                    "columns_are_reduced_as_grafana_reduces_them",
+                    "frames_are_transformed_as_grafana_transforms_them",
+                    "values_are_written_with_their_units_as_grafana_writes_them",
+                    "panels_show_what_grafana_shows",
+                ],
+            ),
+        ],
     ),
     (
         "json_api",
@@ -174,6 +191,19 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     (
         "promql",
         &[Real("Prometheus of Debian 12", &["a_real_prometheus_answers_probe_and_confirmer"])],
+    ),
+    (
+        "saved_visualization",
+        &[
+            Real(
+                "OpenSearch 2.19, which is searched",
+                &["a_saved_visualization_is_asked_of_the_cluster_as_it_asks"],
+            ),
+            Written(
+                "the saved objects API of OpenSearch Dashboards and of Kibana 7",
+                &["a_saved_visualization_is_asked_of_the_cluster_as_it_asks"],
+            ),
+        ],
     ),
     (
         "splunk",

@@ -78,7 +78,7 @@ impl<C: Confirmer> Watch<C> {
         }
     }
 
-    fn saw(&self) -> &str {
+    pub(crate) fn saw(&self) -> &str {
         self.mark["saw"].as_str().unwrap_or_default()
     }
 }
@@ -373,7 +373,9 @@ async fn grafana_compares_what_the_panel_shows() {
         let look = watch.look().await;
         assert_eq!((horizon(&look), look.arrivals.len()), expected, "{answer}: {:?}", look.horizon);
         assert_eq!(watch.saw(), saw, "{answer}");
-        let asked: Value = serde_json::from_str(&server.seen()[1].body).unwrap();
+        let seen = server.seen();
+        let asked = seen.iter().find(|request| request.path.ends_with("/ds/query")).unwrap();
+        let asked: Value = serde_json::from_str(&asked.body).unwrap();
         assert_eq!(asked["queries"][0]["expr"], "sum(x{site=\"s1\"})");
         assert_eq!(asked["to"], "1700000005000");
         assert_eq!(asked["from"], "1699996405000");
@@ -396,6 +398,72 @@ async fn grafana_can_compare_by_how_much_a_panel_grew() {
     json["url"] = server.url("/g").into();
     let mut watch = Watch::<confirm::grafana::Grafana>::new(json, sought(Some(3.0)));
     assert_eq!(watch.begin().await, Err(FaultCode::Blind));
+}
+
+/// A dashboard whose panel comes from the library, speaks of variables, and shows a table.
+#[tokio::test]
+async fn grafana_reads_a_library_panel_with_the_values_of_its_variables() {
+    let server = Server::start(|request| {
+        let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+        let table = |frames: Value| Act::json(json!({"results": {"A": {"frames": frames}}}).to_string());
+        match (request.method.as_str(), request.path.split('?').next().unwrap()) {
+            ("GET", "/api/dashboards/uid/siem") => Act::json(
+                json!({"dashboard": {"time": {"from": "now-1h", "to": "now"},
+                    "panels": [{"id": 4, "libraryPanel": {"uid": "shared", "name": "By host"}}],
+                    "templating": {"list": [
+                        {"name": "tenant", "type": "query", "multi": true, "includeAll": true,
+                         "datasource": {"type": "postgres", "uid": "S"}, "regex": "/^t/",
+                         "query": "SELECT name FROM tenants WHERE site = '$site'",
+                         "current": {"value": ["$__all"]}},
+                        {"name": "site", "type": "query", "current": {"value": "gone"},
+                         "datasource": {"type": "prometheus", "uid": "P"},
+                         "query": {"query": "label_values(up{job=\"siem\"}, site)"}},
+                    ]}}})
+                .to_string(),
+            ),
+            ("GET", "/api/library-elements/shared") => Act::json(
+                json!({"result": {"uid": "shared", "model": {
+                    "type": "table", "title": "By host", "options": {},
+                    "datasource": {"type": "postgres", "uid": "S"},
+                    "targets": [{"refId": "A", "format": "table", "rawSql": "SELECT … IN ($tenant)"}],
+                    "transformations": [{"id": "organize", "options": {"renameByName": {"n": "Events"}}}],
+                    "fieldConfig": {"defaults": {"unit": "short"}},
+                }}})
+                .to_string(),
+            ),
+            ("GET", "/api/frontend/settings") => Act::json(json!({"datasources": {
+                "Lake": {"uid": "S", "type": "postgres"}}}).to_string()),
+            ("GET", "/api/datasources/uid/P/resources/api/v1/label/site/values") => {
+                Act::json(json!({"status": "success", "data": ["s1", "s2"]}).to_string())
+            }
+            ("POST", "/api/ds/query") => match body["queries"][0]["rawSql"].as_str().unwrap() {
+                "SELECT name FROM tenants WHERE site = 's1'" => table(json!([{
+                    "schema": {"fields": [{"name": "name", "type": "string"}]},
+                    "data": {"values": [["t1", "other", "t2"]]}}])),
+                "SELECT … IN ('t1','t2')" => table(json!([{
+                    "schema": {"fields": [{"name": "host", "type": "string"}, {"name": "n", "type": "number"}]},
+                    "data": {"values": [["a", "b"], [7, 1700]]}}])),
+                other => panic!("{other}"),
+            },
+            _ => Act::status(404),
+        }
+    })
+    .await;
+    let json = json!({"url": server.url(""), "dashboard": "siem", "panel": "By host",
+                      "row": {"host": "b"}, "series": "Events"});
+    let mut watch = Watch::<confirm::grafana::Grafana>::new(json.clone(), sought(Some(1700.0)));
+    let look = watch.look().await;
+    assert_eq!((horizon(&look), look.arrivals.len()), ("complete", 1), "{:?}", look.horizon);
+    let mut json = json;
+    json["row"] = json!({});
+    let mut watch = Watch::<confirm::grafana::Grafana>::new(json.clone(), sought(Some(1700.0)));
+    assert_eq!(horizon(&watch.look().await), "unsupported", "which row is not said");
+    json["reduce"] = "sum".into();
+    let mut watch = Watch::<confirm::grafana::Grafana>::new(json.clone(), sought(Some(1700.0)));
+    assert_eq!(watch.look().await.arrivals.len(), 0);
+    assert_eq!(watch.saw(), "it shows 1707 (\"1.71 K\") instead of 1700");
+    json["reduce"] = "average".into();
+    assert!(confirm::grafana::Grafana::new(spec(json)).is_err());
 }
 
 #[tokio::test]

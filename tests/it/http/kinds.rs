@@ -544,7 +544,12 @@ fn http_kinds_are_read_from_a_plan() {
         ("webhook", "{}"),
         (
             "grafana",
-            "{ url: 'https://grafana', dashboard: siem-overview, panel: Failed logins, reduce: lastNotNull, from: 1h }",
+            "{ url: 'https://grafana', dashboard: siem-overview, panel: Failed logins, reduce: p95, row: { host: a },
+               direct: { postgres: { server: db, database: d, user: u, query: 'SELECT count(*) FROM e WHERE run = $1' } } }",
+        ),
+        (
+            "saved_visualization",
+            "{ dashboards: 'https://osd/s/siem', visualization: a-b, url: 'http://lake:9200', from: 1h }",
         ),
     ] {
         let json = compiled(greenlight::confirm::kinds(), kind, yaml)
@@ -558,6 +563,17 @@ fn http_kinds_are_read_from_a_plan() {
     for (kind, yaml, shown) in [
         ("grafana", "{ url: 'http://g', dashboard: 'My board', panel: x }", "uid"),
         ("grafana", "{ url: 'http://g', dashboard: x }", "panel"),
+        ("grafana", "{ url: 'http://g', dashboard: x, panel: y, reduce: p100 }", "p100"),
+        (
+            "grafana",
+            "{ url: 'http://g', dashboard: x, panel: y, direct: { promql: { url: 'http://p', query: ' ' } } }",
+            "direct",
+        ),
+        (
+            "saved_visualization",
+            "{ dashboards: 'http://d', visualization: 'a/b', url: 'http://l', from: 1h }",
+            "a/b",
+        ),
         ("json_api", "{ url: 'http://h', items: '.[' }", "jq program"),
         ("json_api", "{ url: 'http://h', items: '.', itmes: '.' }", "itmes"),
         ("promql", "{ url: 'http://h', query: x, tolerance: -1 }", "tolerance"),

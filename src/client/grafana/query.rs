@@ -1,0 +1,335 @@
+//! A panel's queries, as the browser sends them, and the frames of their answers as it takes them.
+
+use serde_json::{Map, Value, json};
+
+use super::frame::{Cell, Field, Frame, Kind};
+use super::range::period;
+use super::variables::{Dialect, Variables};
+
+/// How many points a panel asks for where it does not say: as many as it is wide, and this is usual.
+const POINTS: u64 = 1000;
+
+/// The data sources, as Grafana tells them whoever opens a dashboard.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    list: Vec<Source>,
+    default: Option<String>,
+}
+
+#[derive(Debug)]
+struct Source {
+    name: String,
+    uid: String,
+    kind: String,
+    interval: Option<String>,
+}
+
+impl Sources {
+    pub(super) fn of(settings: &Value) -> Self {
+        let all = settings.get("datasources").and_then(Value::as_object).into_iter().flatten();
+        let read = |(name, source): (&String, &Value)| {
+            let text = |owner: &Value, key: &str| {
+                owner.get(key).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
+            };
+            let interval = source.get("jsonData").and_then(|data| text(data, "timeInterval"));
+            Some(Source {
+                name: name.clone(),
+                uid: text(source, "uid")?,
+                kind: text(source, "type")?,
+                interval,
+            })
+        };
+        let default = settings.get("defaultDatasource").and_then(Value::as_str);
+        Self { list: all.filter_map(read).collect(), default: default.map(str::to_owned) }
+    }
+
+    /// By uid; dashboards of old say its name.
+    fn find(&self, wanted: &str) -> Option<&Source> {
+        let by_uid = self.list.iter().find(|source| source.uid == wanted);
+        by_uid.or_else(|| self.list.iter().find(|source| source.name == wanted))
+    }
+
+    /// A target's own data source, else the panel's, else the default. The error says why it is not
+    /// known.
+    fn of_target(
+        &self,
+        target: &Value,
+        panel: &Value,
+        variables: &Variables,
+    ) -> Result<(Value, Option<&Source>), String> {
+        let get = |owner: &Value| owner.get("datasource").filter(|s| !s.is_null()).cloned();
+        let mixed = |source: &Value| {
+            let uid = source.get("uid").or(Some(source)).and_then(Value::as_str);
+            uid == Some("-- Mixed --")
+        };
+        let chosen = get(target).filter(|source| !mixed(source)).or_else(|| get(panel));
+        let chosen = match chosen.filter(|source| !mixed(source)) {
+            Some(chosen) => Some(variables.fill(&chosen, Dialect::Words)?),
+            None => None,
+        };
+        let uid = match &chosen {
+            Some(Value::Object(source)) => source.get("uid").and_then(Value::as_str),
+            Some(Value::String(name)) => Some(name.as_str()),
+            _ => None,
+        };
+        let uid = match uid.filter(|uid| !uid.is_empty() && *uid != "default") {
+            Some(uid) => uid,
+            None => self.default.as_deref().ok_or(
+                "the panel uses the default data source, which is not known; choose one in it",
+            )?,
+        };
+        match uid {
+            "-- Dashboard --" => {
+                return Err("the panel shows another panel's data; name that one".into());
+            }
+            uid if uid.contains('$') => {
+                return Err(format!("the panel's data source {uid:?} is not known"));
+            }
+            _ => {}
+        }
+        let known = self.find(uid);
+        let reference = match (known, &chosen) {
+            (Some(source), _) => json!({"type": source.kind, "uid": source.uid}),
+            (None, Some(Value::Object(source))) => Value::Object(source.clone()),
+            (None, _) => json!({ "uid": uid }),
+        };
+        Ok((reference, known))
+    }
+}
+
+pub(super) fn targets(panel: &Value) -> Vec<&Value> {
+    panel.get("targets").and_then(Value::as_array).into_iter().flatten().collect()
+}
+
+fn hidden(target: &Value) -> bool {
+    target.get("hide").and_then(Value::as_bool) == Some(true)
+}
+
+fn kind(source: &Value) -> &str {
+    source.get("type").or_else(|| source.get("uid")).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether Grafana's list of data sources must be read first: where a panel doesn't say which it uses,
+/// or of which kind that is.
+pub(super) fn needs_sources(panel: &Value) -> bool {
+    let plain = |source: Option<&Value>| {
+        let text = |key: &str| source.and_then(|s| s.get(key)).and_then(Value::as_str);
+        let known = matches!(text("type"), Some("prometheus" | "loki" | "__expr__"));
+        known && text("uid").is_some_and(|uid| !uid.contains('$') && uid != "default")
+    };
+    targets(panel).iter().any(|target| {
+        let own = target.get("datasource").filter(|source| !source.is_null());
+        !plain(own.or_else(|| panel.get("datasource")))
+    })
+}
+
+/// The body of `/api/ds/query` for a panel. The error says what of the panel can't be computed.
+pub(super) fn query(
+    panel: &Value,
+    sources: &Sources,
+    variables: &mut Variables,
+) -> Result<Value, String> {
+    let targets = targets(panel);
+    if targets.is_empty() {
+        return Err("the panel has no queries".into());
+    }
+    let points = panel.get("maxDataPoints").and_then(Value::as_u64).filter(|p| *p > 0);
+    let points = points.unwrap_or(POINTS);
+    let mut found = Vec::new();
+    for target in &targets {
+        found.push(sources.of_target(target, panel, variables)?);
+    }
+    // Expressions work on queries that are hidden.
+    let expressions = found.iter().any(|(source, _)| kind(source) == "__expr__");
+    let range = variables.range;
+    let mut queries = Vec::new();
+    for (target, (source, known)) in targets.into_iter().zip(found) {
+        if hidden(target) && !expressions {
+            continue;
+        }
+        let own = panel.get("interval").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let own = own.map(|own| variables.fill_text(own, Dialect::Words)).transpose()?;
+        let least = own.or_else(|| known.and_then(|source| source.interval.clone()));
+        let least = match least {
+            Some(text) => {
+                Some(period(&text).ok_or_else(|| format!("the least step {text:?} is no period"))?)
+            }
+            None => None,
+        };
+        let step = range.step(points, least);
+        variables.interval = Some(step);
+        let Value::Object(mut target) = variables.fill(target, Dialect::of(kind(&source)))? else {
+            return Err("a query of the panel is no object".into());
+        };
+        target.insert("datasource".into(), source);
+        target.insert("intervalMs".into(), json!(step));
+        target.insert("maxDataPoints".into(), json!(points));
+        queries.push(Value::Object(target));
+    }
+    if queries.is_empty() {
+        return Err("all queries of the panel are hidden".into());
+    }
+    Ok(json!({
+        "queries": queries,
+        "from": range.from.to_string(),
+        "to": range.to.to_string(),
+    }))
+}
+
+/// The frames of an answer, in the order of the queries, those of one data source together. The error
+/// says what is not as Grafana answers.
+pub(super) fn frames(answer: &Value, asked: &Value) -> Result<Vec<Frame>, String> {
+    let results = answer.get("results").and_then(Value::as_object).ok_or("it has no results")?;
+    let queries = asked.get("queries").and_then(Value::as_array);
+    let mut queries: Vec<&Value> = queries.into_iter().flatten().collect();
+    let uid = |query: &&Value| query.get("datasource").and_then(|s| s.get("uid")).cloned();
+    let order: Vec<Option<Value>> = queries.iter().map(uid).collect();
+    queries.sort_by_cached_key(|query| order.iter().position(|known| *known == uid(query)));
+    let mut tables = Vec::new();
+    let mut all = Vec::new();
+    for query in queries.into_iter().filter(|query| !hidden(query)) {
+        let ref_id = query.get("refId").and_then(Value::as_str).unwrap_or("A");
+        let result = results.get(ref_id);
+        let list = result.and_then(|result| result.get("frames")).and_then(Value::as_array);
+        let mut frames = Vec::new();
+        for frame in list.into_iter().flatten() {
+            let mut frame = Frame::of(frame)?;
+            frame.ref_id.get_or_insert_with(|| ref_id.to_owned());
+            frames.push(frame);
+        }
+        let table = query.get("format").and_then(Value::as_str) == Some("table");
+        let of = query.get("datasource").map_or("", kind);
+        if table && of == "prometheus" && !frames.is_empty() {
+            tables.push((all.len(), ref_id.to_owned()));
+        }
+        all.push((ref_id.to_owned(), frames));
+    }
+    let several = tables.len() > 1;
+    for (at, ref_id) in tables {
+        let name = if several { format!("Value #{ref_id}") } else { "Value".into() };
+        if let Some((_, frames)) = all.get_mut(at) {
+            *frames = vec![table(std::mem::take(frames), &name)?];
+        }
+    }
+    Ok(all.into_iter().flat_map(|(_, frames)| frames).collect())
+}
+
+/// Prometheus' series as one table: the time, a column for each label, the value.
+fn table(frames: Vec<Frame>, value: &str) -> Result<Frame, String> {
+    let mut labels: Vec<String> = Vec::new();
+    for frame in &frames {
+        let [time, value] = frame.fields.as_slice() else {
+            return Err("a series has not two columns".into());
+        };
+        if time.kind != Kind::Time || value.kind != Kind::Number {
+            return Err("a series is not a time and a number".into());
+        }
+        let mut own: Vec<&String> = value.labels.iter().flatten().map(|(name, _)| name).collect();
+        own.sort();
+        for name in own {
+            if !labels.contains(name) {
+                labels.push(name.clone());
+            }
+        }
+    }
+    let rows = |at: usize| frames.iter().flat_map(move |frame| &frame.fields[at].values);
+    let mut fields = vec![Field::new("Time", Kind::Time, rows(0).cloned().collect())];
+    for name in labels {
+        if name == "le" {
+            return Err("a table of a histogram's buckets".into());
+        }
+        let values = frames.iter().flat_map(|frame| {
+            let text = frame.fields[1].label(&name).unwrap_or_default();
+            std::iter::repeat_n(Cell::Text(text.to_owned()), frame.length)
+        });
+        fields.push(Field::new(&name, Kind::String, values.collect()));
+    }
+    let config = frames.first().map(|frame| frame.fields[1].config.clone()).unwrap_or_default();
+    let mut config: Map<String, Value> = config;
+    config.remove("displayNameFromDS");
+    let values = Field::new(value, Kind::Number, rows(1).cloned().collect());
+    fields.push(Field { config, ..values });
+    let length = frames.iter().map(|frame| frame.length).sum();
+    let ref_id = frames.first().and_then(|frame| frame.ref_id.clone());
+    Ok(Frame { ref_id, fields, length, ..Frame::default() })
+}
+
+/// What a variable's query asks.
+pub(super) enum VariableRequest {
+    Labels { path: String, query: Vec<(&'static str, String)> },
+    Query(Value),
+}
+
+/// The request for a variable's values. The error says what of it can't be computed.
+pub(super) fn variable_request(
+    variable: &Value,
+    variables: &Variables,
+    sources: &Sources,
+) -> Result<VariableRequest, String> {
+    let (source, _) = sources.of_target(variable, &Value::Null, variables)?;
+    let uid = source.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let dialect = Dialect::of(kind(&source));
+    let asked = match variable.get("query") {
+        Some(Value::String(text)) => text.as_str(),
+        Some(query) => query.get("query").and_then(Value::as_str).unwrap_or_default(),
+        None => "",
+    };
+    let range = variables.range;
+    match (kind(&source), dialect) {
+        ("prometheus", _) => {
+            let asked = variables.fill_text(asked, dialect)?;
+            let inner = asked.trim().strip_prefix("label_values(");
+            let Some(inner) = inner.and_then(|inner| inner.strip_suffix(')')) else {
+                return Err(format!("its query {asked:?} is not of label values"));
+            };
+            let (selector, label) = match inner.rsplit_once(',') {
+                Some((selector, label)) => (Some(selector.trim()), label.trim()),
+                None => (None, inner.trim()),
+            };
+            if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || label.is_empty() {
+                return Err(format!("its query {asked:?} is not of label values"));
+            }
+            let path = format!("api/datasources/uid/{uid}/resources/api/v1/label/{label}/values");
+            let seconds = |at: i64| at.div_euclid(1000).to_string();
+            let mut query = vec![("start", seconds(range.from)), ("end", seconds(range.to))];
+            query.extend(selector.map(|selector| ("match[]", selector.to_owned())));
+            Ok(VariableRequest::Labels { path, query })
+        }
+        (_, Dialect::Sql) => {
+            let asked = match asked {
+                "" => variable.get("query").and_then(|q| q.get("rawSql")?.as_str()).unwrap_or(""),
+                asked => asked,
+            };
+            let sql = variables.fill_text(asked, dialect)?;
+            Ok(VariableRequest::Query(json!({
+                "queries": [{
+                    "refId": "A", "datasource": source, "rawSql": sql, "format": "table",
+                    "intervalMs": 60_000, "maxDataPoints": POINTS,
+                }],
+                "from": range.from.to_string(),
+                "to": range.to.to_string(),
+            })))
+        }
+        (kind, _) => Err(format!("its query of a data source of the type {kind:?}")),
+    }
+}
+
+/// The values of a variable in an answer of a table: its only column, or `__text` and `__value`.
+pub(super) fn variable_values(answer: &Value) -> Result<Vec<(String, String)>, String> {
+    let results = answer.get("results").and_then(Value::as_object).ok_or("it had no results")?;
+    let frames = results.values().filter_map(|result| result.get("frames")?.as_array()).flatten();
+    let mut values = Vec::new();
+    for frame in frames {
+        let frame = Frame::of(frame)?;
+        let column = |name: &str| frame.fields.iter().find(|field| field.name == name);
+        let (texts, of) = match (column("__text"), column("__value"), frame.fields.as_slice()) {
+            (Some(texts), Some(values), _) => (texts, values),
+            (None, None, [only]) => (only, only),
+            _ => return Err("its query yields several columns".into()),
+        };
+        let cell = |cell: &Cell| if cell.none() { String::new() } else { cell.text() };
+        let rows = 0..frame.length;
+        values.extend(rows.map(|row| (cell(texts.at(row)), cell(of.at(row)))));
+    }
+    Ok(values)
+}
