@@ -88,6 +88,10 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn tells_whose(&self) -> bool {
         true
     }
+    /// Whether it shows that a thing has ended: an alert that is resolved.
+    fn ends(&self) -> bool {
+        false
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -105,6 +109,7 @@ pub trait AnyConfirmer: Send + Sync {
     fn keeps(&self) -> bool;
     fn stamps(&self) -> bool;
     fn tells_whose(&self) -> bool;
+    fn ends(&self) -> bool;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -134,6 +139,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn tells_whose(&self) -> bool {
         Confirmer::tells_whose(self)
+    }
+    fn ends(&self) -> bool {
+        Confirmer::ends(self)
     }
     fn begin<'a>(
         &'a self,
@@ -178,9 +186,11 @@ macro_rules! kinds {
 kinds! {
     alertmanager::Alertmanager,
     clickhouse::ClickHouse,
+    elastalert::ElastAlert,
     search::Elasticsearch,
     file::File,
     grafana::Grafana,
+    imap::Imap,
     json_api::JsonApi,
     kafka::Kafka,
     loki::Loki,
@@ -193,11 +203,14 @@ kinds! {
     webhook::Webhook,
 }
 
+mod alert;
 pub mod alertmanager;
 pub mod clickhouse;
+pub mod elastalert;
 pub mod file;
 mod found;
 pub mod grafana;
+pub mod imap;
 pub mod json_api;
 pub mod kafka;
 pub mod loki;

@@ -138,6 +138,8 @@ pub struct Arrival {
     pub text: Option<String>,
     /// The fields as the stage showed them.
     pub fields: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The end of a thing that was seen before under the same `copy`: an alert that is resolved.
+    pub ended: bool,
     /// Seen in the dead-letter place instead of the stage's own.
     pub dead_letter: bool,
     /// When the stage itself took it, by its own clock, where it writes that beside the event.

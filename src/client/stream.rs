@@ -59,19 +59,31 @@ impl Stream {
             // the option still works.
             drop(stream.set_nodelay(true));
             let Some(options) = secured else { return Ok(Self::Plain(stream)) };
-            let secured = timeout_at(deadline, clients.tls().handshake(stream, host, options));
-            return match secured.await {
-                Ok(Ok(secured)) => Ok(Self::Secured(Box::new(secured.stream))),
-                Ok(Err(not_secured)) => Err(not_secured.trouble),
-                Err(_) => {
-                    let text = format!("{to} did not finish the TLS handshake in time");
-                    Err(Trouble::reason(ReasonCode::Timeout, text))
-                }
-            };
+            return Self::Plain(stream).secured(clients, host, options, deadline, to).await;
         }
         Err(last.unwrap_or_else(|| {
             Trouble::reason(ReasonCode::NameNotFound, format!("{host} has no address"))
         }))
+    }
+
+    /// Goes over to TLS, on a connection that began in clear.
+    pub async fn secured(
+        self,
+        clients: &Clients,
+        host: &str,
+        options: &tls::Options,
+        deadline: Instant,
+        to: &str,
+    ) -> Result<Self, Trouble> {
+        let Self::Plain(stream) = self else { return Ok(self) };
+        match timeout_at(deadline, clients.tls().handshake(stream, host, options)).await {
+            Ok(Ok(secured)) => Ok(Self::Secured(Box::new(secured.stream))),
+            Ok(Err(not_secured)) => Err(not_secured.trouble),
+            Err(_) => {
+                let text = format!("{to} did not finish the TLS handshake in time");
+                Err(Trouble::reason(ReasonCode::Timeout, text))
+            }
+        }
     }
 
     /// Connects to a local stream socket.

@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Confirmer, LookContext, recognise};
-use crate::client::alertmanager::{Alert, alerts, check_labels};
+use super::{Confirmer, LookContext, alert};
+use crate::client::alertmanager::{self as client, alerts, check_labels};
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
-use crate::journey::{Arrival, Look};
-use crate::outcome::{Reason, ReasonCode, Trouble};
+use crate::journey::Look;
+use crate::outcome::Trouble;
 use crate::probe::Effect;
-use crate::time::Mono;
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
     /// The base URL of an Alertmanager (or `https://GRAFANA/api/alertmanager/grafana`).
     pub url: String,
-    /// Labels that the alert must have. An alert counts where it names the round, or names none
-    /// and began after the round did.
+    /// Labels that the alert must have; {run} is the round's name. An alert counts where it names
+    /// the round, or names none and began after the round did.
     #[serde(default, rename = "match")]
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,40 +45,38 @@ impl Confirmer for Alertmanager {
         vec![Effect { what: format!("asks {} for its alerts", self.api.base()), needs: None }]
     }
 
-    async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
-        match alerts(&self.api, on.clients, &self.labels, on.timeout, on.trace).await {
+    fn ends(&self) -> bool {
+        true
+    }
+
+    async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
+        let labels = alert::filled(&self.labels, &on);
+        match alerts(&self.api, on.clients, &labels, on.timeout, on.trace).await {
             Ok(found) => {
-                let told = found
-                    .into_iter()
-                    .map(|alert| (recognise::whose(alert.texts(), alert.starts, &on), alert));
-                let (ours, horizon) = recognise::ours(told);
-                Look { arrivals: ours.into_iter().map(arrival).collect(), horizon }
+                let mut look = alert::look(found.into_iter().map(shown), None, &on);
+                // Alertmanager shows no alert that is resolved.
+                alert::ended(&mut look, mark);
+                look
             }
             Err(trouble) => Look::blind(Trouble::blind(trouble)),
         }
     }
 }
 
-fn arrival(alert: Alert) -> Arrival {
-    let wrong = alert.suppressed.as_deref().map(|by| {
-        Reason::new(
-            ReasonCode::AlertMismatch,
-            format!("the alert was raised and is {by}, so nobody is told: {}", alert.describe()),
-        )
+fn shown(found: client::Alert) -> alert::Alert {
+    let wrong = found.suppressed.as_deref().map(|by| {
+        format!("the alert was raised and is {by}, so nobody is told: {}", found.describe())
     });
-    let mut fields = Map::new();
-    fields.insert("labels".into(), json!(alert.labels));
-    fields.insert("annotations".into(), json!(alert.annotations));
-    fields.insert("receivers".into(), json!(alert.receivers));
-    Arrival {
-        seq: None,
-        copy: format!("{}/{}", alert.fingerprint, alert.starts_text),
-        seen: Mono::now(),
-        order: None,
-        text: None,
-        fields: Some(fields),
-        dead_letter: false,
-        stamped: None,
-        wrong,
-    }
+    let fields = json!({
+        "labels": found.labels,
+        "annotations": found.annotations,
+        "receivers": found.receivers,
+        "generator_url": found.generator_url,
+    });
+    let fields = fields.as_object().cloned().unwrap_or_default();
+    let label = |name| fields.get("labels").and_then(|labels| labels.get(name)).cloned();
+    let (name, severity) = (label("alertname"), label("severity"));
+    let copy = format!("{}/{}", found.fingerprint, found.starts_text);
+    let shown = alert::Alert::new(copy, found.starts, fields);
+    alert::Alert { wrong, ..shown }.named(name.as_ref(), severity.as_ref())
 }

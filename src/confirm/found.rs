@@ -79,6 +79,7 @@ impl<'a> Found<'a> {
                 order: None,
                 text: text.clone(),
                 fields: fields.clone(),
+                ended: false,
                 dead_letter: false,
                 stamped: None,
                 wrong: None,

@@ -306,6 +306,7 @@ fn arrivals(
         order: Some((scope.clone(), u64::try_from(offset).unwrap_or(0))),
         text: text.clone(),
         fields: fields.clone(),
+        ended: false,
         dead_letter,
         stamped,
         wrong: None,

@@ -29,6 +29,7 @@ pub(super) fn arrival() -> Arrival {
         order: None,
         text: None,
         fields: None,
+        ended: false,
         dead_letter: false,
         stamped: None,
         wrong: None,

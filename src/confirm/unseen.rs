@@ -184,6 +184,10 @@ impl AnyConfirmer for Unseen {
         self.seen.tells_whose()
     }
 
+    fn ends(&self) -> bool {
+        self.seen.ends()
+    }
+
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Confirmer, LookContext, recognise};
+use super::alert::{self, Alert};
+use super::{Confirmer, LookContext};
 use crate::client::inbox::{Kind, Notification, Status};
-use crate::journey::{Arrival, Horizon, Look};
+use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
+use crate::time::Wall;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
@@ -19,7 +21,8 @@ pub struct Spec {
     /// `/api/v1/webhook/{alertmanager,grafana,json}`; any of them where nothing is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Kind>,
-    /// Labels that the notification must have; of `json` its top-level values are labels too.
+    /// Labels that the notification must have; of `json` its top-level values are labels too. {run}
+    /// is the round's name.
     #[serde(rename = "match")]
     pub labels: BTreeMap<String, String>,
 }
@@ -42,44 +45,68 @@ impl Confirmer for Webhook {
         vec![Effect { what, needs: None }]
     }
 
+    fn ends(&self) -> bool {
+        true
+    }
+
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         let (inbox, sought) = (on.clients.inbox(), on.sought);
-        let found = inbox.find(self.spec.from, &self.spec.labels, sought.began.mono);
+        let labels = alert::filled(&self.spec.labels, &on);
+        let found = inbox.find(self.spec.from, &labels, sought.began.mono);
         on.trace.note(format_args!("{} notifications match since the round began", found.len()));
         // One that does not say when its alert began came after the round did.
         let after = on.span(Duration::ZERO).1;
-        let told = found
-            .into_iter()
-            .filter(|n| n.status == Status::Firing)
-            .map(|n| (recognise::whose(n.texts(), Some(n.starts.unwrap_or(after)), &on), n));
-        let (ours, told) = recognise::ours(told);
-        let horizon = match inbox.complete_since() {
-            Some(since) if since.mono > sought.began.mono => Horizon::Partial(Fault::new(
+        let mut look = alert::look(shown(found, after), None, &on);
+        if let Some(since) = inbox.complete_since()
+            && since.mono > sought.began.mono
+        {
+            look.horizon = Horizon::Partial(Fault::new(
                 FaultCode::Exhausted,
                 format!(
                     "so many notifications came that those before {} were dropped",
                     since.wall.rfc3339()
                 ),
-            )),
-            _ => told,
-        };
-        Look { arrivals: ours.into_iter().map(arrival).collect(), horizon }
+            ));
+        }
+        look
     }
 }
 
-fn arrival(notification: Notification) -> Arrival {
-    let mut fields = Map::new();
-    fields.insert("labels".into(), json!(notification.labels));
-    fields.insert("annotations".into(), json!(notification.annotations));
-    Arrival {
-        seq: None,
-        copy: notification.copy,
-        seen: notification.received.mono,
-        order: None,
-        text: Some(notification.text),
-        fields: Some(fields),
-        dead_letter: false,
-        stamped: None,
-        wrong: None,
+/// Those that tell of an alert that fires, and the ends of such.
+fn shown(found: Vec<Notification>, after: Wall) -> Vec<Alert> {
+    let mut alerts: Vec<Alert> = Vec::with_capacity(found.len());
+    for notification in found {
+        let began = Some(notification.starts.unwrap_or(after));
+        let fields = json!({
+            "labels": notification.labels,
+            "annotations": notification.annotations,
+        });
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        let label = |name: &str| notification.labels.get(name).map(|text| Value::from(&**text));
+        let (name, severity) = (label("alertname").or_else(|| label("name")), label("severity"));
+        let alert = Alert {
+            seen: notification.received.mono,
+            text: Some(notification.text),
+            ended: notification.status == Status::Resolved,
+            ..Alert::new(notification.copy, began, fields).named(name.as_ref(), severity.as_ref())
+        };
+        if !alert.ended {
+            alerts.push(alert);
+            continue;
+        }
+        // What has no names of its own ends all that came before it.
+        let raised = alert.copy.strip_prefix("resolved/").and_then(|copy| copy.rsplit_once('#'));
+        let copies: Vec<String> = match raised {
+            Some((copy, _)) => vec![format!("firing/{copy}#0")],
+            None => alerts.iter().filter(|one| !one.ended).map(|one| one.copy.clone()).collect(),
+        };
+        alerts.extend(copies.into_iter().map(|copy| Alert {
+            copy,
+            fields: alert.fields.clone(),
+            text: alert.text.clone(),
+            wrong: None,
+            ..alert
+        }));
     }
+    alerts
 }

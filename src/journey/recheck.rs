@@ -295,6 +295,7 @@ mod tests {
                         order: None,
                         text: None,
                         fields: None,
+                        ended: false,
                         dead_letter: false,
                         stamped: None,
                         wrong: None,

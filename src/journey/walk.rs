@@ -32,6 +32,9 @@ pub struct StageSpec {
     pub expect: Expectation,
     /// How many things a round brings about, where things are counted.
     pub exactly: u64,
+    /// Within this after it came, a thing must end again.
+    #[serde(default)]
+    pub resolved: Option<Duration>,
     /// Whether somebody looks; at `sent` and `accepted` the receipts tell otherwise.
     pub has_confirmer: bool,
 }
@@ -153,6 +156,17 @@ struct Seen {
     /// It had been given up.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     again: bool,
+    /// Of a thing whose end is awaited: which it is, and when it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    copy: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    ended: Option<i64>,
+}
+
+impl Seen {
+    fn at(at: i64) -> Self {
+        Self { at, order: None, flaw: None, again: false, copy: None, ended: None }
+    }
 }
 
 /// Before any look.
@@ -358,8 +372,8 @@ impl Walk {
                     Some(Fate::Corrupted) => {}
                     _ => state.largest_whole = state.largest_whole.max(size),
                 }
-                *slot =
-                    Some(Seen { at: seen_at, order, flaw: flaw.as_ref().map(|f| f.fate), again });
+                let fate = flaw.as_ref().map(|flaw| flaw.fate);
+                *slot = Some(Seen { order, flaw: fate, again, ..Seen::at(seen_at) });
                 if let Some(flaw) = flaw {
                     state.reason.get_or_insert(flaw.text);
                 }
@@ -382,6 +396,10 @@ impl Walk {
         let seen_at = arrival.seen.0.saturating_sub(self.began);
         let first = self.first_seq;
         let Some(state) = self.stages.get_mut(at) else { return };
+        if arrival.ended {
+            state.end_of(copy_id(None, &arrival.copy), seen_at);
+            return;
+        }
         // A wrong thing may still come right (an alert while it is suppressed, a panel while the
         // last events are stored): it is judged when it is given up.
         let copy = copy_id(None, &arrival.copy);
@@ -404,7 +422,10 @@ impl Walk {
             return;
         }
         match state.seen.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(Seen { at: seen_at, order: None, flaw: None, again }),
+            Some(slot) => {
+                let copy = state.spec.resolved.map(|_| copy);
+                *slot = Some(Seen { again, copy, ..Seen::at(seen_at) });
+            }
             None => state.duplicate = state.duplicate.saturating_add(1),
         }
     }
@@ -567,7 +588,16 @@ impl StageState {
 
     /// When the last event's fate is decided here at the latest, if looks are answered.
     fn end(&self, last_intended: i64) -> i64 {
-        last_intended.saturating_add(self.give_up()).saturating_add(self.grace())
+        let given_up = last_intended.saturating_add(self.give_up());
+        let ended = given_up.saturating_add(nanos(self.spec.resolved.unwrap_or_default()));
+        ended.saturating_add(self.grace())
+    }
+
+    /// A thing ended; the first that was told of it stands.
+    fn end_of(&mut self, copy: u64, at: i64) {
+        if let Some(seen) = self.seen.iter_mut().flatten().find(|seen| seen.copy == Some(copy)) {
+            seen.ended.get_or_insert(at);
+        }
     }
 
     /// False for a copy that was seen before.

@@ -73,6 +73,8 @@ pub struct StagePlan {
     pub expect: Expectation,
     /// How many things a round brings, at the stages that count things.
     pub exactly: u64,
+    /// Within this after a thing came, its end must come.
+    pub resolved: Option<Duration>,
     pub equals: Option<Equals>,
     /// How long after a round's end what it showed is asked for again.
     pub recheck: Vec<Duration>,
@@ -91,7 +93,8 @@ pub enum Equals {
 impl Journey {
     /// The longest time until the fate of a round's last event is decided.
     pub fn give_up(&self) -> Duration {
-        let stages = self.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
+        let whole = |stage: &StagePlan| stage.give_up + stage.resolved.unwrap_or_default();
+        let stages = self.stages.iter().map(whole).max().unwrap_or_default();
         self.length() + self.timeout + stages
     }
 
@@ -227,6 +230,9 @@ impl StagePlan {
             }
             if self.stage.counts_things() {
                 map.insert("exactly".into(), json!(self.exactly));
+            }
+            if let Some(resolved) = self.resolved {
+                map.insert("resolved".into(), json!(Period(resolved).to_string()));
             }
             match self.equals {
                 Some(Equals::Sent) => drop(map.insert("equals".into(), json!("sent"))),
@@ -420,6 +426,7 @@ fn stage(
         diagnostics.error(body.span, text);
     }
     let exactly = fields.take::<u64>("exactly", diagnostics);
+    let resolved = fields.take::<Period>("resolved", diagnostics).map(|period| period.0);
     let equals = fields.take_node("equals");
     let hidden = fields.take_node("must_not_see");
     let again = fields.take_node("recheck");
@@ -448,6 +455,12 @@ fn stage(
             )
             .expected("`exactly` at alerted, notified or shown");
     }
+    let tells = matches!(stage, Stage::Alerted | Stage::Notified);
+    if resolved.is_some() && !tells {
+        diagnostics
+            .error(key.span, format!("`resolved` says nothing at `{word}`"))
+            .expected("`resolved` at alerted or notified");
+    }
     let equals = match equals {
         None => None,
         Some(node) => Some(equals_of(&node, diagnostics)?),
@@ -460,6 +473,16 @@ fn stage(
     } else {
         (None, Value::Null)
     };
+    if let (Some(_), true, Some(confirmer)) = (resolved, tells, &confirmer)
+        && !confirmer.ends()
+    {
+        diagnostics
+            .error(
+                body.span,
+                format!("`{}` does not show that something is resolved", confirmer.kind()),
+            )
+            .hint("leave `resolved` out, or see it another way");
+    }
     let recheck = match again {
         Some(node) => rechecks(&node, stage, confirmer.as_deref(), diagnostics)?,
         None => Vec::new(),
@@ -485,6 +508,7 @@ fn stage(
         poll,
         expect,
         exactly: exactly.or(alert.map(|alert| alert.exactly)).unwrap_or(1),
+        resolved,
         equals,
         recheck,
         spec,
@@ -600,6 +624,7 @@ fn complete(
         poll: POLL.0,
         expect: Expectation::default(),
         exactly: 1,
+        resolved: None,
         equals: None,
         recheck: Vec::new(),
         spec: Value::Null,

@@ -199,6 +199,9 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
             if stage.counts_things() {
                 common.push(("exactly", json!({ "type": "integer", "minimum": 0 })));
             }
+            if matches!(stage, Stage::Alerted | Stage::Notified) {
+                common.push(("resolved", described("How soon after it came its end must come: an alert that stays for ever is none that is looked at.", typed::<Period>(generator))));
+            }
             let body = if looks {
                 with_kind(generator, common, &[], confirm::kinds())
             } else {

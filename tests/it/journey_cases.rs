@@ -63,13 +63,22 @@ struct StageCase {
     give_up: f64,
     poll: f64,
     exactly: u64,
+    resolved: Option<f64>,
     fields: Map<String, Value>,
     time: Option<String>,
 }
 
 impl Default for StageCase {
     fn default() -> Self {
-        Self { within: 10.0, give_up: 30.0, poll: 5.0, exactly: 1, fields: Map::new(), time: None }
+        Self {
+            within: 10.0,
+            give_up: 30.0,
+            poll: 5.0,
+            exactly: 1,
+            resolved: None,
+            fields: Map::new(),
+            time: None,
+        }
     }
 }
 
@@ -118,6 +127,8 @@ struct Copy {
     order: Option<(String, u64)>,
     text: Option<String>,
     fields: Option<Map<String, Value>>,
+    #[serde(default)]
+    ended: bool,
     #[serde(default)]
     dead_letter: bool,
     wrong: Option<String>,
@@ -299,6 +310,7 @@ fn stage_spec(stage: Stage, spec: &StageCase) -> StageSpec {
             ..Expectation::default()
         },
         exactly: spec.exactly,
+        resolved: spec.resolved.map(Duration::from_secs_f64),
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }
 }
@@ -341,6 +353,7 @@ fn arrival(sees: &Value, seen: Mono, event: &impl Fn(u64) -> Event) -> Arrival {
         order: copy.order,
         text,
         fields: copy.fields,
+        ended: copy.ended,
         dead_letter: copy.dead_letter,
         stamped: None,
         wrong: copy.wrong.map(|text| Reason::new(ReasonCode::ValueMismatch, text)),

@@ -12,8 +12,10 @@ use crate::http::kinds::events;
 use crate::http::server::{Act, Server};
 
 mod answers;
+mod elastalert;
 mod feeds;
 mod hostile;
+mod mailbox;
 mod pages;
 mod postgres;
 mod purge;

@@ -586,6 +586,7 @@ fn stage_spec(plan: &StagePlan, side: Side) -> StageSpec {
         poll: plan.poll,
         expect: if own { plan.expect.clone() } else { Expectation::default() },
         exactly: if own { plan.exactly } else { 1 },
+        resolved: plan.resolved.filter(|_| own),
         has_confirmer: plan.confirmer.is_some(),
     }
 }

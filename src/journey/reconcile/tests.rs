@@ -22,6 +22,7 @@ pub(super) fn arrival(text: Option<&str>, fields: Option<Value>) -> Arrival {
         order: None,
         text: text.map(String::from),
         fields: fields.map(|fields| fields.as_object().expect("an object").clone()),
+        ended: false,
         dead_letter: false,
         stamped: None,
         wrong: None,

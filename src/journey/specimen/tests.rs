@@ -24,6 +24,7 @@ fn copy(seq: u64, text: &str, fields: Value) -> Arrival {
         order: None,
         text: Some(text.into()),
         fields: fields.as_object().cloned(),
+        ended: false,
         dead_letter: false,
         stamped: None,
         wrong: None,
@@ -39,6 +40,7 @@ fn specimen(secrets: &[String], looks: &[(Stage, Vec<Arrival>)]) -> Specimen {
         poll: Duration::from_secs(5),
         expect: Expectation::default(),
         exactly: 1,
+        resolved: None,
         has_confirmer: stage != Stage::Sent,
     };
     let mut walk = Walk::new(WalkSpec {

@@ -56,6 +56,7 @@ fn it_counts_as_the_walk_does() {
                 poll: Duration::from_secs(5),
                 expect: Expectation::default(),
                 exactly: 1,
+                resolved: None,
                 has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
             };
             let mut walk = Walk::new(WalkSpec {
@@ -91,6 +92,7 @@ fn it_counts_as_the_walk_does() {
                         order: Some((scope.to_string(), position as u64)),
                         text: None,
                         fields: None,
+                        ended: false,
                         dead_letter: false,
                         stamped: None,
                         wrong: None,

@@ -152,7 +152,12 @@ impl Walk {
     fn thing_fate(&self, at: usize, unit: usize, carried: Option<Fate>) -> Option<Fate> {
         let state = self.stages.get(at)?;
         let own = match state.seen.get(unit).copied().flatten() {
-            Some(seen) => Some(self.seen_fate(state, seen, self.last_intended(), false)),
+            Some(seen) => match self.ended(state, seen) {
+                Ended::InTime => Some(self.seen_fate(state, seen, self.last_intended(), false)),
+                Ended::Awaited => None,
+                Ended::TooLate => Some(Fate::Misparsed),
+                Ended::Untold => Some(Fate::Inconclusive),
+            },
             None => match self.closed(at, self.last_intended()) {
                 None => None,
                 Some(_) if state.wrong.is_some() => Some(Fate::Misparsed),
@@ -167,6 +172,19 @@ impl Walk {
             },
         };
         worse(own, carried)
+    }
+
+    /// Whether a thing that came has ended again, where it must.
+    fn ended(&self, state: &StageState, seen: Seen) -> Ended {
+        let Some(within) = state.spec.resolved else { return Ended::InTime };
+        let deadline = seen.at.saturating_add(super::nanos(within));
+        match seen.ended {
+            Some(at) if at <= deadline => Ended::InTime,
+            Some(_) => Ended::TooLate,
+            None if state.complete >= deadline => Ended::TooLate,
+            None if self.now >= deadline.saturating_add(state.grace()) => Ended::Untold,
+            None => Ended::Awaited,
+        }
     }
 
     /// Handed over for certain, by its receipt or because it was seen.
@@ -346,6 +364,9 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
     if let Some(text) = state.reason.clone().or_else(|| wrong.map(|(_, text)| text.clone())) {
         return Some(text);
     }
+    if let Some(within) = state.spec.resolved.filter(|_| tally.count(Fate::Misparsed) > 0) {
+        return Some(format!("it came and was not resolved within {within:?}"));
+    }
     let (lost, of) = (missing.len(), tally.expected);
     if lost > 0 {
         let give_up = state.spec.give_up.max(state.spec.within);
@@ -377,6 +398,15 @@ impl StageState {
             format!("truncated from {cut} bytes on, though one of {whole} came whole")
         })
     }
+}
+
+/// Whether a thing has ended that must.
+enum Ended {
+    InTime,
+    Awaited,
+    TooLate,
+    /// No look could tell.
+    Untold,
 }
 
 /// On what evidence something is counted as not there.

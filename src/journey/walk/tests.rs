@@ -17,6 +17,7 @@ fn spec(stage: Stage) -> StageSpec {
         poll: Duration::from_secs(5),
         expect: Expectation::default(),
         exactly: 1,
+        resolved: None,
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }
 }
@@ -45,6 +46,7 @@ fn copy(seq: u64, name: u64, seen: i64) -> Arrival {
         order: None,
         text: None,
         fields: None,
+        ended: false,
         dead_letter: false,
         stamped: None,
         wrong: None,

@@ -41,7 +41,7 @@ pub(crate) struct Watch<C> {
     pub(crate) clients: Clients,
     pub(crate) sought: Sought,
     pub(crate) timeout: Duration,
-    mark: Value,
+    pub(crate) mark: Value,
 }
 
 impl<C: Confirmer> Watch<C> {
