@@ -29,6 +29,7 @@ pub mod postgres;
 pub mod promql;
 pub mod relp;
 pub mod resolve;
+pub mod rules;
 pub mod search;
 pub mod sized;
 pub mod splunk;

@@ -214,6 +214,7 @@ pub mod imap;
 pub mod json_api;
 pub mod kafka;
 pub mod loki;
+pub mod monitors;
 pub mod postgres;
 pub mod promql;
 mod purge;

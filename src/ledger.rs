@@ -326,6 +326,9 @@ pub struct LastAttempt {
     /// success, failure or inconclusive.
     pub outcome: String,
     pub reason: Option<Why>,
+    /// What a reader should know besides: which alerts are silenced, which rules are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl LastAttempt {
@@ -334,6 +337,7 @@ impl LastAttempt {
             at: at.rfc3339(),
             outcome: outcome.word().to_owned(),
             reason: outcome.why().map(|(code, text)| Why::new(code, text)),
+            notes: Vec::new(),
         }
     }
 }

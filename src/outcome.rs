@@ -30,20 +30,23 @@ pub struct Observation {
 pub struct Reading {
     pub outcome: Outcome,
     pub samples: Vec<Sample>,
+    /// What a reader of the report should know besides, whatever the outcome: which alerts are
+    /// silenced, which rules are off.
+    pub notes: Vec<String>,
 }
 
 impl Reading {
     pub fn success(samples: Vec<Sample>) -> Self {
-        Self { outcome: Outcome::Success, samples }
+        Self { outcome: Outcome::Success, samples, notes: Vec::new() }
     }
 
     /// The target failed; what was measured all the same is kept in `samples`.
     pub fn failure(reason: Reason, samples: Vec<Sample>) -> Self {
-        Self { outcome: Outcome::Failure(reason), samples }
+        Self { outcome: Outcome::Failure(reason), samples, notes: Vec::new() }
     }
 
     pub fn inconclusive(fault: Fault) -> Self {
-        Self { outcome: Outcome::Inconclusive(fault), samples: Vec::new() }
+        Self { outcome: Outcome::Inconclusive(fault), samples: Vec::new(), notes: Vec::new() }
     }
 }
 

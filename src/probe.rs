@@ -140,6 +140,7 @@ kinds! {
     path_mtu::PathMtu,
     promql::Promql,
     refused::Refused,
+    rules::Rules,
     sizing::Sizing,
     syslog::Syslog,
     tcp::Tcp,
@@ -156,6 +157,7 @@ pub mod load;
 pub mod path_mtu;
 pub mod promql;
 pub mod refused;
+pub mod rules;
 pub mod sizing;
 pub mod syslog;
 pub mod tcp;

@@ -88,6 +88,7 @@ pub(super) struct State {
 struct Last {
     at: Wall,
     outcome: Outcome,
+    notes: Vec<String>,
 }
 
 /// All rounds of a journey.
@@ -386,7 +387,7 @@ impl State {
         }
         self.last.insert(
             (seen.check, seen.target),
-            Last { at: seen.at.wall, outcome: seen.reading.outcome },
+            Last { at: seen.at.wall, outcome: seen.reading.outcome, notes: seen.reading.notes },
         );
     }
 

@@ -32,6 +32,16 @@ metrics! {
     ALERTMANAGER_FIRING = Gauge "greenlight_alertmanager_firing_alerts" [check, target] Count as "alertmanager.firing";
     /// Alerts that match and are silenced, inhibited or muted.
     ALERTMANAGER_SUPPRESSED = Gauge "greenlight_alertmanager_suppressed_alerts" [check, target] Count as "alertmanager.suppressed";
+    /// Whether the alert that always fires is there and reaches somebody.
+    ALERTMANAGER_WATCHDOG = Gauge "greenlight_alertmanager_watchdog" [check, target] Count as "alertmanager.watchdog";
+    /// Rules that a detection engine has loaded.
+    RULES_COUNT = Gauge "greenlight_rules" [check, target] Count as "rules.count";
+    /// Rules that are switched off.
+    RULES_DISABLED = Gauge "greenlight_rules_disabled" [check, target] Count as "rules.disabled";
+    /// Rules whose last run failed, or that never ran.
+    RULES_FAILING = Gauge "greenlight_rules_failing" [check, target] Count as "rules.failing";
+    /// Time since the last run of the rule that has not run for longest.
+    RULES_RUN_AGE = Gauge "greenlight_rules_run_age_seconds" [check, target] Seconds as "rules.run_age";
     /// Age of the newest notification that matches.
     WEBHOOK_AGE = Gauge "greenlight_webhook_age_seconds" [check, target] Seconds as "webhook.age";
     /// Time until each record that was produced was acknowledged by all replicas in sync.

@@ -286,10 +286,8 @@ impl<'a> Session<'a> {
     /// Number, size and beginning of each of these mails that is there.
     async fn fetch(&mut self, uids: &[u32]) -> Result<Vec<(u32, u64, Bytes)>, Trouble> {
         let set: Vec<String> = uids.iter().map(u32::to_string).collect();
-        let command = format!(
-            "UID FETCH {} (UID RFC822.SIZE BODY.PEEK[]<0.{MAIL_LIMIT}>)",
-            set.join(",")
-        );
+        let command =
+            format!("UID FETCH {} (UID RFC822.SIZE BODY.PEEK[]<0.{MAIL_LIMIT}>)", set.join(","));
         let responses = self.ask(&command, &[]).await?;
         let mut fetched = Vec::with_capacity(uids.len());
         for response in responses {
@@ -326,11 +324,7 @@ impl<'a> Session<'a> {
 
     /// Sends a command and reads all that is said to it. What is no part of the command's own words
     /// goes as literals, so that no character of it means anything; it is never shown.
-    async fn try_ask(
-        &mut self,
-        command: &str,
-        literals: &[&str],
-    ) -> Result<Vec<Response>, Failed> {
+    async fn try_ask(&mut self, command: &str, literals: &[&str]) -> Result<Vec<Response>, Failed> {
         self.tag += 1;
         let tag = format!("g{}", self.tag);
         self.trace.note(format_args!("{}: {command}", self.to));

@@ -2,14 +2,16 @@
 //! which they are compared, and what a look at them yields.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::found::plain;
 use super::{LookContext, recognise};
 use crate::journey::reconcile::lookup;
 use crate::journey::{Arrival, Horizon, Look};
-use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, words};
 use crate::time::{Mono, Wall};
 
 /// More alerts than this are not looked at in one look: a round brings about a few.
@@ -150,4 +152,115 @@ pub(super) fn ended(look: &mut Look, mark: &mut Value) {
             mark.insert(RAISED.into(), raised.into());
         }
     }
+}
+
+/// What is found are alerts and not events: each counts that names the round, or names none and
+/// began after the round did. Which of their fields say what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Shape {
+    /// Whose alerts they are; it says what of the following is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<Product>,
+    /// The field with the name of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The field with the severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// The field with the time at which the alert was raised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Fields that the alert must have, and their values; {run} is the round's name.
+    #[serde(rename = "match")]
+    pub fields: BTreeMap<String, String>,
+}
+
+words! {
+    /// A product whose alerts stand in an index.
+    Product {
+        /// Elastic Security: `.alerts-security.alerts-*`.
+        ElasticSecurity = "elastic_security",
+        /// Wazuh: `wazuh-alerts-*` of its indexer.
+        Wazuh = "wazuh",
+        /// Splunk Enterprise Security: `index=notable`.
+        SplunkNotable = "splunk_notable",
+    }
+}
+
+impl Product {
+    /// Its fields for name, severity and time.
+    const fn fields(self) -> [&'static str; 3] {
+        match self {
+            Self::ElasticSecurity => {
+                ["kibana.alert.rule.name", "kibana.alert.severity", "@timestamp"]
+            }
+            Self::Wazuh => ["rule.description", "rule.level", "timestamp"],
+            Self::SplunkNotable => ["search_name", "severity", "_time"],
+        }
+    }
+}
+
+impl Shape {
+    pub(super) fn validate(&self) -> Result<(), String> {
+        if self.of.is_none() && self.time.is_none() {
+            return Err("`alerts` needs `of`, or the field `time` that says when one began".into());
+        }
+        Ok(())
+    }
+
+    fn field(&self, at: usize) -> Option<&str> {
+        let own = [&self.name, &self.severity, &self.time];
+        let given = own.get(at).and_then(|own| own.as_deref());
+        given.or_else(|| self.of.map(Product::fields)?.get(at).copied())
+    }
+
+    /// Alerts since the round began, as a search of OpenSearch and Elasticsearch.
+    pub(super) fn query(&self, on: &LookContext<'_>) -> Value {
+        let (from, _) = on.span(MARGIN);
+        let time = self.field(2).unwrap_or_default();
+        json!({"range": {time: {"gte": from.rfc3339()}}})
+    }
+
+    /// One record as an alert; None where it is not the one that is looked for.
+    pub(super) fn read(
+        &self,
+        copy: String,
+        text: Option<String>,
+        fields: Map<String, Value>,
+        wanted: &BTreeMap<String, String>,
+    ) -> Option<Alert> {
+        if !matches(&fields, wanted) {
+            return None;
+        }
+        let of = |at| self.field(at).and_then(|path| lookup(&fields, path)).cloned();
+        let (name, severity, began) = (of(0), of(1), of(2).as_ref().and_then(wall));
+        let wrong = match self.of {
+            Some(Product::ElasticSecurity) => closed(&fields),
+            _ => None,
+        };
+        let alert = Alert::new(copy, began, fields).named(name.as_ref(), severity.as_ref());
+        Some(Alert { text, wrong, ..alert })
+    }
+}
+
+/// Clocks of two machines differ by less.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// An alert that something closed at once is one that nobody hears of.
+fn closed(fields: &Map<String, Value>) -> Option<String> {
+    let status = lookup(fields, "kibana.alert.workflow_status").and_then(Value::as_str);
+    (status == Some("closed")).then(|| "the alert was raised and is closed already".into())
+}
+
+/// A time as text, or as seconds or milliseconds since 1970.
+fn wall(value: &Value) -> Option<Wall> {
+    if let Some(number) = value.as_f64() {
+        let nanos = if number > 1e11 { number * 1e6 } else { number * 1e9 };
+        return Some(Wall(nanos as i64));
+    }
+    let text = value.as_str()?;
+    // Wazuh writes the offset without a colon.
+    let colon = text.len().checked_sub(2).and_then(|at| text.split_at_checked(at));
+    Wall::parse(text).or_else(|| colon.and_then(|(a, b)| Wall::parse(&format!("{a}:{b}"))))
 }

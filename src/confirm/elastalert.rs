@@ -71,12 +71,8 @@ impl Confirmer for ElastAlert {
     }
 
     fn effects(&self) -> Vec<Effect> {
-        let what = format!(
-            "searches {} on {} for alerts of {:?}",
-            self.index,
-            self.api.base(),
-            self.rule
-        );
+        let what =
+            format!("searches {} on {} for alerts of {:?}", self.index, self.api.base(), self.rule);
         vec![Effect { what, needs: None }]
     }
 

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::byte_serialize;
 
+use super::alert::{self, Alert, Shape};
 use super::found::{Found, Record, plain};
 use super::{Confirmer, LookContext};
 use crate::client::assertion::Jq;
 use crate::client::http::{Api, Auth, Request};
 use crate::client::tls;
-use crate::journey::Look;
+use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
 use crate::probe::http::headers;
@@ -68,6 +69,9 @@ pub struct Spec {
     /// in the request, the next ones are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The hits are alerts: which of their fields say what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Shape>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
@@ -86,6 +90,7 @@ pub struct JsonApi {
     next: Option<Jq>,
     truncated: Option<Jq>,
     limit: Option<u64>,
+    alerts: Option<Shape>,
     api: Api,
 }
 
@@ -104,6 +109,9 @@ impl Confirmer for JsonApi {
         if !spec.body.is_null() && !headers.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        if let Some(alerts) = &spec.alerts {
+            alerts.validate()?;
+        }
         let optional = |text: &Option<String>| text.as_deref().map(Jq::compile).transpose();
         let mut sample = Words::new("gl00000000", Wall::default(), Wall::default());
         sample.0.extend([(OFFSET, String::from("0")), (CURSOR, String::new())]);
@@ -120,6 +128,7 @@ impl Confirmer for JsonApi {
             url: spec.url,
             body: spec.body,
             limit: spec.limit,
+            alerts: spec.alerts,
             api,
         })
     }
@@ -145,36 +154,47 @@ impl Confirmer for JsonApi {
 
 impl JsonApi {
     async fn seen(&self, on: &LookContext<'_>) -> Result<Look, Fault> {
+        let mut seen = Seen { found: Found::new(on.sought), alerts: Vec::new() };
+        self.pages(&mut seen, on).await?;
+        let look = seen.found.look();
+        if self.alerts.is_none() {
+            return Ok(look);
+        }
+        let told = alert::look(seen.alerts, None, on);
+        let whole = look.horizon == Horizon::Complete;
+        Ok(Look { horizon: if whole { told.horizon } else { look.horizon }, ..told })
+    }
+
+    async fn pages(&self, seen: &mut Seen<'_>, on: &LookContext<'_>) -> Result<(), Fault> {
         let deadline = Instant::now() + on.timeout;
-        let mut found = Found::new(on.sought);
         let mut page = Page::default();
         for _ in 0..PAGES_LIMIT {
             let left = deadline.saturating_duration_since(Instant::now());
-            let next = match self.page(&page, &mut found, left, on).await {
+            let next = match self.page(&page, seen, left, on).await {
                 Ok(next) => next,
                 // What earlier pages showed stays seen.
                 Err(fault) if page.offset > 0 => {
-                    found.lacks(fault.to_string());
-                    return Ok(found.look());
+                    seen.found.lacks(fault.to_string());
+                    return Ok(());
                 }
                 Err(fault) => return Err(fault),
             };
-            let Some(next) = next else { return Ok(found.look()) };
+            let Some(next) = next else { return Ok(()) };
             if next == page {
-                found.lacks("the next page is the same one again");
-                return Ok(found.look());
+                seen.found.lacks("the next page is the same one again");
+                return Ok(());
             }
             page = next;
         }
-        found.lacks(format!("there are more than {PAGES_LIMIT} pages"));
-        Ok(found.look())
+        seen.found.lacks(format!("there are more than {PAGES_LIMIT} pages"));
+        Ok(())
     }
 
     /// Reads one page; returns the next one, where there is one.
     async fn page(
         &self,
         page: &Page,
-        found: &mut Found<'_>,
+        seen: &mut Seen<'_>,
         timeout: Duration,
         on: &LookContext<'_>,
     ) -> Result<Option<Page>, Fault> {
@@ -186,13 +206,13 @@ impl JsonApi {
         let items = self.items.run(&answer).map_err(blind)?;
         on.trace.note(format_args!("{} hits", items.len()));
         for item in &items {
-            self.take(item, found).map_err(blind)?;
+            self.take(item, seen, on).map_err(blind)?;
         }
         let next = self.next(page, &asked, &answer, items.len()).map_err(blind)?;
         if next.is_none()
             && let Some(why) = self.lacking(&answer, items.len()).map_err(blind)?
         {
-            found.lacks(why);
+            seen.found.lacks(why);
         }
         Ok(next)
     }
@@ -220,7 +240,7 @@ impl JsonApi {
         })
     }
 
-    fn take(&self, item: &Value, found: &mut Found<'_>) -> Result<(), String> {
+    fn take(&self, item: &Value, seen: &mut Seen<'_>, on: &LookContext<'_>) -> Result<(), String> {
         let first = |program: &Option<Jq>| -> Result<Option<Value>, String> {
             let Some(program) = program else { return Ok(None) };
             Ok(program.run(item)?.into_iter().next().filter(|value| !value.is_null()))
@@ -233,7 +253,18 @@ impl JsonApi {
         let text = first(&self.text)?.as_ref().map(plain);
         let text = text.or_else(|| item.as_str().map(str::to_owned));
         let id = first(&self.id)?.as_ref().map(plain);
-        found.take_showing(&plain(item), Record { fields, text, id });
+        if let Some(shape) = &self.alerts {
+            if seen.alerts.len() >= alert::LIMIT {
+                seen.found.lacks(format!("there are more than {} alerts", alert::LIMIT));
+                return Ok(());
+            }
+            // What has no name of its own is told by what it says.
+            let copy = id.unwrap_or_else(|| plain(item));
+            let wanted = alert::filled(&shape.fields, on);
+            seen.alerts.extend(shape.read(copy, text, fields.unwrap_or_default(), &wanted));
+            return Ok(());
+        }
+        seen.found.take_showing(&plain(item), Record { fields, text, id });
         Ok(())
     }
 
@@ -282,6 +313,13 @@ impl JsonApi {
         let partial = says.iter().any(|value| !matches!(value, Value::Null | Value::Bool(false)));
         Ok(partial.then(|| format!("the answer is not whole: `{}` says so", program.text())))
     }
+}
+
+/// What the pages held so far.
+struct Seen<'a> {
+    found: Found<'a>,
+    /// Where the hits are alerts.
+    alerts: Vec<Alert>,
 }
 
 /// Which part of the hits is asked for.
@@ -372,6 +410,7 @@ mod tests {
             next: None,
             truncated: None,
             limit: None,
+            alerts: None,
             auth: None,
             tls: tls::Options::default(),
         };

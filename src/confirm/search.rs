@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::alert::{self, Shape};
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
+use super::monitors::Monitors;
 use super::{Confirmer, LookContext, purge, reading};
 use crate::client::http::{Api, Auth};
 use crate::client::search::{check_index, search};
@@ -24,6 +26,7 @@ pub struct Spec {
     /// Where to search: an index, a data stream, or a pattern such as `logs-*`. An index that is
     /// named in full and does not exist holds no event; a pattern that matches nothing tells
     /// nothing, because a cluster leaves out of it what a user may not see.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub index: String,
     /// The field that holds the round's name, `greenlight.run` where nothing is given.
     #[serde(default = "run_field")]
@@ -36,6 +39,13 @@ pub struct Spec {
     /// name.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub query: Value,
+    /// The documents are alerts: `{ of: elastic_security }`, `{ of: wazuh }`, or which fields say
+    /// what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Shape>,
+    /// In place of an index: the alerts of OpenSearch Alerting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerting: Option<Monitors>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
@@ -56,12 +66,21 @@ struct Search {
     run: String,
     message: String,
     query: Value,
+    alerts: Option<Shape>,
+    alerting: Option<Monitors>,
     api: Api,
 }
 
 impl Search {
     fn new(spec: Spec) -> Result<Self, String> {
-        check_index(&spec.index)?;
+        match (&spec.alerting, spec.index.is_empty()) {
+            (Some(_), true) => {}
+            (Some(_), false) => return Err("`alerting` has no use for an `index`".into()),
+            (None, _) => check_index(&spec.index)?,
+        }
+        if let Some(alerts) = &spec.alerts {
+            alerts.validate()?;
+        }
         if spec.run.is_empty() || spec.message.is_empty() {
             return Err("`run` and `message` name fields; leave them out for the usual ones".into());
         }
@@ -70,13 +89,18 @@ impl Search {
             run: spec.run,
             message: spec.message,
             query: spec.query,
+            alerts: spec.alerts,
+            alerting: spec.alerting,
             api: Api::new(&spec.url, spec.auth, spec.tls)?,
         })
     }
 
     fn effects(&self) -> Vec<Effect> {
-        let what =
-            format!("searches {} on {} for the round's documents", self.index, self.api.base());
+        let at = self.api.base();
+        let what = match &self.alerting {
+            Some(Monitors { monitor, .. }) => format!("asks {at} for alerts of {monitor:?}"),
+            None => format!("searches {} on {at} for the round's documents", self.index),
+        };
         vec![Effect { what, needs: None }]
     }
 
@@ -94,7 +118,13 @@ impl Search {
     }
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
-        let query = self.query(&on.sought.run);
+        if let Some(monitors) = &self.alerting {
+            return monitors.look(&self.api, mark, on).await;
+        }
+        let query = match &self.alerts {
+            Some(shape) if self.query.is_null() => shape.query(&on),
+            _ => self.query(&on.sought.run),
+        };
         let answer =
             search(&self.api, on.clients, &self.index, &query, RECORDS_LIMIT, on.timeout, on.trace);
         let answer = match answer.await {
@@ -105,6 +135,14 @@ impl Search {
             reading::remember(mark, &format!("there is no index {}", self.index), on.trace);
         }
         on.trace.note(format_args!("{} documents", answer.documents.len()));
+        if let Some(shape) = &self.alerts {
+            let wanted = alert::filled(&shape.fields, &on);
+            let read = answer.documents.into_iter().filter_map(|document| {
+                let text = lookup(&document.source, &self.message).map(plain);
+                shape.read(document.id, text, document.source, &wanted)
+            });
+            return alert::look(read.collect::<Vec<_>>(), answer.lacking, &on);
+        }
         let mut found = Found::narrowed(on.sought);
         let mut ids: BTreeMap<String, usize> = BTreeMap::new();
         for document in answer.documents {
@@ -150,12 +188,20 @@ macro_rules! confirmer {
             }
 
             fn purge(&self) -> Option<String> {
-                let Search { api, index, run, message, .. } = &self.0;
+                let Search { api, index, run, message, alerts, alerting, .. } = &self.0;
+                // An alert is the platform's own.
+                if alerts.is_some() || alerting.is_some() {
+                    return None;
+                }
                 Some(purge::by_query(api.base().as_str(), index, run, message))
             }
 
             fn keeps(&self) -> bool {
                 true
+            }
+
+            fn ends(&self) -> bool {
+                self.0.alerting.is_some()
             }
 
             async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::alert::{self, Shape};
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
 use super::{Confirmer, LookContext, purge};
 use crate::client::http::{Api, Auth};
@@ -29,6 +30,10 @@ pub struct Spec {
     /// The field that holds the event's text, `_raw` where nothing is given.
     #[serde(default = "text_field")]
     pub text: String,
+    /// The results are alerts: `{ of: splunk_notable }`, or which fields say what. The search may
+    /// be of fired alerts then, such as `index=_audit action=alert_fired`, and needs no {run}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Shape>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
@@ -42,6 +47,7 @@ fn text_field() -> String {
 pub struct Splunk {
     search: String,
     text: String,
+    alerts: Option<Shape>,
     api: Api,
 }
 
@@ -54,14 +60,17 @@ impl Confirmer for Splunk {
         if search.is_empty() {
             return Err("`search` is empty; name an index at least, such as `index=main`".into());
         }
-        if search.contains('|') && !search.contains("{run}") {
+        if let Some(alerts) = &spec.alerts {
+            alerts.validate()?;
+        } else if search.contains('|') && !search.contains("{run}") {
             return Err("a search with pipes must say with {run} itself where the round's name \
                         belongs"
                 .into());
         }
         let leads = search.starts_with('|') || search.split_whitespace().next() == Some("search");
         let search = if leads { search.to_owned() } else { format!("search {search}") };
-        Ok(Self { search, text: spec.text, api: Api::new(&spec.url, spec.auth, spec.tls)? })
+        let api = Api::new(&spec.url, spec.auth, spec.tls)?;
+        Ok(Self { search, text: spec.text, alerts: spec.alerts, api })
     }
 
     fn effects(&self) -> Vec<Effect> {
@@ -70,6 +79,9 @@ impl Confirmer for Splunk {
     }
 
     fn purge(&self) -> Option<String> {
+        if self.alerts.is_some() {
+            return None;
+        }
         Some(format!(
             "as a user with the role can_delete (it hides events, and frees no space): {} | regex \
              _raw=\"{}\" | delete",
@@ -84,7 +96,7 @@ impl Confirmer for Splunk {
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
         let sought = on.sought;
-        let text = if self.search.contains("{run}") {
+        let text = if self.alerts.is_some() || self.search.contains("{run}") {
             self.search.replace("{run}", &sought.run)
         } else {
             // A run is a term of its own, a token begins with it: the wildcard finds both.
@@ -102,14 +114,20 @@ impl Confirmer for Splunk {
             Err(trouble) => return Look::blind(Trouble::blind(trouble)),
         };
         on.trace.note(format_args!("{} results", answer.rows.len()));
+        if let Some(shape) = &self.alerts {
+            let wanted = alert::filled(&shape.fields, &on);
+            let read = answer.rows.into_iter().filter_map(|row| {
+                // A row of a report has no address of its own: what it says is its name.
+                let copy = row_id(&row).unwrap_or_else(|| Value::from(row.clone()).to_string());
+                shape.read(copy, lookup(&row, &self.text).map(plain), row, &wanted)
+            });
+            return alert::look(read.collect::<Vec<_>>(), answer.lacking, &on);
+        }
         let mut found = Found::narrowed(sought);
         for result in answer.rows {
-            // Bucket and address within it: Splunk's own name of an event.
-            let part = |name: &str| result.get(name).map(plain);
-            let id = part("_bkt").zip(part("_cd")).map(|(bucket, at)| format!("{bucket}/{at}"));
             found.take(Record {
                 text: lookup(&result, &self.text).map(plain),
-                id,
+                id: row_id(&result),
                 fields: Some(result),
             });
         }
@@ -118,4 +136,10 @@ impl Confirmer for Splunk {
         }
         found.look()
     }
+}
+
+/// Bucket and address within it: Splunk's own name of an event.
+fn row_id(row: &Map<String, Value>) -> Option<String> {
+    let part = |name: &str| row.get(name).map(plain);
+    Some(format!("{}/{}", part("_bkt")?, part("_cd")?))
 }

@@ -13,6 +13,9 @@ use crate::client::tls;
 use crate::outcome::{Fault, FaultCode, Reading, Reason, ReasonCode, Sample, Trouble};
 use crate::time::Mono;
 
+/// So many suppressed alerts are listed in the report.
+const NAMED: usize = 50;
+
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
     /// Labels that an alert must have to be counted; without any, every alert counts.
@@ -46,8 +49,11 @@ pub struct Alertmanager {
 impl Probe for Alertmanager {
     const KIND: &'static str = "alertmanager";
     type Spec = Spec;
-    const METRICS: &'static [&'static Metric] =
-        &[&probe::ALERTMANAGER_FIRING, &probe::ALERTMANAGER_SUPPRESSED];
+    const METRICS: &'static [&'static Metric] = &[
+        &probe::ALERTMANAGER_FIRING,
+        &probe::ALERTMANAGER_SUPPRESSED,
+        &probe::ALERTMANAGER_WATCHDOG,
+    ];
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn new(spec: Spec) -> Result<Self, String> {
@@ -78,13 +84,16 @@ impl Probe for Alertmanager {
         if !watchdog.is_empty() {
             match alerts(&api, on.clients, watchdog, on.timeout, on.trace).await {
                 Ok(found) if found.iter().any(|alert| alert.suppressed.is_none()) => {}
-                Ok(_) => {
+                Ok(found) => {
+                    let by = found.first().and_then(|alert| alert.suppressed.as_deref());
                     let text = format!(
-                        "the alert that should always fire is not there ({watchdog:?}): no other \
-                         alert of {} can be trusted to be there either",
+                        "the alert that should always fire is {} ({watchdog:?}): no other alert \
+                         of {} can be trusted to be there either",
+                        by.unwrap_or("not there"),
                         on.target
                     );
-                    return Reason::new(ReasonCode::AlertMismatch, text).into();
+                    let samples = vec![Sample::new(&probe::ALERTMANAGER_WATCHDOG, 0.0)];
+                    return Reading::failure(Reason::new(ReasonCode::AlertMismatch, text), samples);
                 }
                 Err(trouble) => return trouble.blind().into(),
             }
@@ -96,14 +105,18 @@ impl Probe for Alertmanager {
         };
         let (suppressed, firing): (Vec<&Alert>, Vec<&Alert>) =
             found.iter().partition(|alert| alert.suppressed.is_some());
-        let samples = vec![
+        let notes: Vec<String> = suppressed.iter().take(NAMED).map(|alert| told(alert)).collect();
+        let mut samples = vec![
             Sample::new(&probe::ALERTMANAGER_FIRING, firing.len() as f64),
             Sample::new(&probe::ALERTMANAGER_SUPPRESSED, suppressed.len() as f64),
         ];
+        if !watchdog.is_empty() {
+            samples.push(Sample::new(&probe::ALERTMANAGER_WATCHDOG, 1.0));
+        }
         let mismatch = |text: String| {
             Reading::failure(Reason::new(ReasonCode::AlertMismatch, text), samples.clone())
         };
-        match (expect, firing.first(), suppressed.first()) {
+        let reading = match (expect, firing.first(), suppressed.first()) {
             (Expect::None, Some(first), _) => mismatch(format!(
                 "{} alerts fire, and none should; one is {}",
                 firing.len(),
@@ -118,6 +131,13 @@ impl Probe for Alertmanager {
                 mismatch(format!("no alert fires that matches {labels:?}"))
             }
             _ => Reading::success(samples),
-        }
+        };
+        Reading { notes, ..reading }
     }
+}
+
+/// A suppressed alert, for the report.
+fn told(alert: &Alert) -> String {
+    let by = alert.suppressed.as_deref().unwrap_or_default();
+    format!("an alert is {by}: {}", alert.describe())
 }

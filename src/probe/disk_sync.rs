@@ -15,7 +15,7 @@ use crate::catalogue::probe::{
 use crate::client::disk::guard::Load;
 use crate::client::disk::latency::Latencies;
 use crate::client::disk::{Disk, Dose, Engine, Measured, Profile};
-use crate::outcome::{Fault, FaultCode, Outcome, Reading, Sample, Trouble};
+use crate::outcome::{Fault, FaultCode, Reading, Sample, Trouble};
 use crate::spec::units::{Period, Size};
 use crate::time::Mono;
 
@@ -166,9 +166,7 @@ pub(super) fn reading(trouble: Option<Trouble>, samples: Vec<Sample>) -> Reading
         None => Reading::success(samples),
         Some(Trouble::Reason(reason)) => Reading::failure(reason, samples),
         // What was measured while others suffered is no measurement of the disk.
-        Some(Trouble::Fault(fault)) => {
-            Reading { outcome: Outcome::Inconclusive(fault), samples: Vec::new() }
-        }
+        Some(Trouble::Fault(fault)) => Reading::inconclusive(fault),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::catalogue::{
 use crate::client::icmp::{self, Answer, Echoes};
 use crate::client::sized::{self, Carrier};
 use crate::client::{address, address::HostPort};
-use crate::outcome::{Fault, FaultCode, Outcome, Reading, Reason, ReasonCode, Sample};
+use crate::outcome::{Fault, FaultCode, Reading, Reason, ReasonCode, Sample};
 use crate::spec::units::{Period, Share};
 
 /// A burst of echo requests in each attempt. An attempt fails when none is answered, or when more
@@ -197,7 +197,7 @@ impl Icmp {
                 _ => None,
             });
             return match self.why(to, told, deadline, on).await {
-                Ok(reason) => Reading { outcome: Outcome::Failure(reason), samples },
+                Ok(reason) => Reading::failure(reason, samples),
                 Err(fault) => fault.into(),
             };
         }
@@ -290,6 +290,7 @@ mod tests {
 
     use super::*;
     use crate::client::Clients;
+    use crate::outcome::Outcome;
     use crate::spec::trace::Trace;
 
     fn values(samples: &[Sample], metric: &'static Metric) -> Vec<f64> {

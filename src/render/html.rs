@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::page::History;
 use super::quantity::{count, quantity};
 use super::sections::{
-    Attempts, because, capital, checks_sentence, counts, evidence, groups, parts, repeats,
+    Attempts, because, capital, checks_sentence, counts, evidence, groups, notes, parts, repeats,
     troubled, value_and_threshold, worst,
 };
 use super::text::{brief, clean, plural};
@@ -273,6 +273,9 @@ fn checks(document: &Document) -> Markup {
                                     td { (clean(&check.kind)) }
                                     td.num { (check.targets.len()) }
                                     td { (attempts.sentence()) }
+                                }
+                                @for (target, note) in notes(check) {
+                                    tr { td colspan="4" { b { (clean(target)) } " " (brief(note)) } }
                                 }
                                 @for target in troubled(check) {
                                     @if let Some(last) = &target.last {

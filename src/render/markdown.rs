@@ -2,7 +2,7 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, beside, capital, checks_sentence, evidence, fate_count, groups, node, other_fates,
+    because, beside, capital, checks_sentence, evidence, fate_count, groups, node, notes, other_fates,
     tally, troubled, use_case, value_and_threshold, worst,
 };
 use super::text::{brief, clean};
@@ -51,6 +51,13 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
         line("## Checks");
         line("");
         line(&format!("{}.", capital(&escape(&checks_sentence(document)))));
+        for (check, (target, note)) in
+            document.checks.iter().flat_map(|check| notes(check).map(move |note| (check, note)))
+        {
+            let told = format!("{} on {target}: {note}", check.id);
+            line("");
+            line(&format!("- {}", escape(&brief(&told))));
+        }
         let mut first = true;
         for check in &document.checks {
             for target in troubled(check) {

@@ -297,6 +297,14 @@ pub(super) fn outcome(target: &TargetRow) -> Option<&str> {
     target.last.as_ref().map(|last| last.outcome.as_ref())
 }
 
+/// What the newest attempts of a check had to say besides, with the target.
+pub(super) fn notes(check: &CheckRow) -> impl Iterator<Item = (&str, &str)> {
+    check.targets.iter().flat_map(|target| {
+        let notes = target.last.iter().flat_map(|last| &last.notes);
+        notes.map(|note| (target.target.as_str(), note.as_str()))
+    })
+}
+
 /// The targets of a check whose last attempt did not succeed.
 pub(super) fn troubled(check: &CheckRow) -> impl Iterator<Item = &TargetRow> {
     check.targets.iter().filter(|target| outcome(target).is_some_and(|word| word != "success"))

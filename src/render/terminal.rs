@@ -3,7 +3,7 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, beside, checks_sentence, counts, fate_count, measured, node, other_fates, parts,
+    because, beside, checks_sentence, counts, fate_count, measured, node, notes, other_fates, parts,
     repeats, tally, troubled, use_case, value_and_threshold, why,
 };
 use super::specimen;
@@ -333,6 +333,9 @@ impl Page<'_> {
                 if let Some(reason) = &last.reason {
                     self.found(&why(reason));
                 }
+            }
+            for (target, note) in notes(check) {
+                self.text(3, &clean(&format!("{} on {target}: {note}", check.id)));
             }
             let rest = troubled(check).count().saturating_sub(shown);
             if rest > 0 {

@@ -16,6 +16,7 @@ use crate::command::{BINARY, Daemon, err, folder_with, greenlight, out};
 use crate::peers::{self, Kafka, kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod alerting;
 mod collectors;
 mod enrichment;
 mod rule;
@@ -59,7 +60,8 @@ fn agent(port: u16, vars: &str, checks: &str, journeys: &str) -> (tempfile::Temp
     let (folder, plan) = folder_with(&format!(
         "node: {{ name: partner-1 }}\ninclude: [ 'pack:partner-platform' ]\n\
          vars: {{ partner_rounds_window: 8s, partner_rounds_events: 3, {vars} }}\n\
-         checks:\n{checks}journeys:\n{journeys}"
+         checks:\n{checks}journeys:{}\n{journeys}",
+        if journeys.is_empty() { " []" } else { "" }
     ));
     let mut command = Command::new(BINARY);
     command
@@ -280,10 +282,15 @@ enum Detection {
     RaisesNothing,
     RaisesWrongSeverity,
     RaisesTwice,
+    RaisesLate,
     NotifiesNobody,
     NeverCloses,
     LosesBenign,
     RaisesForBenign,
+    /// Of the engine's rules one is not loaded, one too many is, one fails.
+    LosesRule,
+    HasUnknownRule,
+    FailsRule,
 }
 
 #[test]
@@ -317,7 +324,7 @@ fn use_case_gate_turns_red_for_each_criterion_and_green_again() {
         "stored",
         &seen,
     ) + &format!(
-        "      - alerted: {{ alertmanager: {{ url: '{url}', {labels} }}, {TIMES}, exactly: 1, expect: {{ fields: {{ labels.severity: critical, labels.host: exists }} }} }}\n      \
+        "      - alerted: {{ alertmanager: {{ url: '{url}', {labels} }}, within: 8s, give_up: 8s, poll: 200ms, exactly: 1, expect: {{ fields: {{ labels.severity: critical, labels.host: exists }} }} }}\n      \
          - notified: {{ webhook: {{ from: alertmanager, {labels} }}, {TIMES} }}\n"
     );
     let benign = journey(
@@ -328,12 +335,15 @@ fn use_case_gate_turns_red_for_each_criterion_and_green_again() {
         "stored",
         &seen,
     );
+    let engine = peers::prometheus(alerting::ENGINE, &[("rules.yml", alerting::CATALOGUE)]);
     let (_folder, agent) = agent(
         port,
-        "usecase_journey: attack, benign_journey: benign, benign_alert_check: benign-alert, alert_closed_check: alert-closed",
+        "rules_check: engine, rules_expected: 2, usecase_alerted_within: 3500ms, usecase_journey: attack, benign_journey: benign, benign_alert_check: benign-alert, alert_closed_check: alert-closed",
         &format!(
-            "  - {{ id: benign-alert, alertmanager: {{ match: {{ alertname: SSHBruteForce, scenario: benign }}, expect: none }}, targets: [ '{url}' ], every: 500ms }}\n  \
-             - {{ id: alert-closed, webhook: {{ from: alertmanager, status: resolved, {labels}, within: 12s }}, every: 500ms }}\n"
+            "  - {{ id: engine, rules: {{ engine: prometheus }}, targets: [ '{}' ], every: 500ms }}\n  \
+             - {{ id: benign-alert, alertmanager: {{ match: {{ alertname: SSHBruteForce, scenario: benign }}, expect: none }}, targets: [ '{url}' ], every: 500ms }}\n  \
+             - {{ id: alert-closed, webhook: {{ from: alertmanager, status: resolved, {labels}, within: 12s }}, every: 500ms }}\n",
+            engine.url
         ),
         &(attack + &benign),
     );
@@ -351,10 +361,27 @@ fn use_case_gate_turns_red_for_each_criterion_and_green_again() {
                 journey("attack", "alerted", "are not ok at stage alerted"),
             ),
             (Detection::RaisesTwice, journey("attack", "alerted", "duplicates")),
+            (Detection::RaisesLate, journey("attack", "alerted", "journey.latency")),
             (Detection::NotifiesNobody, journey("attack", "notified", "at stage notified")),
             (Detection::LosesBenign, journey("benign", "stored", "at stage stored")),
             (Detection::RaisesForBenign, check("benign-alert", "")),
             (Detection::NeverCloses, check("alert-closed", "")),
+        ],
+    );
+    let set = |what: Option<Detection>| {
+        let rules = alerting::catalogue(what);
+        engine.reload(alerting::ENGINE, &[("rules.yml", &rules)]);
+        *broken.lock().expect("no panic inside") = what;
+    };
+    red_and_green(
+        &agent,
+        alerting::DETECTION,
+        set,
+        &[
+            (Detection::LosesRule, check("engine", "rules.count")),
+            (Detection::HasUnknownRule, check("engine", "rules.count")),
+            (Detection::FailsRule, check("engine", "rules.failing")),
+            (Detection::RaisesForBenign, check("benign-alert", "")),
         ],
     );
 }
@@ -381,6 +408,12 @@ fn partner_gates_without_their_variables_are_open_and_name_them() {
         (tenant::GATE, &["test_client_journey"]),
         (PARSERS, &["parser_journey", "parser_errors_check", "malformed_journey"]),
         (
+            alerting::DETECTION,
+            &["rules_check", "usecase_journey", "benign_journey", "benign_alert_check"],
+        ),
+        (alerting::ALERTS, &["critical_alerts_check", "watchdog_check"]),
+        (alerting::DASHBOARD, &["dashboard_journey"]),
+        (
             USE_CASE,
             &["usecase_journey", "benign_journey", "benign_alert_check", "alert_closed_check"],
         ),
@@ -390,7 +423,11 @@ fn partner_gates_without_their_variables_are_open_and_name_them() {
         assert_eq!(row["verdict"], "open", "{row:#}");
         let why = row["reason"]["text"].as_str().unwrap_or_default();
         for variable in variables {
-            assert!(why.contains(&format!("set the variable {variable} ")), "{variable}: {why}");
+            assert!(
+                why.contains(&format!("set the variable {variable} "))
+                    || why.contains(&format!("set the variables {variable} ")),
+                "{variable}: {why}"
+            );
         }
     }
 }

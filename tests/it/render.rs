@@ -80,6 +80,7 @@ fn last(outcome: &str, reason: Option<(&str, &str)>) -> Option<LastAttempt> {
         at: String::from("2026-11-22T18:19:58.120Z"),
         outcome: outcome.into(),
         reason: reason.map(|(code, text)| Why::new(code, text)),
+        notes: Vec::new(),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::http::confirm::{Watch, horizon, sought};
 use crate::http::kinds::events;
 use crate::http::server::{Act, Server};
 
+mod alerts;
 mod answers;
 mod elastalert;
 mod feeds;

@@ -113,6 +113,13 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
         )],
     ),
     (
+        "elastalert",
+        &[Written(
+            "ElastAlert 2.19's own source: the documents that it writes, in OpenSearch 2.19",
+            &["elastalert_shows_its_alerts_and_says_why_there_is_none"],
+        )],
+    ),
+    (
         "clickhouse",
         &[Real(
             "ClickHouse 18.16 of Debian 12, which is of 2018",
@@ -121,7 +128,16 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "elasticsearch",
-        &[Real("Elasticsearch 7.10", &["elasticsearch_finds_exactly_the_rounds_documents"])],
+        &[
+            Real("Elasticsearch 7.10", &["elasticsearch_finds_exactly_the_rounds_documents"]),
+            Fixture(
+                "stores/elastic-security.json",
+                &[
+                    "alerts_in_an_index_are_the_rounds_by_name_and_by_time",
+                    "property_answers_with_alerts",
+                ],
+            ),
+        ],
     ),
     (
         "file",
@@ -156,11 +172,28 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
         ],
     ),
     (
-        "json_api",
-        &[Written(
-            "OpenSearch's search API reference",
-            &["json_api_finds_the_rounds_events_in_hits"],
+        "imap",
+        &[Real(
+            "Dovecot 2.3 of Debian 12, by TLS and STARTTLS; a written session, mutated",
+            &[
+                "imap_reads_what_reached_the_mailbox_and_changes_nothing_there",
+                "imap_never_takes_what_it_could_not_read_for_an_empty_mailbox",
+                "property_imap_sessions",
+            ],
         )],
+    ),
+    (
+        "json_api",
+        &[
+            Written(
+                "OpenSearch's search API reference",
+                &["json_api_finds_the_rounds_events_in_hits"],
+            ),
+            Fixture(
+                "stores/elastic-security.json",
+                &["alerts_in_an_index_are_the_rounds_by_name_and_by_time"],
+            ),
+        ],
     ),
     (
         "kafka",
@@ -169,13 +202,29 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ("loki", &[Fixture("stores/loki.json", &["loki_reads_page_by_page", "mutated_answers"])]),
     (
         "opensearch",
-        &[Real(
-            "OpenSearch 2.19",
-            &[
-                "opensearch_finds_exactly_the_rounds_documents",
-                "a_wrong_tenant_sees_nothing_of_what_the_right_one_sees",
-            ],
-        )],
+        &[
+            Real(
+                "OpenSearch 2.19",
+                &[
+                    "opensearch_finds_exactly_the_rounds_documents",
+                    "a_wrong_tenant_sees_nothing_of_what_the_right_one_sees",
+                ],
+            ),
+            Fixture(
+                "stores/opensearch-alerts.json",
+                &[
+                    "opensearch_alerting_shows_its_alerts_and_says_why_there_is_none",
+                    "property_answers_with_alerts",
+                ],
+            ),
+            Fixture(
+                "stores/wazuh.json",
+                &[
+                    "alerts_in_an_index_are_the_rounds_by_name_and_by_time",
+                    "property_answers_with_alerts",
+                ],
+            ),
+        ],
     ),
     (
         "postgres",
@@ -190,7 +239,13 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "promql",
-        &[Real("Prometheus of Debian 12", &["a_real_prometheus_answers_probe_and_confirmer"])],
+        &[Real(
+            "Prometheus of Debian 12, its alerts and rules too",
+            &[
+                "a_real_prometheus_answers_probe_and_confirmer",
+                "a_real_prometheus_shows_its_alerts_and_its_rules",
+            ],
+        )],
     ),
     (
         "saved_visualization",
@@ -207,10 +262,19 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "splunk",
-        &[Fixture(
-            "stores/splunk-results.json",
-            &["splunk_awaits_its_job_and_heeds_its_messages", "mutated_answers"],
-        )],
+        &[
+            Fixture(
+                "stores/splunk-results.json",
+                &["splunk_awaits_its_job_and_heeds_its_messages", "mutated_answers"],
+            ),
+            Fixture(
+                "stores/splunk-notable.json",
+                &[
+                    "alerts_in_an_index_are_the_rounds_by_name_and_by_time",
+                    "property_answers_with_alerts",
+                ],
+            ),
+        ],
     ),
     (
         "victorialogs",

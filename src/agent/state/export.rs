@@ -218,10 +218,12 @@ impl State {
                 .resolve(&self.plan.peers)
                 .into_iter()
                 .map(|target| TargetRow {
-                    last: self
-                        .last
-                        .get(&(check.id.clone(), target.clone()))
-                        .map(|last| LastAttempt::of(last.at, &last.outcome)),
+                    last: self.last.get(&(check.id.clone(), target.clone())).map(|last| {
+                        LastAttempt {
+                            notes: last.notes.clone(),
+                            ..LastAttempt::of(last.at, &last.outcome)
+                        }
+                    }),
                     target: target.to_string(),
                 })
                 .collect(),

@@ -208,6 +208,14 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
         "partner.core.enrichment",
         &[Real("enrichment_gate_turns_red_for_each_criterion_and_green_again")],
     ),
+    (
+        "partner.core.detection",
+        &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again")],
+    ),
+    (
+        "partner.cluster.alerts",
+        &[Real("alerts_gate_turns_red_where_alerting_is_not_alive_and_green_again")],
+    ),
     ("partner.core.parsers", &[Real("parsers_gate_turns_red_for_each_criterion_and_green_again")]),
     (
         "partner.cluster.cpu",

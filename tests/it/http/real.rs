@@ -74,6 +74,79 @@ async fn a_real_prometheus_answers_probe_and_confirmer() {
 }
 
 #[tokio::test]
+async fn a_real_prometheus_shows_its_alerts_and_its_rules() {
+    const CONFIG: &str = "global: { evaluation_interval: 200ms }\nrule_files: [ rules.yml ]\n";
+    const FIRES: &str =
+        "{ alert: Fires, expr: 'vector(1)', labels: { severity: high, run: gl00000001 } }";
+    let rules = |fires: &str| {
+        format!(
+            "groups:\n- name: g\n  rules:\n  - {fires}\n  \
+             - {{ alert: Waits, expr: 'vector(1)', for: 1h }}\n  \
+             - {{ alert: Sleeps, expr: 'vector(1) == 2' }}\n  \
+             - {{ alert: Fails, expr: 'count_values(\"in-valid\", vector(1))' }}\n"
+        )
+    };
+    let mut round = sought(None);
+    round.began.wall = Wall::from_secs(wall_now());
+    let files = rules(FIRES);
+    let prometheus = blocking(move || peers::prometheus(CONFIG, &[("rules.yml", &files)])).await;
+    let url = prometheus.url.clone();
+    let watch = |labels: Value| {
+        let spec = json!({"url": url, "alert": labels});
+        let mut watch = Watch::<confirm::promql::Promql>::new(spec, round.clone());
+        watch.timeout = ENOUGH;
+        watch
+    };
+    // Each rule has been looked at once.
+    let mut fires = watch(json!({"alertname": "Fires", "run": "{run}"}));
+    let mut sleeps = watch(json!({"alertname": "Sleeps"}));
+    let raised = tokio::time::timeout(ENOUGH, async {
+        loop {
+            let look = fires.look().await;
+            assert_eq!(sleeps.look().await.arrivals.len(), 0);
+            if !look.arrivals.is_empty() && sleeps.saw().contains("ran last") {
+                return look;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("prometheus evaluates");
+    assert_eq!((horizon(&raised), raised.arrivals.len()), ("complete", 1));
+    let fields = raised.arrivals[0].fields.as_ref().unwrap();
+    assert_eq!((&fields["name"], &fields["severity"]), (&json!("Fires"), &json!("high")));
+    assert_eq!(fires.look().await.arrivals[0].copy, raised.arrivals[0].copy);
+    for (labels, expected) in [
+        (json!({"alertname": "Waits"}), "is pending; its rule waits 3600s"),
+        (json!({"alertname": "Sleeps"}), "its condition does not hold"),
+        (json!({"alertname": "Fails"}), "fails: invalid label name"),
+        (json!({"alertname": "Nobody"}), "no rule is called"),
+    ] {
+        let mut watch = watch(labels);
+        let look = watch.look().await;
+        assert_eq!((horizon(&look), look.arrivals.len()), ("complete", 0), "{expected}");
+        assert!(watch.saw().contains(expected), "{}", watch.saw());
+    }
+    let rules_of = || {
+        let url = url.clone();
+        async move { tried::<probe::rules::Rules>(json!({"engine": "prometheus"}), &url).await }
+    };
+    let reading = rules_of().await;
+    assert_eq!(code(&reading), "blind", "a probe has no clock of its own");
+    let sleeps_only = rules("{ alert: Other, expr: 'vector(1) == 2' }");
+    let prometheus = blocking(move || {
+        prometheus.reload(CONFIG, &[("rules.yml", &sleeps_only)]);
+        prometheus
+    })
+    .await;
+    let look = fires.look().await;
+    assert_eq!((horizon(&look), look.arrivals.len()), ("complete", 1));
+    assert!(look.arrivals[0].ended, "it is not there any more");
+    blocking(move || drop(prometheus)).await;
+    assert_eq!(horizon(&fires.look().await), "blind");
+}
+
+#[tokio::test]
 async fn a_real_alertmanager_is_seen_raising_notifying_and_silencing() {
     let clients = Clients::default();
     let delivered = clients.clone();
@@ -176,6 +249,26 @@ async fn a_real_alertmanager_is_seen_raising_notifying_and_silencing() {
     assert!(wrong.text.contains("silenced by"), "{wrong}");
     assert_eq!(silenced.arrivals[0].copy, look.arrivals[0].copy, "it is the same alert still");
     assert_eq!(*refused.lock().unwrap(), Vec::<String>::new());
+
+    let reading = probe("Login", "none").await;
+    assert!(reading.notes.iter().any(|note| note.contains("silenced by")), "{:?}", reading.notes);
+    // An alert that ends is there no more, and its notification says so.
+    let ends = Wall::from_secs(wall_now() - 1).rfc3339();
+    let labels = json!({"alertname": "Login", "run": RUN});
+    post("/api/v2/alerts", json!([{"labels": labels, "endsAt": ends}])).await;
+    let ended = tokio::time::timeout(ENOUGH, async {
+        loop {
+            let look = raised.look().await;
+            if look.arrivals.iter().any(|arrival| arrival.ended) {
+                return look;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("alertmanager lets it go");
+    assert_eq!(ended.arrivals.len(), 1);
+    assert_eq!(ended.arrivals[0].copy, silenced.arrivals[0].copy);
 
     alertmanager.kill();
     assert_eq!(code(&probe("Login", "none").await), "blind");

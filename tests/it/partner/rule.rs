@@ -21,6 +21,9 @@ const ATTEMPTS: u32 = 3;
 /// So long an alert is open.
 const OPEN: Duration = Duration::from_secs(2);
 
+/// So long after its events a late alert is raised.
+const LATE: Duration = Duration::from_secs(5);
+
 /// Runs until it is dropped.
 pub(super) struct Rule {
     stop: Arc<AtomicBool>,
@@ -41,6 +44,7 @@ impl Rule {
             url: format!("{alertmanager}/api/v2/alerts"),
             broken,
             seen: BTreeMap::new(),
+            late: Vec::new(),
             open: Vec::new(),
         };
         let thread = thread::spawn(move || engine.run(&stopped));
@@ -63,13 +67,15 @@ struct Engine {
     broken: Arc<Mutex<Option<Detection>>>,
     /// Logins of a run.
     seen: BTreeMap<String, u32>,
-    /// What is to be closed, and when.
+    /// What is to be raised, and closed, and when.
+    late: Vec<(Instant, Vec<Value>)>,
     open: Vec<(Instant, Value)>,
 }
 
 impl Engine {
     fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
+            self.raise();
             self.close();
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(50)) else { continue };
             let event: Value =
@@ -115,9 +121,22 @@ impl Engine {
             labels["rule"] = json!("the same rule, loaded twice");
             all.push(labels);
         }
-        let due = Instant::now() + OPEN;
-        self.post(&all, wall() + 3600);
-        self.open.extend(all.into_iter().map(|labels| (due, labels)));
+        let late = broken == Some(Detection::RaisesLate);
+        let due = Instant::now() + if late { LATE } else { Duration::ZERO };
+        self.late.push((due, all));
+        self.raise();
+    }
+
+    fn raise(&mut self) {
+        let now = Instant::now();
+        for (due, all) in std::mem::take(&mut self.late) {
+            if due > now {
+                self.late.push((due, all));
+                continue;
+            }
+            self.post(&all, wall() + 3600);
+            self.open.extend(all.into_iter().map(|labels| (now + OPEN, labels)));
+        }
     }
 
     fn close(&mut self) {

@@ -14,7 +14,7 @@ use super::*;
 const BEGAN: i64 = 1_700_000_000_000_000_000;
 
 /// The answer of a fixture, behind the line that says where it comes from.
-fn recorded(name: &str) -> String {
+pub(super) fn recorded(name: &str) -> String {
     let path = format!("{}/tests/fixtures/stores/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let (head, body) = text.split_once('\n').expect("a head");

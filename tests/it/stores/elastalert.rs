@@ -70,14 +70,16 @@ async fn elastalert_shows_its_alerts_and_says_why_there_is_none() {
     peer.index(&status, &[run(AFTER, RULE, 7), run(AFTER, RULE, 4)]);
     let said = seen(&index, json!({})).await.1;
     assert!(said.contains("ran 2 times, over 11 hits with 0 matches"), "{said}");
-    let silence = |rule: &str, until: &str| json!({"rule_name": rule, "until": until, "@timestamp": BEFORE});
+    let silence =
+        |rule: &str, until: &str| json!({"rule_name": rule, "until": until, "@timestamp": BEFORE});
     peer.index(
         &format!("{index}_silence"),
         &[silence(RULE, BEFORE), silence(&format!("{RULE} also"), AFTER)],
     );
     assert!(!seen(&index, json!({})).await.1.contains("silenced"), "over, or another's");
     peer.index(&format!("{index}_silence"), &[silence(&format!("{RULE}.192.0.2.10"), AFTER)]);
-    let error = json!({"message": "no mapping for [user]", "data": {"rule": RULE}, "@timestamp": AFTER});
+    let error =
+        json!({"message": "no mapping for [user]", "data": {"rule": RULE}, "@timestamp": AFTER});
     peer.index(&format!("{index}_error"), &[error]);
     let said = seen(&index, json!({})).await.1;
     assert!(said.contains("is silenced until 2023-11-14T22:13:22"), "{said}");

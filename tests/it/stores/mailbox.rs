@@ -161,13 +161,13 @@ async fn imap_reads_what_reached_the_mailbox_and_changes_nothing_there() {
     let wrong = password(&peer.folder, "wrong");
     for (what, spec, expected) in [
         ("in clear", peer.spec(|spec| spec["clear"] = true.into()), FaultCode::Denied),
-        (
-            "a wrong password",
-            peer.spec(|spec| spec["password"] = wrong.clone()),
-            FaultCode::Denied,
-        ),
+        ("a wrong password", peer.spec(|spec| spec["password"] = wrong.clone()), FaultCode::Denied),
         ("no mailbox", peer.spec(|spec| spec["mailbox"] = "Nowhere".into()), FaultCode::Blind),
-        ("another's certificate", peer.spec(|spec| spec["tls"]["ca"] = json!(ca)), FaultCode::Blind),
+        (
+            "another's certificate",
+            peer.spec(|spec| spec["tls"]["ca"] = json!(ca)),
+            FaultCode::Blind,
+        ),
     ] {
         assert_eq!(watch(spec).begin().await, Err(expected), "{what}");
     }
@@ -188,9 +188,8 @@ async fn says(lines: Vec<Vec<u8>>) -> u16 {
             }
             let mut tag = None;
             while let Ok(Some(line)) = read.next_line().await {
-                let first = tag.get_or_insert_with(|| {
-                    line.split(' ').next().unwrap_or_default().to_owned()
-                });
+                let first = tag
+                    .get_or_insert_with(|| line.split(' ').next().unwrap_or_default().to_owned());
                 let first = first.clone();
                 let go_on = line.ends_with('}');
                 let answer = match (go_on, lines.as_slice().first()) {
@@ -268,8 +267,16 @@ async fn imap_never_takes_what_it_could_not_read_for_an_empty_mailbox() {
         ("no greeting", change(0, "220 smtp here\r\n"), ("blind", 0)),
         ("goodbye", change(0, "* BYE overloaded\r\n"), ("blind", 0)),
         ("an endless line", change(0, &endless), ("blind", 0)),
-        ("a login that fails", change(1, "TAG NO [AUTHENTICATIONFAILED] hunter2?\r\n"), ("denied", 0)),
-        ("a login that can't be checked", change(1, "TAG NO [UNAVAILABLE] later\r\n"), ("blind", 0)),
+        (
+            "a login that fails",
+            change(1, "TAG NO [AUTHENTICATIONFAILED] hunter2?\r\n"),
+            ("denied", 0),
+        ),
+        (
+            "a login that can't be checked",
+            change(1, "TAG NO [UNAVAILABLE] later\r\n"),
+            ("blind", 0),
+        ),
         ("no mailbox", change(2, "TAG NO no such mailbox\r\n"), ("blind", 0)),
         ("no next number", change(2, "* OK [UIDVALIDITY 5]\r\nTAG OK\r\n"), ("blind", 0)),
         (
@@ -280,9 +287,17 @@ async fn imap_never_takes_what_it_could_not_read_for_an_empty_mailbox() {
         ("nothing said of the search", change(3, "TAG OK\r\n"), ("blind", 0)),
         ("a number that is none", change(3, "* SEARCH 7 x\r\nTAG OK\r\n"), ("blind", 0)),
         ("gone meanwhile", change(4, "TAG OK fetched\r\n"), ("partial", 0)),
-        ("far too much", change(4, "* 1 FETCH (UID 7 RFC822.SIZE 1 BODY[]<0> {999999999}\r\n"), ("blind", 0)),
+        (
+            "far too much",
+            change(4, "* 1 FETCH (UID 7 RFC822.SIZE 1 BODY[]<0> {999999999}\r\n"),
+            ("blind", 0),
+        ),
         ("closed in the middle", change(4, "* BYE\r\n"), ("blind", 0)),
-        ("too large to be read whole", change(4, "* 1 FETCH (UID 7 RFC822.SIZE 999999 BODY[]<0> {2}\r\nx\n)\r\nTAG OK\r\n"), ("partial", 1)),
+        (
+            "too large to be read whole",
+            change(4, "* 1 FETCH (UID 7 RFC822.SIZE 999999 BODY[]<0> {2}\r\nx\n)\r\nTAG OK\r\n"),
+            ("partial", 1),
+        ),
     ] {
         let look = read(lines).await;
         assert_eq!(saw(&look), expected, "{what}: {:?}", look.horizon);
@@ -318,5 +333,8 @@ fn property_imap_sessions() {
             prop_assert_ne!(horizon(&look), "complete", "cut {} at {}", which, place);
         }
     });
-    eprintln!("property imap sessions: {} inputs", TRIED.load(std::sync::atomic::Ordering::Relaxed));
+    eprintln!(
+        "property imap sessions: {} inputs",
+        TRIED.load(std::sync::atomic::Ordering::Relaxed)
+    );
 }

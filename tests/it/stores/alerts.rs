@@ -1,0 +1,246 @@
+//! Alerts where they stand in an index, in a plugin or behind an API, by answers that are whole,
+//! broken and mutated; and the rules behind them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use greenlight::client::Clients;
+use greenlight::client::http::Api;
+use greenlight::client::rules::{Engine, Rule, rules};
+use greenlight::client::tls;
+use greenlight::confirm::json_api::JsonApi;
+use greenlight::confirm::search::{Elasticsearch, OpenSearch};
+use greenlight::confirm::splunk::Splunk;
+use greenlight::spec::trace::Trace;
+use proptest::prelude::*;
+
+use super::answers::recorded;
+use super::*;
+
+const RULE: &str = "SSH brute force";
+
+/// Looks once more, with what it says where there is none.
+async fn seen<C: Confirmer>(spec: Value) -> (Look, String) {
+    let mut watch = Watch::<C>::new(spec, round(3));
+    watch.timeout = PATIENCE;
+    let look = watch.look().await;
+    (look, watch.saw().to_owned())
+}
+
+fn names(look: &Look) -> Vec<(&str, &str, String)> {
+    let fields = look.arrivals.iter().map(|arrival| (arrival, arrival.fields.as_ref()));
+    fields
+        .map(|(arrival, fields)| {
+            let fields = fields.expect("fields");
+            let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
+            (arrival.copy.as_str(), text("name"), fields["severity"].to_string())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn alerts_in_an_index_are_the_rounds_by_name_and_by_time() {
+    let server = scripted(vec![Act::json(recorded("elastic-security.json"))]).await;
+    let spec = |server: &Server, index: &str, alerts: Value| json!({"url": server.url("/"), "index": index, "alerts": alerts});
+    let alerts = json!({"of": "elastic_security"});
+    let (look, _) =
+        seen::<Elasticsearch>(spec(&server, ".alerts-security.alerts-*", alerts.clone())).await;
+    assert_eq!(horizon(&look), "complete", "{:?}", look.horizon);
+    assert_eq!(names(&look), [("a1", RULE, "\"high\"".into())]);
+    assert_eq!(look.arrivals[0].wrong, None);
+    let asked: Value = serde_json::from_str(&server.seen()[0].body).expect("JSON");
+    assert_eq!(asked["query"]["range"]["@timestamp"]["gte"], "2023-11-14T22:12:20.000Z");
+
+    let closed = recorded("elastic-security.json").replace("\"open\"", "\"closed\"");
+    let server = scripted(vec![Act::json(closed)]).await;
+    let (look, _) = seen::<Elasticsearch>(spec(&server, "alerts", alerts)).await;
+    let wrong = look.arrivals[0].wrong.as_ref().expect("nobody sees it");
+    assert!(wrong.text.contains("closed already"), "{wrong}");
+
+    // Two rules of Wazuh speak of one event: the rule is named by its id.
+    let wazuh = || Act::json(recorded("wazuh.json"));
+    let server = scripted(vec![wazuh(), wazuh()]).await;
+    let alerts = json!({"of": "wazuh"});
+    let (look, _) = seen::<OpenSearch>(spec(&server, "wazuh-alerts-*", alerts)).await;
+    assert_eq!(saw(&look), ("complete", 2));
+    let alerts = json!({"of": "wazuh", "match": {"rule.id": "5712", "rule.groups": "sshd"}});
+    let (look, _) = seen::<OpenSearch>(spec(&server, "wazuh-alerts-*", alerts)).await;
+    assert_eq!(names(&look)[0].2, "10");
+    // It names nobody: then its time decides.
+    for (text, expected) in [("2023-11-14T22:13:22", 2), ("2023-11-14T21:13:22", 0)] {
+        let nameless = recorded("wazuh.json").replace("gl00000001", "nobody");
+        let server = scripted(vec![Act::json(nameless.replace("2023-11-14T22:13:22", text))]).await;
+        let spec = spec(&server, "wazuh-alerts-*", json!({"of": "wazuh"}));
+        assert_eq!(saw(&seen::<OpenSearch>(spec).await.0), ("complete", expected), "{text}");
+    }
+
+    let made = Act::Answer(201, Vec::new(), r#"{"sid":"1"}"#.into());
+    let done = json!({"entry": [{"content": {"dispatchState": "DONE", "isDone": true, "resultCount": 2}}]});
+    let results = Act::json(recorded("splunk-notable.json"));
+    let server = scripted(vec![made, Act::json(done.to_string()), results]).await;
+    let spec = json!({
+        "url": server.url(""), "search": "index=notable | head 100", "alerts": {"of": "splunk_notable"},
+    });
+    let (look, _) = seen::<Splunk>(spec).await;
+    assert_eq!(names(&look), [("notable~12~A/12:34", RULE, "\"high\"".into())]);
+
+    let hits = recorded("elastic-security.json");
+    let server = scripted(vec![Act::json(hits), Act::status(503), Act::json("[]")]).await;
+    let spec = json!({
+        "url": server.url("/api/detection_engine/signals/search"), "headers": {"kbn-xsrf": "x"},
+        "body": {"query": {"match_all": {}}}, "items": ".hits.hits[]", "fields": "._source", "id": "._id",
+        "alerts": {"of": "elastic_security", "match": {"source.ip": "192.0.2.10"}},
+    });
+    assert_eq!(names(&seen::<JsonApi>(spec.clone()).await.0), [("a1", RULE, "\"high\"".into())]);
+    assert_eq!(saw(&seen::<JsonApi>(spec.clone()).await.0), ("blind", 0));
+    assert_eq!(saw(&seen::<JsonApi>(spec).await.0), ("blind", 0), "no hits to read");
+}
+
+fn alerting(server: &Server) -> Value {
+    json!({"url": server.url("/"), "alerting": {"monitor": "ssh-logins", "match": {"severity": "2"}}})
+}
+
+#[tokio::test]
+async fn opensearch_alerting_shows_its_alerts_and_says_why_there_is_none() {
+    let alerts = || recorded("opensearch-alerts.json");
+    let none = || Act::json(r#"{"alerts":[],"totalAlerts":0}"#);
+    let monitors = || Act::json(recorded("opensearch-monitors.json"));
+    let stats = || Act::json(recorded("opensearch-alerting-stats.json"));
+    let server = scripted(vec![Act::json(alerts()), none(), monitors(), stats(), none()]).await;
+    let mut watch = Watch::<OpenSearch>::new(alerting(&server), round(3));
+    watch.timeout = PATIENCE;
+    let look = watch.look().await;
+    assert_eq!(names(&look), [("eQURa3gBKo1jAh6qUo49", RULE, "\"2\"".into())]);
+    // It is not there any more: it has ended, which only a complete look can say.
+    let look = watch.look().await;
+    assert_eq!(saw(&look), ("complete", 1));
+    assert!(look.arrivals[0].ended);
+
+    let off = recorded("opensearch-monitors.json").replace("\"enabled\":true", "\"enabled\":false");
+    let failing = alerts().replace("null,\"alert_history\"", "\"no index\",\"alert_history\"");
+    let failing = || Act::json(failing.replace("ACTIVE", "ERROR"));
+    let gone = recorded("opensearch-monitors.json").replace("ssh-logins", "other");
+    for (what, acts, expected) in [
+        (
+            "raised none",
+            vec![none(), monitors(), stats(), none()],
+            "ran last at 2023-11-14T22:13:21",
+        ),
+        ("off", vec![none(), Act::json(off), stats(), none()], "is disabled"),
+        ("gone", vec![none(), Act::json(gone), stats(), none()], "there is no monitor"),
+        ("never ran", vec![none(), monitors(), Act::json("{}"), none()], "never ran"),
+        ("fails", vec![none(), monitors(), stats(), failing()], "fails: no index"),
+        ("unread", vec![none(), Act::status(403)], "can't be read"),
+    ] {
+        let server = scripted(acts).await;
+        let (look, said) = seen::<OpenSearch>(alerting(&server)).await;
+        assert_eq!(saw(&look), ("complete", 0), "{what}");
+        assert!(said.contains(expected), "{what}: {said}");
+    }
+    let server = scripted(vec![failing()]).await;
+    let (look, _) = seen::<OpenSearch>(alerting(&server)).await;
+    assert!(look.arrivals[0].wrong.as_ref().expect("it failed").text.contains("no index"));
+    for act in [Act::status(404), Act::status(503), Act::json("{}"), Act::Reset] {
+        let server = scripted(vec![act]).await;
+        assert_eq!(saw(&seen::<OpenSearch>(alerting(&server)).await.0), ("blind", 0));
+    }
+    let more = alerts().replace("\"totalAlerts\":3", "\"totalAlerts\":4");
+    let server = scripted(vec![Act::json(more)]).await;
+    assert_eq!(saw(&seen::<OpenSearch>(alerting(&server)).await.0), ("partial", 1));
+}
+
+async fn listed(engine: Engine, acts: Vec<Act>) -> Result<(Vec<Rule>, bool), String> {
+    let server = scripted(acts).await;
+    let api = Api::new(&server.url("/"), None, tls::Options::default()).expect("a URL");
+    let (clients, trace) = (Clients::default(), Trace::off());
+    let answer = rules(engine, "elastalert_status", &api, &clients, PATIENCE, &trace).await;
+    answer.map(|answer| (answer.rows, answer.lacking.is_some())).map_err(|why| why.to_string())
+}
+
+#[tokio::test]
+async fn rules_of_each_engine_are_listed_with_their_last_run() {
+    let none = || Act::json(r#"{"alerts":[]}"#);
+    let monitors = || Act::json(recorded("opensearch-monitors.json"));
+    let stats = || Act::json(recorded("opensearch-alerting-stats.json"));
+    let (found, cut) = listed(Engine::OpensearchAlerting, vec![monitors(), stats(), none()])
+        .await
+        .expect("listed");
+    let told: Vec<_> = found
+        .iter()
+        .map(|rule| (rule.name.as_str(), rule.enabled, rule.ran.is_some(), rule.every))
+        .collect();
+    let [minute, hours] = [60, 7_200].map(|s| Some(Duration::from_secs(s)));
+    assert_eq!(told, [("ssh-logins", true, true, minute), ("old", false, false, hours)]);
+    assert!(!cut);
+
+    let rules = || recorded("elastic-rules.json");
+    let (found, cut) =
+        listed(Engine::ElasticSecurity, vec![Act::json(rules())]).await.expect("listed");
+    assert_eq!(found[0].failing, None);
+    assert_eq!(found[1].failing.as_deref(), Some("failed: index not found"));
+    assert_eq!((found[1].every, cut), (Some(Duration::from_secs(3_600)), false));
+    let empty = r#"{"page":2,"total":3,"data":[]}"#;
+    let more = rules().replace("\"total\":2", "\"total\":3");
+    let (found, cut) = listed(Engine::ElasticSecurity, vec![Act::json(more), Act::json(empty)])
+        .await
+        .expect("listed");
+    assert_eq!((found.len(), cut), (2, true));
+
+    let buckets = json!({"timed_out": false, "_shards": {"total": 1, "failed": 0}, "aggregations": {"rules": {
+        "buckets": [{"key": "SSH brute force", "doc_count": 4, "ran": {"value": 1_700_000_000_000.0_f64}}]}}});
+    let (found, _) =
+        listed(Engine::Elastalert, vec![Act::json(buckets.to_string())]).await.expect("listed");
+    assert_eq!(found[0].ran, Some(greenlight::time::Wall::from_secs(1_700_000_000)));
+    for engine in Engine::ALL {
+        for act in [Act::json("{}"), Act::status(404), Act::Reset] {
+            assert!(listed(engine, vec![act]).await.is_err(), "{engine:?}");
+        }
+    }
+}
+
+/// What was cut off or mangled brings no panic, no alert that is not the round's, and, where it was
+/// cut, no complete look without the alert.
+#[test]
+fn property_answers_with_alerts() {
+    static TRIED: AtomicU64 = AtomicU64::new(0);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let bodies =
+        ["elastic-security.json", "wazuh.json", "opensearch-alerts.json", "splunk-notable.json"]
+            .map(|name| recorded(name).into_bytes());
+    let config =
+        ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(which in 0..4_usize, at: prop::sample::Index, byte: u8, cut: bool)| {
+        TRIED.fetch_add(1, Ordering::Relaxed);
+        let mut body = bodies[which].clone();
+        let place = at.index(body.len() - 2);
+        if cut { body.truncate(place); } else { body[place] = byte; }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let answer = Act::Raw([head.as_bytes(), &body].concat());
+        let look = runtime.block_on(async {
+            match which {
+                0 | 1 => {
+                    let server = scripted(vec![answer]).await;
+                    let of = if which == 0 { "elastic_security" } else { "wazuh" };
+                    let spec = json!({"url": server.url("/"), "index": "a", "alerts": {"of": of}});
+                    seen::<OpenSearch>(spec).await.0
+                }
+                2 => {
+                    let server = scripted(vec![answer]).await;
+                    seen::<OpenSearch>(alerting(&server)).await.0
+                }
+                _ => {
+                    let made = Act::Answer(201, Vec::new(), r#"{"sid":"1"}"#.into());
+                    let done = json!({"entry": [{"content": {"dispatchState": "DONE", "isDone": true, "resultCount": 2}}]});
+                    let server = scripted(vec![made, Act::json(done.to_string()), answer]).await;
+                    let alerts = json!({"of": "splunk_notable"});
+                    seen::<Splunk>(json!({"url": server.url(""), "search": "index=notable", "alerts": alerts})).await.0
+                }
+            }
+        });
+        prop_assert!(look.arrivals.len() <= 3, "{:?}", look.arrivals.len());
+        if cut {
+            prop_assert_ne!(horizon(&look), "complete", "{} cut at {}", which, place);
+        }
+    });
+    eprintln!("property answers with alerts: {} inputs", TRIED.load(Ordering::Relaxed));
+}
