@@ -2,8 +2,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, beside, capital, checks_sentence, evidence, fate_count, groups, node, notes, other_fates,
-    tally, troubled, use_case, value_and_threshold, worst,
+    because, beside, capital, checks_sentence, evidence, fate_count, groups, node, notes,
+    other_fates, tally, troubled, use_case, value_and_threshold, worst,
 };
 use super::text::{brief, clean};
 use super::{glyph, verdict};

@@ -3,8 +3,8 @@
 
 use super::quantity::{count, quantity};
 use super::sections::{
-    because, beside, checks_sentence, counts, fate_count, measured, node, notes, other_fates, parts,
-    repeats, tally, troubled, use_case, value_and_threshold, why,
+    because, beside, checks_sentence, counts, fate_count, measured, node, notes, other_fates,
+    parts, repeats, tally, troubled, use_case, value_and_threshold, why,
 };
 use super::specimen;
 use super::text::{clean, cut, pad, pad_left, plural, width, wrap};

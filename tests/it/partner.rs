@@ -26,6 +26,7 @@ mod tenant;
 use rule::Rule;
 
 const PARSERS: &str = "partner.core.parsers";
+const DETECTION: &str = "partner.core.detection";
 const USE_CASE: &str = "partner.acceptance.use-case";
 /// A round is sent every two seconds, given up after four, and counts for eight; the machine may
 /// be busy.
@@ -375,7 +376,7 @@ fn use_case_gate_turns_red_for_each_criterion_and_green_again() {
     };
     red_and_green(
         &agent,
-        alerting::DETECTION,
+        DETECTION,
         set,
         &[
             (Detection::LosesRule, check("engine", "rules.count")),
@@ -407,10 +408,7 @@ fn partner_gates_without_their_variables_are_open_and_name_them() {
         ),
         (tenant::GATE, &["test_client_journey"]),
         (PARSERS, &["parser_journey", "parser_errors_check", "malformed_journey"]),
-        (
-            alerting::DETECTION,
-            &["rules_check", "usecase_journey", "benign_journey", "benign_alert_check"],
-        ),
+        (DETECTION, &["rules_check", "usecase_journey", "benign_journey", "benign_alert_check"]),
         (alerting::ALERTS, &["critical_alerts_check", "watchdog_check"]),
         (alerting::DASHBOARD, &["dashboard_journey"]),
         (

@@ -305,9 +305,9 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
     put(3, "resolved", Some(RUN), "ours");
     put(4, "firing", Some(RUN), "ours");
     let look = watch.look().await;
-    let copies: Vec<&str> =
-        look.arrivals.iter().map(|a| a.copy.split('/').nth(1).unwrap()).collect();
-    assert_eq!(copies, ["ours", "nobodys", "ours"]);
+    let copies: Vec<(&str, bool)> =
+        look.arrivals.iter().map(|a| (a.copy.split('/').nth(1).unwrap(), a.ended)).collect();
+    assert_eq!(copies, [("ours", false), ("nobodys", false), ("ours", true), ("ours", false)]);
     assert!(look.arrivals.iter().all(|arrival| arrival.seen > watch.sought.began.mono));
 }
 

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::*;
 
-pub(super) const DETECTION: &str = "partner.core.detection";
 pub(super) const ALERTS: &str = "partner.cluster.alerts";
 pub(super) const DASHBOARD: &str = "partner.acceptance.dashboard";
 

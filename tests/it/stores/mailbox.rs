@@ -148,6 +148,7 @@ async fn imap_reads_what_reached_the_mailbox_and_changes_nothing_there() {
     let marked = |name: &str| name.split(',').next_back().is_some_and(|flags| flags.contains('S'));
     assert!(!unread.into_iter().any(|file| marked(&file.file_name().to_string_lossy())));
 
+    assert_eq!(saw(&plain.look().await), ("complete", 3), "of the mails of three looks");
     // More mails than one look reads: the next reads on.
     for _ in 0..120 {
         peer.deliver(&mail("many", &token(RUN)));
