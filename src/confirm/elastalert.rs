@@ -116,7 +116,13 @@ impl ElastAlert {
         let mut filter = vec![json!({"range": {time: {"gte": from.rfc3339()}}})];
         match suffix {
             // A silence may be of one value of the rule's query key.
-            "_silence" => filter.push(json!({"prefix": {"rule_name": self.rule}})),
+            "_silence" => filter.push(json!({"bool": {
+                "should": [
+                    {"prefix": {"rule_name": self.rule}},
+                    {"match_phrase": {"rule_name": self.rule}},
+                ],
+                "minimum_should_match": 1,
+            }})),
             // The rule stands in what is not indexed.
             "_error" => {}
             _ => filter.push(json!({"match_phrase": {"rule_name": self.rule}})),
