@@ -61,7 +61,7 @@ impl Confirmer for Promql {
     }
 
     fn tells_whose(&self) -> bool {
-        false
+        !self.alert.is_empty()
     }
 
     fn effects(&self) -> Vec<Effect> {
