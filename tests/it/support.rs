@@ -169,6 +169,10 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                     "panels_show_what_grafana_shows",
                 ],
             ),
+            Fixture(
+                "grafana/ds-query.jsonl",
+                &["answers_of_the_data_sources_are_shown_as_their_panels_show_them"],
+            ),
         ],
     ),
     (

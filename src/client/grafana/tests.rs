@@ -328,6 +328,58 @@ fn each_kind_of_panel_shows_its_own_number() {
     assert_eq!(display, Display { text: "few".into(), number: None });
 }
 
+/// Answers of each data source, and those answers damaged in each of their places.
+#[test]
+fn answers_of_the_data_sources_are_shown_as_their_panels_show_them() {
+    let file = include_str!("../../../tests/fixtures/grafana/ds-query.jsonl");
+    let mut damaged = 0;
+    for line in file.lines().skip(1) {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let row: BTreeMap<String, String> =
+            serde_json::from_value(case["row"].clone()).unwrap_or_default();
+        let choice = Choice { reducer: None, series: case["series"].as_str(), row: Some(&row) };
+        let source = json!({"type": case["source"], "uid": "P"});
+        let asked =
+            json!({"queries": [{"refId": "A", "datasource": source, "format": case["format"]}]});
+        let see = |answer: &Value| -> Result<Shown, String> {
+            shown(&case["panel"], frames(answer, &asked)?, choice)
+        };
+        assert_eq!(text(see(&case["answer"])), case["shows"], "{}", case["case"]);
+        for at in 0..nodes(&case["answer"]) {
+            for with in [Value::Null, json!([]), json!({}), json!("x"), json!(-1.5), json!(true)] {
+                let mut answer = case["answer"].clone();
+                replace(&mut answer, &mut { at }, &with);
+                drop(see(&answer));
+                damaged += 1;
+            }
+        }
+    }
+    eprintln!("property grafana answers: {damaged} damaged");
+    assert!(damaged >= 2000);
+}
+
+fn nodes(tree: &Value) -> usize {
+    1 + match tree {
+        Value::Array(items) => items.iter().map(nodes).sum(),
+        Value::Object(map) => map.values().map(nodes).sum(),
+        _ => 0,
+    }
+}
+
+/// Puts another value in the place of the one that comes after so many.
+fn replace(tree: &mut Value, at: &mut usize, with: &Value) -> bool {
+    if *at == 0 {
+        *tree = with.clone();
+        return true;
+    }
+    *at -= 1;
+    match tree {
+        Value::Array(items) => items.iter_mut().any(|item| replace(item, at, with)),
+        Value::Object(map) => map.values_mut().any(|item| replace(item, at, with)),
+        _ => false,
+    }
+}
+
 #[test]
 fn frames_carry_what_json_cannot() {
     let frame = json!({
