@@ -481,10 +481,9 @@ mod tests {
 
     #[test]
     fn addresses_have_their_usual_ports() {
-        let read = |text| parse(text).map(|(tls, host, port)| (tls, host, port));
-        assert_eq!(read("imaps://mail.example.com"), Ok((true, "mail.example.com".into(), 993)));
-        assert_eq!(read("imap://[::1]"), Ok((false, "::1".into(), 143)));
-        assert_eq!(read("imap://127.0.0.1:10143/"), Ok((false, "127.0.0.1".into(), 10_143)));
+        assert_eq!(parse("imaps://mail.example.com"), Ok((true, "mail.example.com".into(), 993)));
+        assert_eq!(parse("imap://[::1]"), Ok((false, "::1".into(), 143)));
+        assert_eq!(parse("imap://127.0.0.1:10143/"), Ok((false, "127.0.0.1".into(), 10_143)));
         for wrong in ["mail.example.com", "pop://x", "imaps://", "imap://u@x", "imap://x/INBOX"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -99,6 +99,9 @@ impl Confirmer for ElastAlert {
     }
 }
 
+/// A document's id and its source.
+type Match<'a> = (&'a str, &'a Map<String, Value>);
+
 /// As many matches as that may one rule have had in the time of a round.
 const LIMIT: usize = 1_000;
 
@@ -135,7 +138,7 @@ impl ElastAlert {
 
     /// One alert for each document and those that it was sent together with.
     fn alerts(&self, answer: &Answer, wanted: &BTreeMap<String, String>) -> Vec<Alert> {
-        let mut alerts: BTreeMap<&str, Vec<(&str, &Map<String, Value>)>> = BTreeMap::new();
+        let mut alerts: BTreeMap<&str, Vec<Match<'_>>> = BTreeMap::new();
         for document in &answer.documents {
             let source = &document.source;
             let is = |name: &str| source.get(name).and_then(Value::as_str);
@@ -144,7 +147,7 @@ impl ElastAlert {
                 alerts.entry(first).or_default().push((&document.id, source));
             }
         }
-        let whole = |(first, mut matches): (&str, Vec<(&str, &Map<String, Value>)>)| {
+        let whole = |(first, mut matches): (&str, Vec<Match<'_>>)| {
             matches.sort_by_key(|(id, _)| (*id != first, *id));
             let among = |source: &Map<String, Value>| {
                 let body = source.get("match_body").and_then(Value::as_object);
