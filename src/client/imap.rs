@@ -485,7 +485,7 @@ mod tests {
         assert_eq!(parse("imap://[::1]"), Ok((false, "::1".into(), 143)));
         assert_eq!(parse("imap://127.0.0.1:10143/"), Ok((false, "127.0.0.1".into(), 10_143)));
         for wrong in ["mail.example.com", "pop://x", "imaps://", "imap://u@x", "imap://x/INBOX"] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 
