@@ -22,12 +22,15 @@ const APART: Duration = Duration::from_millis(900);
 /// What is new is looked at at once, but not more often than this: a process that lives for two
 /// seconds is in one of the readings, each of which is held against the one before.
 const AGAIN: Duration = Duration::from_millis(1_900);
-/// While the same threshold stays crossed, each look waits twice as long as the one before it.
+/// What stays crossed is looked at as often while much is saved, since something else may begin behind
+/// it; then each look waits twice as long as the one before it.
 const AGAIN_AT_LEAST: Duration = Duration::from_secs(60);
 /// What readings may take of a processor's time.
 const SHARE: u32 = 5_000;
 /// And what they may have saved of it, for when much is new at once.
-const CREDIT: i64 = 150_000_000;
+const CREDIT: i64 = 200_000_000;
+/// Of which this is kept for what is new.
+const RESERVE: i64 = 60_000_000;
 /// A table so large that it is read more rarely than this names nobody who is still there.
 const IN_DEBT_AT_MOST: Duration = Duration::from_secs(120);
 /// A reading that is older is none to hold another one against.
@@ -246,7 +249,8 @@ impl Captures {
             let Some(wish) = self.wishes.get_mut(resource.place()) else { continue };
             if let Some(cause) = wish.cause.take() {
                 wish.last = Some(at);
-                wish.pause = (wish.pause * 2).clamp(AGAIN, AGAIN_AT_LEAST);
+                let longer = if self.credit.left > RESERVE { AGAIN } else { wish.pause * 2 };
+                wish.pause = longer.clamp(AGAIN, AGAIN_AT_LEAST);
                 causes.push((*resource, cause));
             }
         }
@@ -315,17 +319,17 @@ mod tests {
         let millis = |millis: u64| millis * 1_000_000;
         let mut captures = Captures::default();
         captures.credit.count(at(0), 0);
-        captures.credit.count(at(1), millis(140));
+        captures.credit.count(at(1), millis(190));
         captures.looked = at(1);
         assert!(captures.wants(CPU, at(1), true), "it had saved as much");
-        captures.credit.count(at(2), millis(160));
+        captures.credit.count(at(2), millis(210));
         assert!(!captures.wants(CPU, at(2), true));
-        // 160 ms of which 150 and 0.4 were there: 9.6 ms at a 5,000th.
+        // 210 ms of which 200 and 0.4 were there: 9.6 ms at a 5,000th.
         assert!(!captures.wants(CPU, at(49), true) && captures.wants(CPU, at(51), true));
-        captures.credit.count(at(3), millis(1_160));
+        captures.credit.count(at(3), millis(1_210));
         assert!(!captures.wants(CPU, at(120), true));
         assert!(captures.wants(CPU, at(121), true), "however much one takes");
-        captures.credit.count(at(100_000), millis(1_160));
+        captures.credit.count(at(100_000), millis(1_210));
         assert_eq!(captures.credit.left, CREDIT, "no more is saved");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Where nothing crossed for so long, what crosses next is a matter of its own.
 const CALM: Duration = Duration::from_secs(5);
 /// A second so many times as far out as those before it is another matter than they were.
-const WORSE: f64 = 1.5;
+const WORSE: f64 = 1.3;
 /// What those before it were like is forgotten by this share with each second.
 const FORGETS: f64 = 0.1;
 
