@@ -114,10 +114,19 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "elastalert",
-        &[Written(
-            "ElastAlert 2.19's own source: the documents that it writes, in OpenSearch 2.19",
-            &["elastalert_shows_its_alerts_and_says_why_there_is_none"],
-        )],
+        &[
+            Real(
+                "ElastAlert 2.19 over OpenSearch 2.19",
+                &[
+                    "every_use_case_is_alerted_and_told_of_once_and_no_twin_is",
+                    "each_broken_link_behind_the_store_is_named_by_its_stage_and_why",
+                ],
+            ),
+            Written(
+                "ElastAlert 2.19's own source: the documents that it writes, in OpenSearch 2.19",
+                &["elastalert_shows_its_alerts_and_says_why_there_is_none"],
+            ),
+        ],
     ),
     (
         "clickhouse",

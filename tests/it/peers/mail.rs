@@ -15,7 +15,7 @@ pub(crate) struct Mail {
     /// Without TLS; the password is "secret".
     pub(crate) imap: u16,
     /// Their own users must be able to walk there, as they may not through a home folder.
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     postfix: Process,
     dovecot: Process,
 }
@@ -72,16 +72,7 @@ impl Mail {
         let listens = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         postfix.wait_until(|| listens(smtp));
         dovecot.wait_until(|| listens(lmtp) && listens(imap));
-        Self { smtp, imap, folder: held, postfix, dovecot }
-    }
-
-    /// The mails that a mailbox holds, as they came.
-    pub(crate) fn held(&self, user: &str) -> Vec<String> {
-        let boxes = self.folder.path().join("boxes").join(user);
-        let folders = ["new", "cur"].map(|name| fs::read_dir(boxes.join(name)));
-        let mails = folders.into_iter().flatten().flat_map(|folder| folder.flatten());
-        let mails = mails.map(|mail| fs::read(mail.path()).expect("root may"));
-        mails.map(|mail| String::from_utf8_lossy(&mail).replace("\r\n", "\n")).collect()
+        Self { smtp, imap, _folder: held, postfix, dovecot }
     }
 
     /// What the package says of its files and of what it can load: another folder of settings must
