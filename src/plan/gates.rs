@@ -353,7 +353,8 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     let function = function(&key.text)?;
     let subject_node = fields.take_node(&key.text)?;
     let where_node = fields.take_node("where");
-    let over = fields.take::<Period>("over", diagnostics).map(|period| period.0);
+    let over_node = fields.take_node("over").filter(|node| !node.is_null());
+    let over = over_node.as_ref().and_then(|node| decode::<Period>(node, diagnostics));
     let at_least = fields.take::<u64>("at_least", diagnostics).unwrap_or(1);
     let below = fields.take_node("below");
     let above = fields.take_node("above");
@@ -484,7 +485,7 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
     stricter("warn", warn, fail, node, diagnostics);
     stricter("clears", clears, fail, node, diagnostics);
     let windowless = matches!(function, Function::Last | Function::Fresh);
-    let over = match over {
+    let over = match over.map(|period| period.0) {
         Some(over) if over.is_zero() => {
             diagnostics.error(node.span, "a window can't be 0s");
             over
@@ -495,6 +496,8 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
                 std::time::Duration::try_from_secs_f64(bound.limit()).unwrap_or_default()
             })
         }
+        // What it says is no period, and that was told.
+        None if over_node.is_some() => std::time::Duration::ZERO,
         None => {
             diagnostics
                 .error(node.span, "the criterion has no window")

@@ -20,6 +20,15 @@ fn nothing_at_all_is_a_plan() {
 }
 
 #[test]
+fn a_space_before_a_unit_is_one_mistake_and_says_so() {
+    let gate = "gates: [ { id: g, require: { p99: tcp.connect, over: 5 m, below: 5 ms } } ]\n";
+    let text = compile(&format!("{CHECK}{gate}")).map(|_| ()).unwrap_err();
+    for words in ["`5 m` has a space in it; write `5m`", "write `5ms`", "2 mistakes"] {
+        assert!(text.contains(words), "no {words:?} in:\n{text}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let text = compile(
         "chekcs: []\n\

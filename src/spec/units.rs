@@ -108,6 +108,16 @@ enum Inexact {
     TooFine,
 }
 
+/// What to say where a unit should stand: people write a space before it.
+fn no_unit(text: &str, rest: &str, what: &str, units: &str) -> String {
+    if rest.starts_with(char::is_whitespace) {
+        let closed: String = text.split_whitespace().collect();
+        format!("`{text}` has a space in it; write `{closed}`")
+    } else {
+        format!("`{rest}` is no {what}; write {units}")
+    }
+}
+
 fn unit_at_front(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
@@ -132,7 +142,7 @@ impl FromStr for Period {
                 return Err(format!("`{text}` has no unit; write `{text}s`"));
             }
             let Some((_, factor)) = TIME.iter().find(|(name, _)| *name == unit) else {
-                return Err(format!("`{unit}` is no unit of time; write {TIME_UNITS}"));
+                return Err(no_unit(text, unit, "unit of time", TIME_UNITS));
             };
             if *factor >= smaller_than {
                 return Err(format!("`{text}`: the larger unit goes first, and each only once"));
@@ -206,7 +216,7 @@ impl FromStr for Size {
             return Err(format!("`{text}` has no unit; write `{text}B`"));
         }
         let Some((_, factor)) = BYTES.iter().find(|(name, _)| *name == number.rest) else {
-            return Err(format!("`{}` is no unit of size; write {BYTES_UNITS}", number.rest));
+            return Err(no_unit(text, number.rest, "unit of size", BYTES_UNITS));
         };
         number.times(*factor).map(Self).map_err(|inexact| match inexact {
             Inexact::TooLarge => format!("`{text}` is more than 16777215TiB"),
@@ -345,7 +355,8 @@ impl FromStr for Quantity {
         if TIME.iter().any(|(name, _)| *name == unit) {
             return Ok(Self::Time { negative, period: positive.parse()? });
         }
-        Err(format!("`{}` is no unit; write {TIME_UNITS}, {BYTES_UNITS}, or `%`", front.rest))
+        let units = format!("{TIME_UNITS}, {BYTES_UNITS}, or `%`");
+        Err(no_unit(text, front.rest, "unit", &units))
     }
 }
 

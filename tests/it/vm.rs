@@ -6,9 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::command::BINARY;
 use crate::machine::alone;
@@ -17,11 +21,14 @@ use crate::machine::alone;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What the scenarios need beyond what is built into the kernel; `modprobe` names what they need.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 16] = [
     "9pnet_virtio",
     "9p",
     "overlay",
     "virtio_pci",
+    "virtio_net",
+    "nf_conntrack",
+    "nft_ct",
     "dm-mod",
     "dm-delay",
     "brd",
@@ -83,6 +90,56 @@ fn boot_files(folder: &Path) -> (PathBuf, PathBuf) {
     (kernel.join(format!("boot/vmlinuz-{version}")), image)
 }
 
+/// What a scenario asks for that only the hardware does, by QEMU's machine protocol.
+struct Hardware(BufReader<UnixStream>);
+
+impl Hardware {
+    fn of(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut hardware = Self(BufReader::new(stream));
+        hardware.answer("QMP");
+        hardware.command("qmp_capabilities", &json!({}));
+        hardware
+    }
+
+    fn does(&mut self, words: &str) {
+        match words.split_once(' ') {
+            Some(("nvme", warning)) => self.command(
+                "qom-set",
+                &json!({
+                    "path": "/machine/peripheral/nvme",
+                    "property": "smart_critical_warning",
+                    "value": warning.parse::<u8>().unwrap(),
+                }),
+            ),
+            Some(("link", state)) => {
+                self.command("set_link", &json!({ "name": "wire", "up": state == "on" }));
+            }
+            _ => panic!("the hardware can't do {words:?}"),
+        }
+    }
+
+    fn command(&mut self, name: &str, arguments: &Value) {
+        let command = json!({ "execute": name, "arguments": arguments });
+        writeln!(self.0.get_mut(), "{command}").unwrap();
+        self.answer("return");
+    }
+
+    /// Reads until an answer with this key; events come in between.
+    fn answer(&mut self, key: &str) {
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "the machine is gone");
+            let answer: Value = serde_json::from_str(&line).unwrap();
+            assert!(answer.get("error").is_none(), "{answer}");
+            if answer.get(key).is_some() {
+                return;
+            }
+        }
+    }
+}
+
 /// Runs a scenario of `tests/vm` and returns what it said.
 fn scenario(name: &str) -> String {
     // An emulated machine takes all processors of this one.
@@ -102,10 +159,14 @@ fn scenario(name: &str) -> String {
         vars.display()
     );
     let disk = folder.path().join("nvme.img");
-    fs::File::create(&disk).unwrap().set_len(512 << 20).unwrap();
+    fs::File::create(&disk).unwrap().set_len(1 << 30).unwrap();
     let log = folder.path().join("serial.log");
+    let control = folder.path().join("control");
     let mut machine = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg", "-m", "768", "-smp", "4", "-nic", "none"])
+        .args(["-accel", "tcg", "-m", "768", "-smp", "4"])
+        .args(["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,id=wire"])
+        .arg("-qmp")
+        .arg(format!("unix:{},server=on,wait=off", control.display()))
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-serial"])
         .arg(format!("file:{}", log.display()))
         .args([
@@ -114,7 +175,7 @@ fn scenario(name: &str) -> String {
         ])
         .arg("-drive")
         .arg(format!("file={},if=none,id=disk,format=raw", disk.display()))
-        .args(["-device", "nvme,drive=disk,serial=greenlight"])
+        .args(["-device", "nvme,drive=disk,serial=greenlight,id=nvme"])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
@@ -124,9 +185,17 @@ fn scenario(name: &str) -> String {
         .spawn()
         .unwrap_or_else(|e| panic!("qemu-system-x86_64: {e}; tests/run installs it"));
     let began = Instant::now();
+    let mut hardware = None;
+    let mut done = 0;
     let ended = loop {
         if machine.try_wait().unwrap().is_some() {
             break true;
+        }
+        let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+        let asked = said.lines().filter_map(|line| line.trim().strip_prefix("outside: "));
+        for words in asked.skip(done).map(str::to_owned) {
+            hardware.get_or_insert_with(|| Hardware::of(&control)).does(&words);
+            done += 1;
         }
         if began.elapsed() > PATIENCE {
             break false;
@@ -157,9 +226,60 @@ fn faults_of_another_kernel_turn_their_gates_red_and_green_again() {
         "node.memory.oom",
         "node.md.degraded",
         "node.link.bonds",
+        "node.link.carrier",
+        "node.link.duplex",
+        "node.link.throughput",
+        "node.conntrack",
+        "node.neighbours",
+        "node.nvme.health",
+        "node.clock.synchronised",
+        "node.clock.offset",
+        "node.clock.steps",
+        "node.memory.reclaim",
+        "kubernetes.swap",
+        "kubernetes.forwarding",
+        "kubernetes.kernel",
+        "kubernetes.inotify",
+        "kubernetes.map-count",
+        "kubernetes.conntrack",
+        "database.huge-pages",
+        "database.swap",
+        "log.map-count",
+        "log.swap",
+        "log.receive-buffer",
+        "log.backlog",
+        "log.inotify",
     ] {
         for colour in ["red", "green"] {
             assert!(seen.contains(format!("{gate} {colour}").as_str()), "{gate} {colour}:\n{said}");
         }
     }
+}
+
+#[test]
+fn the_unit_starts_reloads_is_watched_and_stops_under_systemd() {
+    let said = scenario("unit.sh");
+    assert!(!said.contains("FAILED") && said.contains("vm: ended"), "{said}");
+    let seen: BTreeSet<&str> =
+        said.lines().filter_map(|line| line.trim().strip_prefix("ok ")).collect();
+    for step in [
+        "started",
+        "ready",
+        "running",
+        "dynamic user",
+        "one capability",
+        "state kept",
+        "judged",
+        "nothing hidden",
+        "bad plan refused",
+        "good plan taken",
+        "same process",
+        "restarted",
+        "watchdog bites",
+        "ready again",
+        "stopped in order",
+    ] {
+        assert!(seen.contains(step), "{step}:\n{said}");
+    }
+    println!("{said}");
 }

@@ -34,17 +34,25 @@ start() {
 
 row() { curl -s "$api/api/v1/gates" | jq -c --arg id "$1" '.[] | select(.id == $id)'; }
 
-# wait_for GATE WORDS JQ: until the gate's row satisfies the jq condition.
-wait_for() {
-    for _ in $(seq 240); do
-        if row "$1" | jq -e "$3" >/dev/null 2>&1; then
-            echo "ok $1 $2"
-            return 0
-        fi
-        sleep 0.5
+# become COLOUR JQ GATE...: until the row of each of these gates has satisfied the jq condition; one look
+# for all of them, since the machine starts a program slowly.
+become() {
+    local colour=$1 condition=$2 left=("${@:3}") turned gate
+    local until=$((SECONDS + 120))
+    while [ ${#left[@]} -gt 0 ] && [ $SECONDS -lt $until ]; do
+        turned=$(curl -s "$api/api/v1/gates" | jq -r --arg ids "${left[*]}" \
+            '($ids | split(" ")) as $ids | .[] | select(.id as $id | $ids | index($id)) | select('"$condition"') | .id')
+        for gate in $turned; do echo "ok $gate $colour"; done
+        for gate in "${!left[@]}"; do
+            case " ${turned//$'\n'/ } " in *" ${left[gate]} "*) unset "left[gate]" ;; esac
+        done
     done
-    echo "FAILED $1 is not $2: $(row "$1")"
+    for gate in "${left[@]}"; do echo "FAILED $gate is not $colour: $(row "$gate")"; done
 }
 # A gate of which a target is named is red for that target.
-red() { wait_for "$1" red ".verdict == \"fail\"${2:+ and .worst.target == \"$2\"}"; }
-green() { wait_for "$1" green '.verdict == "pass" or .verdict == "warn"'; }
+red() { become red ".verdict == \"fail\"${2:+ and .worst.target == \"$2\"}" "$1"; }
+reds() { become red '.verdict == "fail"' "$@"; }
+green() { greens "$1"; }
+greens() { become green '.verdict == "pass" or .verdict == "warn"' "$@"; }
+# outside WORDS: asks the program that runs this machine for what only the hardware does.
+outside() { echo "outside: $1"; }

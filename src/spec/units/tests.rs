@@ -28,7 +28,7 @@ fn periods_read_and_write_their_shortest_form() {
         ("", "`` is no period; write one like `5s` or `1h30m`"),
         ("s", "`s` is no period; write one like `5s` or `1h30m`"),
         ("-5s", "`-5s` is negative; a period is not"),
-        ("5 s", "` s` is no unit of time; write `ns`, `us`, `ms`, `s`, `m`, `h`, `d` or `w`"),
+        ("5 s", "`5 s` has a space in it; write `5s`"),
         ("5M", "`M` is no unit of time; write `ns`, `us`, `ms`, `s`, `m`, `h`, `d` or `w`"),
         ("1m1h", "`1m1h`: the larger unit goes first, and each only once"),
         ("1s1s", "`1s1s`: the larger unit goes first, and each only once"),
