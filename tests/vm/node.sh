@@ -173,7 +173,7 @@ greens "${lasting[@]}" "${passing[@]}"
 # More bytes than the wire takes.
 green node.link.throughput
 negotiated 10 1
-many 2 bash -c 'while :; do head -c 60000 /dev/zero >/dev/udp/198.51.100.2/9; done'
+many 2 bash -c 'exec dd if=/dev/zero bs=1400 >/dev/udp/198.51.100.2/9'
 red node.link.throughput "$wire"
 enough
 negotiated 1000 1
@@ -183,7 +183,7 @@ green node.link.throughput
 green node.memory.reclaim
 mkdir $work/held
 mount -t tmpfs -o size=450M held $work/held
-dd if=/dev/zero of=$work/held/fill bs=1M count=380 2>/dev/null || true
+dd if=/dev/zero of=$work/held/fill bs=1M count=260 2>/dev/null || true
 dd if=/dev/zero of=$work/disk/large bs=1M count=400 2>/dev/null
 many 2 bash -c "while :; do cat $work/disk/large >/dev/null; done"
 red node.memory.reclaim
