@@ -164,7 +164,12 @@ fn scenario(name: &str) -> String {
     let control = folder.path().join("control");
     let mut machine = Command::new("qemu-system-x86_64")
         .args(["-accel", "tcg", "-m", "768", "-smp", "4"])
-        .args(["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,id=wire"])
+        .args([
+            "-netdev",
+            "user,id=net,restrict=on",
+            "-device",
+            "virtio-net-pci,netdev=net,id=wire",
+        ])
         .arg("-qmp")
         .arg(format!("unix:{},server=on,wait=off", control.display()))
         .args(["-display", "none", "-monitor", "none", "-no-reboot", "-serial"])
