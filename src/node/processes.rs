@@ -20,7 +20,7 @@ use crate::time::Mono;
 const PROCESSES_LIMIT: usize = 16_384;
 /// Of so many of those that took most the cgroup is asked for, so that processes of one name in
 /// different services stay apart.
-const CGROUPS_ASKED: usize = 12;
+const CGROUPS_ASKED: usize = 32;
 /// A process that began so long before the first reading belongs to the burst.
 const YOUNG: Duration = Duration::from_secs(5);
 /// A share of less time than this would make much of little.
