@@ -12,9 +12,9 @@ const LATE_SHARE: f64 = 0.01;
 /// What waits at the end of a steady load is noise up to a second's worth of events; a backlog that
 /// grew by more over the second half goes on growing.
 const GROWTH: Duration = Duration::from_secs(1);
-/// Where this process itself was late for more of the time, what is slow is not known to be the
-/// platform; where it was for more than the second share, the load was none.
-const STALLED_SHARES: (f64, f64) = (0.1, 0.5);
+/// Where this process itself was late for more of the time, the load was another than was ordered:
+/// however good it looks, it is not held, and what is slow is not known to be the platform.
+const STALLED_SHARE: f64 = 0.1;
 /// Nor where this node was short of processors for more of it.
 const STARVED_SHARE: f64 = 0.25;
 
@@ -78,8 +78,6 @@ pub struct Evidence<'a> {
 struct Findings {
     /// Why it may be this node that was slow.
     limits: Vec<String>,
-    /// Whether that is a finding by itself.
-    limited: bool,
     failed: Vec<Why>,
     unclear: Vec<Why>,
 }
@@ -96,18 +94,17 @@ impl Findings {
     /// What this node did late itself says nothing of the platform.
     fn slow(&mut self, code: &'static str, text: String) {
         if self.limits.is_empty() {
-            return self.fail(code, text);
+            self.fail(code, text);
+        } else {
+            self.unclear(code, text);
         }
-        self.limited = true;
-        self.unclear(code, text);
     }
 }
 
 /// Whether the platform held the step, and why not. A failure that was seen stands whatever could
 /// not be seen; nothing is held of which something is unknown, or while the generator was limited.
 pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Vec<Why>) {
-    let (limits, limited) = limits(evidence);
-    let mut found = Findings { limits, limited, failed: Vec::new(), unclear: Vec::new() };
+    let mut found = Findings { limits: limits(evidence), failed: Vec::new(), unclear: Vec::new() };
     pace(evidence, &mut found);
     match evidence.ended {
         Ended::Aborted(why) => found.fail("aborted", why.clone()),
@@ -121,8 +118,8 @@ pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Vec<Why>) {
     if evidence.stages.iter().all(|tally| tally.known() == 0) {
         found.unclear("nothing_known", "no event's fate is known");
     }
-    for text in std::mem::take(&mut found.limits).into_iter().filter(|_| found.limited) {
-        found.unclear.push(Why::new("generator_limited", format!("generator limited: {text}")));
+    for text in std::mem::take(&mut found.limits) {
+        found.unclear("generator_limited", format!("generator limited: {text}"));
     }
     let verdict = match (found.failed.is_empty(), found.unclear.is_empty()) {
         (false, _) => Verdict::NotHeld,
@@ -133,23 +130,20 @@ pub fn judge(evidence: &Evidence<'_>) -> (Verdict, Vec<Why>) {
     (verdict, found.failed)
 }
 
-/// Why it may be this node that was too slow, and whether that alone keeps it from a pass.
-fn limits(evidence: &Evidence<'_>) -> (Vec<String>, bool) {
+/// Why it may be this node that was too slow; each keeps the step from a pass by itself.
+fn limits(evidence: &Evidence<'_>) -> Vec<String> {
     let span = evidence.span.as_secs_f64();
     let (stalled, starved) = (evidence.stalled.as_secs_f64(), evidence.starved.as_secs_f64());
     let mut limits = Vec::new();
-    let mut limited = stalled > span * STALLED_SHARES.1;
-    if stalled > span * STALLED_SHARES.0 {
+    if stalled > span * STALLED_SHARE {
         limits.push(format!("this process was late for {stalled:.1} s of {span:.1} s"));
     }
     if let Ended::Limited(why) = evidence.ended {
-        limited = true;
         limits.push(why.clone());
     } else if starved > span * STARVED_SHARE {
-        limited = true;
         limits.push(format!("this node was short of processors for {starved:.0} s of {span:.1} s"));
     }
-    (limits, limited)
+    limits
 }
 
 /// Whether it kept up.
@@ -355,10 +349,9 @@ mod tests {
                 Unclear,
                 &["late", "generator_limited"],
             ),
-            // Late, but for nothing that it would excuse.
-            (Case { stalled: 5, ..case() }, Held, &[]),
+            (Case { stalled: 1, ..case() }, Held, &[]),
             // However good it looks.
-            (Case { stalled: 6, ..case() }, Unclear, &["generator_limited"]),
+            (Case { stalled: 2, ..case() }, Unclear, &["generator_limited"]),
             (Case { starved: 3, ..case() }, Unclear, &["generator_limited"]),
             (Case { ended: limited(), ..case() }, Unclear, &["generator_limited"]),
             // What was seen stands.
