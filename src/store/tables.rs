@@ -18,6 +18,8 @@ const ROW_LIMIT: usize = 64 << 10;
 const INSTANTS_A_DELETION: i64 = 1_000;
 /// Reports and verdict changes that are kept.
 const REPORTS_KEPT: i64 = 200;
+/// Where room is short, reports have a quarter of it: what gates are judged by stays.
+const REPORTS_SHARE: u64 = 4;
 const CHANGES_KEPT: i64 = 20_000;
 /// Tracks whose ids are remembered.
 const TRACKS_LIMIT: usize = 20_000;
@@ -294,14 +296,21 @@ pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> ru
     Ok(())
 }
 
-/// Deletes the oldest points, then the oldest tallies, then reports, changes and notifications,
-/// until the database is no larger than this. Never an open round, a look back that is due or a
-/// standing.
+/// Deletes the oldest reports as far as they take more than their share, then the oldest points,
+/// then the oldest tallies, then reports, changes and notifications, until the database is no larger
+/// than this. Never an open round, a look back that is due or a standing.
 pub(super) fn keep_to(db: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let reports = format!(
+        "DELETE FROM report WHERE id < (SELECT max(id) FROM report) AND id IN (SELECT id FROM \
+         (SELECT id, sum(octet_length(json)) OVER (ORDER BY id DESC) AS size FROM report) \
+         WHERE size > {})",
+        bytes / REPORTS_SHARE
+    );
     let points = format!(
         "DELETE FROM instant WHERE id < (SELECT min(id) FROM instant) + {INSTANTS_A_DELETION}"
     );
     let in_this_order = [
+        reports.as_str(),
         points.as_str(),
         "DELETE FROM round WHERE run IN (SELECT run FROM round WHERE ended_wall IS NOT NULL \
          ORDER BY ended_wall LIMIT 100)",

@@ -505,3 +505,38 @@ fn a_backlog_keeps_to_its_limits_and_to_the_newest() {
     assert_eq!(waiting.progress[&Run::from("a")], json!(2));
     assert!(!waiting.is_empty());
 }
+
+#[test]
+fn archived_reports_push_no_points_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = schema::open(&dir.path().join(schema::FILE)).map_err(drop).expect("opens");
+    let bytes = 4_u64 << 20;
+    let kept = |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        db.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("a count")
+    };
+    // Half of the room for points, and thrice the room for reports.
+    for _ in 0..2_048 {
+        db.execute(
+            "INSERT INTO instant (wall, mono, boot, points) VALUES (1, 1, 1, zeroblob(1000))",
+            [],
+        )
+        .expect("writes");
+    }
+    let report = "ü".repeat(50_000);
+    for wall in 0..120 {
+        db.execute(
+            "INSERT INTO report (wall, digest, json) VALUES (?1, '', ?2)",
+            rusqlite::params![wall, report],
+        )
+        .expect("writes");
+    }
+    tables::keep_to(&db, bytes).expect("makes room");
+    assert_eq!((kept("instant"), kept("report")), (2_048, 10));
+    let newest: i64 =
+        db.query_row("SELECT max(wall) FROM report", [], |row| row.get(0)).expect("one");
+    assert_eq!(newest, 119);
+    // What can't be had from them, the points give; the newest report stays in any case.
+    tables::keep_to(&db, bytes / 16).expect("makes room");
+    assert!(kept("instant") < 2_048 && kept("report") == 1, "{} left", kept("instant"));
+}
