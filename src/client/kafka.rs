@@ -32,6 +32,7 @@ pub use stream::{Piece, Source, Streamed};
 mod classify;
 mod own;
 mod produce;
+mod raw;
 mod read;
 mod sending;
 mod session;
@@ -257,8 +258,7 @@ impl Kafka {
         timeout: Duration,
     ) -> Result<Sent, Trouble> {
         let count = batch.records.len();
-        let work =
-            move |session: &mut Session, deadline| session.produce(|p| p.send(batch, deadline));
+        let work = move |session: &mut Session, deadline| session.produce(batch, deadline);
         match self.ask(cluster, None, timeout, work).await {
             Ok(sent) => {
                 if let Some(held) = sent.as_ref().ok().and_then(|sent| sent.throttled) {
@@ -273,6 +273,15 @@ impl Kafka {
                 Ok(Sent { deliveries: vec![Delivery::Unknown(reason); count], throttled: None })
             }
         }
+    }
+
+    /// Connects, and asks the leaders of a topic for a word, so that the next batch to it need not
+    /// wait for that. Where they can't be asked, that batch says why.
+    pub async fn get_ready(&self, cluster: &Cluster, topic: &Arc<str>, timeout: Duration) {
+        let topic = topic.clone();
+        let work = move |session: &mut Session, deadline| session.get_ready(&topic, deadline);
+        // What comes of it is known to the lane.
+        let _ = self.ask(cluster, None, timeout, work).await;
     }
 
     /// Sends a part of a load while others are under way, and says of each record what became of

@@ -23,6 +23,8 @@ use crate::spec::Period;
 const HEADERS_LIMIT: usize = 32;
 /// What most events fit into.
 const PAYLOAD: usize = 1_024;
+/// So long a round that is due waits for the cluster to be connected to.
+const READY: Duration = Duration::from_secs(1);
 /// More partitions than this in a list are better said as `all`.
 const PARTITIONS_LIMIT: usize = 1_000;
 
@@ -221,12 +223,6 @@ impl Sender for Kafka {
             let text = Label::parse(text).map_err(|e| format!("header '{name}': {e}"))?;
             headers.push((Arc::from(name.as_str()), text));
         }
-        let by_token = spec.security.sasl.as_ref().is_some_and(|sasl| sasl.token.is_some());
-        if spec.create.is_some() && by_token {
-            return Err(String::from(
-                "`create` can't log in by a token; make the topic by hand, or use another login",
-            ));
-        }
         let sending = Sending {
             acks: spec.acks,
             idempotence: spec.idempotence,
@@ -277,10 +273,13 @@ impl Sender for Kafka {
     }
 
     async fn prepare(&self, on: SendContext<'_>) -> Result<(), Fault> {
-        let Some(shape) = self.create else { return Ok(()) };
         let kafka = on.clients.kafka();
-        let owned = kafka.own(&self.cluster, &self.topic, shape, self.user, on.timeout).await;
-        owned.map_err(Trouble::blind)
+        if let Some(shape) = self.create {
+            let owned = kafka.own(&self.cluster, &self.topic, shape, self.user, on.timeout).await;
+            owned.map_err(Trouble::blind)?;
+        }
+        kafka.get_ready(&self.cluster, &self.topic, READY.min(on.timeout)).await;
+        Ok(())
     }
 
     async fn clear_away(&self, on: SendContext<'_>) -> Result<(), Fault> {

@@ -29,6 +29,10 @@ use crate::spec::trace::Trace;
 use crate::store::RoundRecord;
 use crate::time::{Mono, Now, Wall};
 
+/// Events are due so long after their round is ready: putting it on disk takes less, and so is no
+/// part of any latency.
+const LEAD: Duration = Duration::from_millis(20);
+
 /// Everything of a round that a restart needs to go on with it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Progress {
@@ -115,7 +119,8 @@ impl<'a> Round<'a> {
             Some(run) => Some(marks(journey, Side::Twin, run, began, hands, trace).await),
             None => None,
         };
-        let intended = clock::now();
+        let now = clock::now();
+        let intended = Now { mono: now.mono.plus(LEAD), wall: now.wall.plus(LEAD) };
         let strand = |side, marks| Strand { walk: new_walk(journey, side, intended.mono), marks };
         let progress = Progress {
             own: strand(Side::Own, own),
@@ -132,6 +137,7 @@ impl<'a> Round<'a> {
         let turns = turns(journey);
         let round = Self { journey, run, began, progress, specimens, turns, spared: None };
         hands.store.begin_round(round.record()).await?;
+        clock::sleep_until(intended.mono).await;
         Ok(round)
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
 use super::Cluster;
 use super::classify::{Fate, fate, trouble};
-use super::session::{Answer, Ear, Heard, left, locked, metadata};
+use super::session::{Answer, Ear, Heard, Told, left, locked, metadata};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
 use crate::time::Mono;
 
@@ -113,12 +113,26 @@ impl Layout {
 }
 
 impl Producer<'_> {
-    pub(super) fn send(&self, batch: Batch, deadline: Mono) -> Result<Sent, Trouble> {
+    /// `told` is what the leaders told before; unless something was heard of the connections since,
+    /// they are not asked again.
+    pub(super) fn send(
+        &self,
+        batch: Batch,
+        told: Option<Told>,
+        deadline: Mono,
+    ) -> Result<Sent, Trouble> {
         let ear = self.client.client().context();
-        let places: Vec<Placement> = batch.records.iter().map(|record| record.placement).collect();
-        let layout = self.layout(&batch.topic, Some(&places), deadline)?;
         // What piled up since the last batch is no part of this one's times.
         ear.drain(|| self.client.poll(Duration::ZERO));
+        let quiet = |told: &Told| ear.heard().iter().all(|heard| heard.at < told.at);
+        let layout = match told.filter(quiet) {
+            Some(told) => told.layout,
+            None => {
+                let places: Vec<Placement> =
+                    batch.records.iter().map(|record| record.placement).collect();
+                self.layout(&batch.topic, Some(&places), deadline)?
+            }
+        };
         locked(&ear.answers).begin(batch.records.len());
         let early: Vec<Option<Delivery>> = batch
             .records
@@ -248,12 +262,13 @@ impl Producer<'_> {
             BaseRecord::with_opaque_to(topic, index).payload(&record.payload[..]).headers(headers);
         base.key = record.key.as_deref();
         base.partition = partition;
-        self.client.send(base).map_err(|(error, _)| self.not_taken(topic, &error))
+        self.client.send(base).map_err(|(error, _)| {
+            self.not_taken(topic, error.rdkafka_error_code().unwrap_or(Code::Fail))
+        })
     }
 
     /// librdkafka did not take a record.
-    pub(super) fn not_taken(&self, topic: &str, error: &KafkaError) -> Delivery {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+    pub(super) fn not_taken(&self, topic: &str, code: Code) -> Delivery {
         let text = format!("{}, topic {topic}: {code}", self.cluster);
         match code {
             Code::QueueFull => Delivery::Fault(Fault::new(FaultCode::Exhausted, text)),

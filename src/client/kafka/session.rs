@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -18,7 +18,8 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 
 use super::own::Admin;
-use super::produce::{Producer, Sent};
+use super::produce::{Batch, Layout, Producer, Sent};
+use super::raw;
 use super::read::Consumer;
 use super::{Cluster, token};
 use crate::outcome::{Fault, FaultCode, Trouble};
@@ -38,6 +39,8 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 const STATISTICS_MS: &str = "5000";
 /// More than pile up while a client is idle.
 const DRAIN_LIMIT: usize = 64;
+/// So long what the leaders told holds for a batch that they were asked for.
+const TOLD_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -54,14 +57,23 @@ pub(super) struct Session {
     role: Role,
     producer: Option<BaseProducer<Ear>>,
     consumer: Option<BaseConsumer<Ear>>,
+    /// What the leaders of a topic told, for the next batch to it.
+    told: Option<Told>,
     /// Whether the client met an error and is to be closed.
     spent: bool,
     made: Mono,
 }
 
+pub(super) struct Told {
+    topic: Arc<str>,
+    pub(super) layout: Layout,
+    pub(super) at: Mono,
+}
+
 impl Session {
     pub(super) fn new(cluster: Cluster, role: Role) -> Self {
-        Self { cluster, role, producer: None, consumer: None, spent: false, made: Mono::now() }
+        let made = Mono::now();
+        Self { cluster, role, producer: None, consumer: None, told: None, spent: false, made }
     }
 
     /// Closes a client that met an error. That may take its time, so it is done when the answer
@@ -88,10 +100,26 @@ impl Session {
         }
     }
 
-    pub(super) fn produce(
+    pub(super) fn produce(&mut self, batch: Batch, deadline: Mono) -> Result<Sent, Trouble> {
+        let fresh =
+            |told: &Told| *told.topic == *batch.topic && Mono::now().since(told.at) < TOLD_FOR;
+        let told = self.told.take().filter(fresh);
+        self.with_producer(|producer| producer.send(batch, told, deadline), Sent::whole)
+    }
+
+    /// Connects, and asks the leaders of a topic for a word before a batch to it is due. What they
+    /// don't tell now, that batch will be told.
+    pub(super) fn get_ready(&mut self, topic: &Arc<str>, deadline: Mono) {
+        let layout = self.with_producer(|one| one.layout(topic, None, deadline), |_| true);
+        self.told =
+            layout.ok().map(|layout| Told { topic: topic.clone(), layout, at: Mono::now() });
+    }
+
+    fn with_producer<R>(
         &mut self,
-        work: impl FnOnce(&Producer<'_>) -> Result<Sent, Trouble>,
-    ) -> Result<Sent, Trouble> {
+        work: impl FnOnce(&Producer<'_>) -> Result<R, Trouble>,
+        whole: impl FnOnce(&R) -> bool,
+    ) -> Result<R, Trouble> {
         self.refresh();
         let client = match &mut self.producer {
             Some(client) => client,
@@ -102,7 +130,7 @@ impl Session {
         };
         let done = work(&Producer { client, cluster: &self.cluster });
         let done = done.map_err(|trouble| client.client().context().or_unread(trouble));
-        self.spent = !done.as_ref().is_ok_and(Sent::whole);
+        self.spent = !done.as_ref().is_ok_and(whole);
         done
     }
 
@@ -112,6 +140,9 @@ impl Session {
         work: impl FnOnce(&Admin<'_>) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
         let client: AdminClient<Ear> = make(&self.cluster, Role::Admin)?;
+        if self.cluster.token().is_some() {
+            raw::log_in(client.inner());
+        }
         work(&Admin { client: &client, cluster: &self.cluster })
     }
 

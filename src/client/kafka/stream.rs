@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
 use tokio::sync::oneshot;
 
 use super::Cluster;
 use super::produce::{Delivery, Layout, Placement, Producer, TAKING_BACK};
+use super::raw::Outlet;
 use super::session::{Ear, Role, left, locked, make};
-use crate::outcome::Trouble;
+use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::time::Mono;
 
 /// How long one wait for answers is, where there is nothing else to do.
@@ -76,16 +76,24 @@ struct Open {
 /// What lives in a lane that streams.
 pub(super) struct Stream {
     cluster: Cluster,
-    client: Option<BaseProducer<Ear>>,
-    layout: Option<(Arc<str>, Layout, Mono)>,
+    client: Option<Arc<BaseProducer<Ear>>>,
+    target: Option<Target>,
     open: VecDeque<Open>,
     /// Whether the client met an error and is to be closed once nothing is under way in it.
     spent: bool,
 }
 
+/// A topic, as its leaders told of it.
+struct Target {
+    topic: Arc<str>,
+    outlet: Outlet,
+    layout: Layout,
+    since: Mono,
+}
+
 impl Stream {
     pub(super) fn new(cluster: Cluster) -> Self {
-        Self { cluster, client: None, layout: None, open: VecDeque::new(), spent: false }
+        Self { cluster, client: None, target: None, open: VecDeque::new(), spent: false }
     }
 
     /// Hands a lot over.
@@ -100,9 +108,9 @@ impl Stream {
             let _ = job.reply.send(Err(trouble));
             return;
         }
-        let (Some(client), Some((_, layout, _))) = (&self.client, &self.layout) else { return };
+        let Some(Target { outlet, layout, .. }) = &self.target else { return };
         let count = job.source.count();
-        let ear = client.client().context();
+        let ear = outlet.client().client().context();
         let first = locked(&ear.answers).more(count);
         let mut open = Open {
             count,
@@ -113,14 +121,15 @@ impl Stream {
             deadline: job.deadline,
             reply: job.reply,
         };
-        let producer = Producer { client, cluster: &self.cluster };
+        let producer = Producer { client: outlet.client(), cluster: &self.cluster };
         let mut place = 0;
         job.source.each(&mut |piece| {
             open.bytes += piece.payload.len();
             open.largest = open.largest.max(piece.payload.len());
             let number = first + place;
             let put = layout.place(piece.placement).and_then(|partition| {
-                hand_over(&producer, &job.topic, number, partition, piece, open.deadline)
+                hand_over(outlet, number, partition, piece, open.deadline)
+                    .map_err(|code| producer.not_taken(&job.topic, code))
             });
             if let Err(delivery) = put {
                 open.early.push((place, delivery));
@@ -142,33 +151,36 @@ impl Stream {
     /// A client, and the leaders of the topic.
     fn ready(&mut self, topic: &Arc<str>, deadline: Mono) -> Result<(), Trouble> {
         if std::mem::take(&mut self.spent) {
-            (self.client, self.layout) = (None, None);
+            (self.client, self.target) = (None, None);
         }
         let now = Mono::now();
         let client = match &mut self.client {
             Some(client) => client,
             none => {
-                self.layout = None;
-                none.insert(make(&self.cluster, Role::Stream)?)
+                self.target = None;
+                none.insert(Arc::new(make(&self.cluster, Role::Stream)?))
             }
         };
-        let known = self
-            .layout
-            .as_ref()
-            .is_some_and(|(of, _, since)| of == topic && now.since(*since) < LAYOUT_FOR);
-        if !known {
+        let known =
+            |target: &Target| target.topic == *topic && now.since(target.since) < LAYOUT_FOR;
+        if !self.target.as_ref().is_some_and(known) {
             let producer = Producer { client, cluster: &self.cluster };
             let layout = producer.layout(topic, None, deadline);
             let layout = layout.map_err(|trouble| client.client().context().or_unread(trouble))?;
-            self.layout = Some((topic.clone(), layout, now));
+            let outlet = Outlet::new(client, topic).ok_or_else(|| {
+                let text = format!("{}, topic {topic}: no room for it", self.cluster);
+                Trouble::from(Fault::new(FaultCode::Exhausted, text))
+            })?;
+            self.target = Some(Target { topic: topic.clone(), outlet, layout, since: now });
         }
         Ok(())
     }
 
     /// Lets the client hand over answers, and answers for the lots that are whole or late.
     fn serve(&mut self, wait: Duration) {
-        let Some(client) = &self.client else { return };
-        client.poll(wait);
+        let Some(Target { outlet, .. }) = &self.target else { return };
+        outlet.listen(wait);
+        let client = outlet.client();
         let ear = client.client().context();
         let now = Mono::now();
         let late = self.open.front().is_some_and(|open| now >= open.deadline);
@@ -178,7 +190,7 @@ impl Stream {
             client.purge(PurgeConfig::default().queue().inflight());
             let deadline = now.plus(TAKING_BACK);
             while client.in_flight_count() > 0 && left(deadline) > Duration::ZERO {
-                client.poll(SLICE);
+                outlet.listen(SLICE);
             }
         }
         while let Some(open) = self.open.front_mut() {
@@ -232,32 +244,17 @@ fn streamed(
 
 /// Gives one record to librdkafka; an error is its final answer.
 fn hand_over(
-    producer: &Producer<'_>,
-    topic: &str,
+    outlet: &Outlet,
     number: usize,
     partition: Option<i32>,
     piece: &Piece<'_>,
     deadline: Mono,
-) -> Result<(), Delivery> {
-    let (name, value) = piece.header;
-    let headers = OwnedHeaders::new_with_capacity(1);
-    let headers = headers.insert(Header { key: name, value: Some(value) });
-    let mut base: BaseRecord<'_, [u8], [u8], usize> =
-        BaseRecord::with_opaque_to(topic, number).payload(piece.payload).headers(headers);
-    base.key = piece.key;
-    base.partition = partition;
+) -> Result<(), Code> {
     loop {
-        match producer.client.send(base) {
-            Ok(()) => return Ok(()),
+        match outlet.put(number, partition, piece) {
             // It waits for room: what was handed over before makes some when it is answered.
-            Err((error, again))
-                if error.rdkafka_error_code() == Some(Code::QueueFull)
-                    && left(deadline) > Duration::ZERO =>
-            {
-                producer.client.poll(SLICE);
-                base = again;
-            }
-            Err((error, _)) => return Err(producer.not_taken(topic, &error)),
+            Err(Code::QueueFull) if left(deadline) > Duration::ZERO => outlet.listen(SLICE),
+            other => return other,
         }
     }
 }

@@ -64,6 +64,33 @@ async fn kafka_topic_of_our_own_lives_as_long_as_somebody_uses_it() {
 }
 
 #[tokio::test]
+async fn kafka_topic_of_our_own_is_made_and_deleted_by_who_logs_in_by_a_token() {
+    let kafka = kafka();
+    let round = Round::new(3);
+    let of = |token: &str| {
+        planned(json!({
+            "brokers": kafka.secured,
+            "topic": "own-by-token",
+            "create": {},
+            "security": by_token(kafka, token),
+        }))
+    };
+    let trace = Trace::off();
+    let timeout = Duration::from_secs(4);
+    let on = SendContext { timeout, clients: &round.clients, trace: &trace };
+    let refused = Sender::prepare(&of("opaque"), on).await.expect_err("nobody is let in");
+    assert!(!refused.text.contains("opaque"), "a secret is never told: {refused}");
+    let to = of(&sending::jws(&json!({
+        "sub": "alice", "iat": 1_700_000_000, "exp": 4_000_000_000_u64,
+    })));
+    prepared(&to, &round).await;
+    assert!(kafka.topics().iter().any(|name| name == "own-by-token"));
+    assert!(all_accepted(&round.send(&to, 0..3).await));
+    cleared(&to, &round).await;
+    until_gone(kafka, "own-by-token").await;
+}
+
+#[tokio::test]
 async fn kafka_topic_of_others_is_used_and_never_deleted() {
     let kafka = kafka();
     kafka.topic("others", 2);

@@ -104,7 +104,7 @@ async fn kafka_takes_each_compression_and_each_kind_of_acknowledgement() {
 }
 
 /// An unsecured JWS (RFC 7515, appendix A.5).
-fn jws(claims: &Value) -> String {
+pub(super) fn jws(claims: &Value) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     format!("{}.{}.", part(&json!({"alg": "none"})), part(claims))
 }
@@ -259,4 +259,15 @@ async fn kafka_paused_in_the_middle_of_a_batch_never_claims_what_is_not_known() 
     assert_eq!(events.len(), seen.len(), "no event has two copies");
     assert!(events.is_disjoint(&never), "it was certainly not sent");
     assert!(accepted.len() >= 1_100 && !unknown.is_empty(), "it was paused in the middle");
+
+    // Leaders that were asked for a word before the events were due are not asked again.
+    let trace = Trace::off();
+    let on = SendContext { timeout: round.timeout, clients: &round.clients, trace: &trace };
+    Sender::prepare(&to, on).await.expect("it is ready");
+    kafka.pause(true);
+    round.timeout = Duration::from_secs(3);
+    let receipts = round.send(&to, 9_599..9_600).await;
+    assert!(matches!(receipts[..], [Receipt::Unknown(_)]), "{receipts:?}");
+    let receipts = round.send(&to, 9_599..9_600).await;
+    assert!(matches!(receipts[..], [Receipt::NotSent(_) | Receipt::Fault(_)]), "{receipts:?}");
 }
