@@ -24,7 +24,7 @@ const HEADERS_LIMIT: usize = 32;
 /// What most events fit into.
 const PAYLOAD: usize = 1_024;
 /// So long a round that is due waits for the cluster to be connected to.
-const READY: Duration = Duration::from_secs(1);
+const READY: Duration = Duration::from_secs(2);
 /// More partitions than this in a list are better said as `all`.
 const PARTITIONS_LIMIT: usize = 1_000;
 
