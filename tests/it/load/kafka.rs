@@ -58,11 +58,21 @@ fn parsed(report: &Value) -> &Value {
     &report["stages"].as_array().expect("stages")[2]
 }
 
+/// What speaks against the load.
+fn codes(report: &Value) -> BTreeSet<&str> {
+    let why = report["why"].as_array().expect("an array");
+    why.iter().filter_map(|why| why["code"].as_str()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn load_over_several_segments_counts_each_event_once() {
     let (code, report) = loaded("load-whole", EVENTS, "", |_| Act::Pass).await;
     assert_eq!(fate(&report, "parsed", "ok"), EVENTS, "{report:#}");
-    assert_eq!((code, report["verdict"].as_str()), (Some(0), Some("held")), "{report:#}");
+    // Held, unless this machine is too busy to tell.
+    match code {
+        Some(0) => assert_eq!(report["verdict"], "held", "{report:#}"),
+        _ => assert_eq!(codes(&report), BTreeSet::from(["generator_limited"]), "{report:#}"),
+    }
     assert_eq!(report["reordering_judged"], true);
     let parsed = parsed(&report);
     let bound = parsed["loss_upper_bound_95"].as_f64().expect("a bound");
@@ -88,8 +98,8 @@ async fn load_over_several_segments_counts_one_of_each_fault_exactly() {
     assert_eq!((fates("lost"), parsed["duplicate"].as_u64()), (1, Some(1)), "{parsed:#}");
     assert_eq!((fates("reordered"), fates("corrupted")), (1, 1), "{parsed:#}");
     assert_eq!(fates("ok"), EVENTS - 3, "{parsed:#}");
-    let why = report["why"].as_array().expect("an array");
-    let codes: BTreeSet<&str> = why.iter().filter_map(|why| why["code"].as_str()).collect();
+    let mut codes = codes(&report);
+    codes.remove("generator_limited");
     let expected = BTreeSet::from(["corrupted", "duplicate", "lost", "reordered"]);
     assert_eq!(codes, expected, "{report:#}");
 }
