@@ -2,8 +2,8 @@
 //! loopback sockets, for `greenlight demo` and for tests.
 //!
 //! Events come in by Kafka, syslog and HTTP, and pass a broker (librdkafka's mock cluster), a
-//! parser, an enricher, a store with a search API, a detector with an Alertmanager-shaped API that
-//! notifies a webhook, and a dashboard. Everything it answers names it "embedded".
+//! parser, an enricher, a store with a search API, a detector of Sigma rules with an
+//! Alertmanager-shaped API that notifies a webhook, and a dashboard. Everything it answers names it "embedded".
 //!
 //! One stage can be broken on purpose. Nothing but this room knows of that.
 
@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::journey::Stage;
 use crate::outcome::{Fault, FaultCode};
 use broker::Broker;
+use detector::Detector;
 use lake::Lake;
 
 mod api;
 mod broker;
 mod collect;
+mod detector;
 mod lake;
 mod notify;
 mod pipeline;
@@ -47,6 +49,7 @@ pub struct Platform {
 struct State {
     broker: Broker,
     lake: Mutex<Lake>,
+    detector: Mutex<Detector>,
     webhook: Mutex<Option<String>>,
     broken: Option<Stage>,
 }
@@ -79,6 +82,7 @@ impl Platform {
             state: Arc::new(State {
                 broker,
                 lake: Mutex::new(Lake::default()),
+                detector: Mutex::new(Detector::new(&detector::RULES).map_err(unread)?),
                 webhook: Mutex::new(None),
                 broken,
             }),
@@ -140,6 +144,13 @@ impl Platform {
         *locked(&self.state.webhook) = Some(url.to_owned());
     }
 
+    /// Which Sigma rules are put to events from now on; none are those it comes with.
+    pub fn detect(&self, rules: &[&str]) -> Result<(), Fault> {
+        let rules = if rules.is_empty() { &detector::RULES } else { rules };
+        *locked(&self.state.detector) = Detector::new(rules).map_err(unread)?;
+        Ok(())
+    }
+
     /// Runs a part until the platform stops; one that ends sooner is told of.
     fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -171,6 +182,10 @@ impl Platform {
             tracing::warn!(%fault, "the embedded broker did not end");
         }
     }
+}
+
+fn unread(error: String) -> Fault {
+    Fault::new(FaultCode::Unsupported, format!("a rule of the embedded platform: {error}"))
 }
 
 async fn listen() -> Result<(TcpListener, std::net::SocketAddr), Fault> {

@@ -17,6 +17,9 @@ use crate::serve;
 /// Said on everything that the demo prints: nobody may take it for a sign-off.
 const BANNER: &str = "embedded reference platform: a demonstration, no real platform was checked";
 
+/// The demo's own journeys are included by that of its use cases.
+const PACK: &str = "pack:demo-usecases";
+
 pub(super) fn run(
     global: &Global,
     once: bool,
@@ -32,8 +35,8 @@ pub(super) fn run(
         })?;
         let inputs = Inputs {
             texts: vec![(
-                "pack:demo".to_owned(),
-                packs::built_in("demo").unwrap_or_default().to_owned(),
+                PACK.to_owned(),
+                packs::built_in("demo-usecases").unwrap_or_default().to_owned(),
             )],
             vars: platform.plan_vars().into_iter().collect::<BTreeMap<_, _>>(),
             ..Inputs::default()

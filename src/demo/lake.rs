@@ -12,10 +12,6 @@ const DOCUMENTS_LIMIT: usize = 50_000;
 const ALERTS_LIMIT: usize = 500;
 /// An alert is over so long after it began.
 const ALERT_LASTS: std::time::Duration = std::time::Duration::from_secs(300);
-/// So many failed logins of one run raise an alert.
-const THRESHOLD: u64 = 5;
-/// Runs that the detector counts at once.
-const RUNS_LIMIT: usize = 1_000;
 
 #[derive(Default)]
 pub(super) struct Lake {
@@ -35,17 +31,19 @@ pub(super) struct Document {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Alert {
     pub(super) labels: BTreeMap<String, String>,
+    /// The text of the event that raised it.
+    pub(super) event: String,
     pub(super) starts: Wall,
     /// What is over is told by this, whatever the events say of the time.
     pub(super) raised: Mono,
     pub(super) notified: bool,
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
     lookup(fields, path).and_then(Value::as_str)
 }
 
-fn time(fields: &Map<String, Value>) -> Wall {
+pub(super) fn time(fields: &Map<String, Value>) -> Wall {
     text(fields, "@timestamp").and_then(Wall::parse).unwrap_or_default()
 }
 
@@ -140,57 +138,9 @@ impl Alert {
 
     pub(super) fn annotations(&self) -> Value {
         let of = |label: &str| self.labels.get(label).map_or("", String::as_str);
-        json!({"summary": format!(
-            "{THRESHOLD} or more failed logins by {} in the embedded platform (run {})",
-            of("way_in"),
-            of("greenlight_run"),
-        )})
-    }
-}
-
-/// Counts failed logins by run; raises one alert a run.
-#[derive(Default)]
-pub(super) struct Detector {
-    counts: BTreeMap<String, u64>,
-    /// In the order in which they began.
-    runs: VecDeque<String>,
-}
-
-impl Detector {
-    /// The alert that this event raises. An event without its asset's owner raises none: nobody
-    /// would know whom to call.
-    pub(super) fn take(&mut self, event: &Map<String, Value>) -> Option<Alert> {
-        let owner = text(event, "enriched.asset.owner")?;
-        if text(event, "event.outcome") != Some("failure") {
-            return None;
-        }
-        let run = text(event, "greenlight.run")?;
-        if !self.counts.contains_key(run) {
-            self.runs.push_back(run.to_owned());
-            if self.runs.len() > RUNS_LIMIT
-                && let Some(oldest) = self.runs.pop_front()
-            {
-                self.counts.remove(&oldest);
-            }
-        }
-        let count = self.counts.entry(run.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        (*count == THRESHOLD).then(|| Alert {
-            labels: [
-                ("alertname", "SSHBruteForce"),
-                ("severity", "warning"),
-                ("platform", "embedded"),
-                ("owner", owner),
-                ("way_in", text(event, "labels.way_in").unwrap_or("unknown")),
-                ("greenlight_run", run),
-            ]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
-            starts: time(event),
-            raised: Mono::now(),
-            notified: false,
-        })
+        let summary =
+            format!("{} in the embedded platform (run {})", of("alertname"), of("greenlight_run"));
+        json!({"summary": summary, "event": self.event})
     }
 }
 
@@ -209,22 +159,6 @@ mod tests {
             event["enriched"] = json!({"asset": {"owner": "soc-test"}});
         }
         event.as_object().cloned().unwrap()
-    }
-
-    #[test]
-    fn one_alert_a_run_from_the_threshold_on() {
-        let mut detector = Detector::default();
-        let raised = |detector: &mut Detector, run: &str, owner, n| {
-            (0..n).filter_map(|_| detector.take(&event(run, owner))).count()
-        };
-        assert_eq!(raised(&mut detector, "a", true, THRESHOLD - 1), 0);
-        assert_eq!(raised(&mut detector, "b", true, THRESHOLD), 1);
-        assert_eq!(raised(&mut detector, "a", true, 10), 1);
-        assert_eq!(raised(&mut detector, "c", false, 10), 0, "not enriched");
-        for n in 0..RUNS_LIMIT * 2 {
-            detector.take(&event(&n.to_string(), true));
-        }
-        assert!(detector.counts.len() <= RUNS_LIMIT && detector.runs.len() <= RUNS_LIMIT);
     }
 
     #[test]

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::broker::Record;
-use super::lake::Detector;
-use super::{ENRICHED, PARSED, RAW, State};
+use super::{ENRICHED, PARSED, RAW, State, locked};
 use crate::journey::Stage;
 use crate::journey::reconcile::lookup;
 
 /// Moves what comes until it is dropped.
 pub(super) async fn run(state: Arc<State>) {
-    let mut detector = Detector::default();
     loop {
         let mut next = Vec::new();
         for record in state.broker.poll().await {
-            next.extend(step(&state, &mut detector, record));
+            next.extend(step(&state, record));
         }
         if next.is_empty() {
             continue;
@@ -29,7 +27,7 @@ pub(super) async fn run(state: Arc<State>) {
 }
 
 /// What one record becomes in the next topic.
-fn step(state: &State, detector: &mut Detector, record: Record) -> Option<Record> {
+fn step(state: &State, record: Record) -> Option<Record> {
     let (topic, fields) = match record.topic.as_str() {
         RAW if state.broken(Stage::Parsed) => return None,
         RAW => match parse(&record.payload) {
@@ -48,10 +46,10 @@ fn step(state: &State, detector: &mut Detector, record: Record) -> Option<Record
         }
         _ => {
             let fields = object(&record.payload)?;
-            let alert = detector.take(&fields).filter(|_| !state.broken(Stage::Alerted));
+            let alerts = locked(&state.detector).take(&fields);
             let mut lake = state.lake();
-            if let Some(alert) = alert {
-                lake.raise(alert);
+            if !state.broken(Stage::Alerted) {
+                alerts.into_iter().for_each(|alert| lake.raise(alert));
             }
             if !state.broken(Stage::Stored) {
                 lake.store(fields);
@@ -99,14 +97,14 @@ fn failed_login(message: &str) -> Option<(&str, &str)> {
 /// Whose machine it was and where the other end is: as a lookup in an asset list and a GeoIP
 /// database would say.
 fn enrich(fields: &mut Map<String, Value>) {
-    let Some(address) = lookup(fields, "source.ip").and_then(Value::as_str) else { return };
-    // RFC 5737: the networks for documentation are in no real database; these entries are ours.
-    let place = if address.starts_with("198.51.100.") { "ZZ" } else { "unknown" };
-    let enriched = json!({
-        "asset": {"owner": "soc-test", "platform": "embedded"},
-        "geo": {"country_iso_code": place},
-    });
-    fields.insert("enriched".into(), enriched);
+    let mut enriched = Map::new();
+    enriched.insert("asset".into(), json!({"owner": "soc-test", "platform": "embedded"}));
+    if let Some(address) = lookup(fields, "source.ip").and_then(Value::as_str) {
+        // RFC 5737: the networks for documentation are in no real database; these entries are ours.
+        let place = if address.starts_with("198.51.100.") { "ZZ" } else { "unknown" };
+        enriched.insert("geo".into(), json!({"country_iso_code": place}));
+    }
+    fields.insert("enriched".into(), Value::Object(enriched));
 }
 
 /// The fields of a message of RFC 5424; parameters of structured data under their own names where

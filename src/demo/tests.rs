@@ -49,7 +49,8 @@ async fn until(what: &str, url: &str, body: Option<&Value>, holds: impl Fn(&Valu
 
 fn round(way_in: &str, run: &Run, format: Format, count: u64) -> Vec<Event> {
     let spec = EventSpec {
-        message: "Failed password for {user} from {address} port {port} ssh2 [{token}]".into(),
+        message: "Failed password for {user} from 198.51.100.23 port {port} ssh2 [{token}]".into(),
+        host: way_in.to_owned(),
         fields: [("labels.way_in".to_owned(), Value::from(way_in))].into_iter().collect(),
         ..EventSpec::default()
     };

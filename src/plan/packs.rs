@@ -5,6 +5,7 @@
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("database-node", include_str!("../../probes/database-node.yaml")),
     ("demo", include_str!("../../probes/demo.yaml")),
+    ("demo-usecases", include_str!("../../probes/demo-usecases.yaml")),
     ("kubernetes-node", include_str!("../../probes/kubernetes-node.yaml")),
     ("linux-node", include_str!("../../probes/linux-node.yaml")),
     ("log-node", include_str!("../../probes/log-node.yaml")),

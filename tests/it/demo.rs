@@ -28,6 +28,9 @@ const GATES: [&str; 8] = [
 ];
 /// Events a round of each journey; what counts things counts one.
 const JOURNEYS: [(&str, u64); 3] = [("demo-kafka", 7), ("demo-syslog", 11), ("demo-http", 13)];
+/// Events a round of each use case, which no dashboard shows; their twins have fewer.
+const USE_CASES: [(&str, u64); 3] =
+    [("demo-ssh-bruteforce", 63), ("demo-new-admin-account", 2), ("demo-log-cleared", 1)];
 /// The contract's.
 const LONGEST: Duration = Duration::from_secs(60);
 /// `partner-platform` has so many lines.
@@ -119,7 +122,10 @@ fn partner(report: &Value) -> Vec<String> {
 
 /// The stages of a journey: only a way in that acknowledges has `accepted`.
 fn stages(journey: &str) -> Vec<&'static str> {
-    STAGES.into_iter().filter(|stage| journey != "demo-syslog" || *stage != "accepted").collect()
+    let by_syslog = ["demo-syslog", "demo-ssh-bruteforce"].contains(&journey);
+    let use_case = USE_CASES.iter().any(|(id, _)| *id == journey);
+    let lacks = |stage: &str| (by_syslog && stage == "accepted") || (use_case && stage == "shown");
+    STAGES.into_iter().filter(|stage| !lacks(stage)).collect()
 }
 
 /// What becomes of the events at a stage, where another one is broken.
@@ -163,7 +169,7 @@ fn compare(broken: Option<&str>, code: Option<i32>, took: Duration, report: &Val
         check(said == (&Value::from(verdict), first), format!("gate {stage} is {said:?}"));
     }
 
-    for (id, count) in JOURNEYS {
+    for (id, count) in JOURNEYS.into_iter().chain(USE_CASES) {
         let journeys = report["journeys"].as_array().into_iter().flatten();
         let Some(journey) = journeys.into_iter().find(|journey| journey["id"] == id) else {
             check(false, format!("no journey {id}"));
@@ -190,7 +196,49 @@ fn compare(broken: Option<&str>, code: Option<i32>, took: Duration, report: &Val
             let whole = *counted == rounds * each && stage["expected"] == *counted;
             check(whole, format!("{id} at {name}: {} in {rounds} rounds", stage["fates"]));
             check(stage["duplicate"] == 0, format!("{id} at {name}: {}", stage["duplicate"]));
+            let twin = &stage["twin"];
+            let watched = ["alerted", "notified"].contains(&name);
+            if !watched || !USE_CASES.iter().any(|(own, _)| *own == id) {
+                check(twin.is_null(), format!("{id} at {name} has a twin: {twin}"));
+                continue;
+            }
+            // A twin that does not get to the store brings no alert, and proves nothing.
+            let away = ["sent", "accepted", "parsed", "stored"];
+            let told = passes.is_none_or(|broken| !away.contains(&broken));
+            let (quiet, untold) = if told { (rounds, 0) } else { (0, rounds) };
+            check(
+                twin["rounds"] == quiet && twin["inconclusive"] == untold,
+                format!("the twin of {id} at {name}: {twin}"),
+            );
+            check(twin["false_alarms"] == 0, format!("the twin of {id} at {name}: {twin}"));
         }
+        let title = &journey["usecase"]["title"];
+        let use_case = USE_CASES.iter().any(|(own, _)| *own == id);
+        check(title.is_string() == use_case, format!("{id} is of the use case {title}"));
+    }
+    let verdict = |id: &str| {
+        let gates = report["gates"].as_array().into_iter().flatten();
+        gates.into_iter().find(|gate| gate["id"] == id).map(|gate| &gate["verdict"])
+    };
+    let alerts = broken.is_none_or(|broken| ["notified", "shown"].contains(&broken));
+    let heard = match broken {
+        // The detector does not look into the store.
+        None | Some("stored" | "shown") => "pass",
+        Some("notified") => "fail",
+        // What brings no alert is told to nobody.
+        Some(_) => "error",
+    };
+    for (id, expected) in [
+        ("demo.usecases.alerted", if alerts { "pass" } else { "fail" }),
+        ("demo.usecases.heard", heard),
+    ] {
+        check(
+            verdict(id) == Some(&Value::from(expected)),
+            format!("{id} is {:?}, expected {expected}", verdict(id)),
+        );
+    }
+    if broken.is_none() {
+        check(verdict("demo.usecases.twins") == Some(&"pass".into()), "twins".to_owned());
     }
     wrong
 }

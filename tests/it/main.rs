@@ -47,5 +47,6 @@ mod stores;
 mod support;
 mod syslog;
 mod tidy;
+mod twins;
 mod values;
 mod vm;

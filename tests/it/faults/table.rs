@@ -45,6 +45,7 @@ const PARTNER_STORAGE: Proof =
     Real("a_slow_data_path_under_load_turns_the_partners_storage_gate_red_and_green_again");
 const NVME: Proof = Recorded("a_controller_that_is_not_live_is_red");
 const DEMO: Proof = Real("the_demo_is_go_and_each_broken_stage_is_named");
+const TWINS: Proof = Real("a_twin_that_alerts_is_red_and_a_sequence_that_is_cut_off_is_no_loss");
 const DEMO_NODE: Proof = Real("the_demos_node_gates_turn_red_and_green_again");
 const NETWORK: Proof = Real("network_gates_turn_red_on_real_faults_and_green_again");
 const KUBERNETES: Proof = Real("a_kubernetes_nodes_own_gates_turn_red_and_green_again");
@@ -232,6 +233,9 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
             Because("its threshold is no variable, and no test may take nine tenths of a machine"),
         ],
     ),
+    ("demo.usecases.alerted", &[DEMO]),
+    ("demo.usecases.twins", &[TWINS]),
+    ("demo.usecases.heard", &[DEMO]),
 ];
 
 /// Gates over the network probes, which no pack has: what they measure needs a network of its own.
@@ -266,8 +270,15 @@ pub(super) fn packs() -> Vec<(&'static str, Vec<Gate>)> {
     let facts = Facts { hostname: "node-1".into(), facts: BTreeMap::from(facts) };
     let mut known = BTreeSet::new();
     let mut packs = Vec::new();
-    let names =
-        ["linux-node", "kubernetes-node", "database-node", "log-node", "partner-platform", "demo"];
+    let names = [
+        "linux-node",
+        "kubernetes-node",
+        "database-node",
+        "log-node",
+        "partner-platform",
+        "demo",
+        "demo-usecases",
+    ];
     for name in names {
         let inputs = Inputs {
             texts: vec![("plan.yaml".into(), format!("include: [ 'pack:{name}' ]"))],
