@@ -216,6 +216,9 @@ enum Command {
         /// Where state is kept
         #[arg(long, value_name = "DIR", default_value = "/var/lib/greenlight")]
         state: PathBuf,
+        /// A layer of the ATT&CK Navigator: which techniques alerted, how often and in time
+        #[arg(long, value_name = "FILE")]
+        attack_layer: Option<PathBuf>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -341,7 +344,9 @@ pub fn main() -> ExitCode {
         Command::Plan { plan, privileges, output } => {
             plan::run(&global, &plan, privileges, &output.output)
         }
-        Command::Report { plan, state, output } => report::run(&global, &plan, &state, &output),
+        Command::Report { plan, state, attack_layer, output } => {
+            report::run(&global, &plan, &state, &output, attack_layer.as_deref())
+        }
         Command::Import(Import::Sigma(arguments)) => import::run(arguments),
         Command::Rules { plan } => plan::rules(&global, &plan),
         Command::Schema { output } => reference::schema(&output.output),

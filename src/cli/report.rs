@@ -5,7 +5,9 @@ use std::path::Path;
 use super::check::{self, FORMATS};
 use super::output;
 use super::{Failure, Global, OutputArgs, PlanArgs};
+use crate::journey::Stage;
 use crate::ledger::Document;
+use crate::render::attack;
 use crate::store::Store;
 
 pub(super) fn run(
@@ -13,6 +15,7 @@ pub(super) fn run(
     plan: &PlanArgs,
     state: &Path,
     output: &OutputArgs,
+    attack_layer: Option<&Path>,
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     let (_, plan) = plan.compile(global)?;
@@ -31,6 +34,14 @@ pub(super) fn run(
             "the newest report is of another plan ({}, now {}): run the agent with this plan first",
             document.plan.digest, plan.digest
         )));
+    }
+    if let Some(file) = attack_layer {
+        let within = |id: &str| {
+            let stages = &plan.journey(id)?.stages;
+            stages.iter().find(|stage| stage.stage == Stage::Alerted).map(|stage| stage.within)
+        };
+        std::fs::write(file, attack::layer(&document, within))
+            .map_err(|error| Failure::usage(format!("can't write {}: {error}", file.display())))?;
     }
     check::write(&outputs, &document, output.verbose, None)?;
     Ok(check::code(&document))

@@ -311,7 +311,7 @@ fn twins(layout: &Layout, event: &Event, branch: &solve::Branch<'_>) -> Vec<(Str
         add(field, None);
     }
     for (atom, _) in branch.iter().filter(|(_, holds)| !*holds) {
-        let value = solve::value(&[*atom], &[], None, 0);
+        let value = solve::value(&[*atom], &[], None, 0, &solve::work());
         add(&atom.field, value.flatten());
     }
     twins

@@ -171,6 +171,9 @@ pub(super) const MANNERS: [Manner; 14] = {
     ]
 };
 
+/// No event has a longer text.
+const TEXT_LIMIT: usize = 8_192;
+
 /// A text made to match all of the patterns. Whether it does, the caller asks.
 pub(super) fn merged(patterns: &[&Pattern], manner: &Manner) -> String {
     let mut head = String::new();
@@ -200,27 +203,34 @@ pub(super) fn merged(patterns: &[&Pattern], manner: &Manner) -> String {
     }
     let mut text = head.clone();
     if head.is_empty() {
-        let first = middles.iter().flat_map(|(_, parts)| parts).next().unwrap_or(&tail);
-        text.push_str(match (manner.lead, first.chars().next()) {
+        let first = middles.iter().flat_map(|(_, parts)| parts).next();
+        text.push_str(match (manner.lead, first.unwrap_or(&tail).chars().next()) {
             ("auto", Some('\\')) => "C:\\Example",
             ("auto", Some('/')) => "/opt/example",
+            ("auto", Some('.' | '@')) if first.is_none() => "greenlight",
             ("auto", _) => "",
             (lead, _) => lead,
         });
     }
+    // What is put before the first part leads to it.
+    let mut between = if head.is_empty() { "" } else { manner.between };
     for (pattern, parts) in middles {
+        if text.len() > TEXT_LIMIT {
+            break;
+        }
         // What others brought along need not stand there twice.
         if pattern.matches(&format!("{text}{tail}"), false) {
             continue;
         }
         for part in parts {
-            joined(&mut text, manner.between, &part);
+            joined(&mut text, between, &part);
+            between = manner.between;
         }
     }
     if tail.is_empty() {
         joined(&mut text, "", manner.trail);
     } else if !text.to_lowercase().ends_with(&tail.to_lowercase()) {
-        joined(&mut text, manner.between, &tail);
+        joined(&mut text, between, &tail);
     }
     text
 }

@@ -1,6 +1,7 @@
 //! An event that meets a truth: one branch of it is followed, and what it asks of each field is
 //! merged into one value.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -14,6 +15,10 @@ use super::pattern::{MANNERS, Pattern, merged};
 const STEPS_LIMIT: usize = 60_000;
 /// Groups inside and after each other that one branch goes through: it recurses this deep.
 const DEPTH_LIMIT: usize = 1_500;
+/// More patterns than this no text meets that an event has room for.
+const PATTERNS_LIMIT: usize = 300;
+/// Characters that may be looked at, so that a rule of thousands of values ends too.
+const WORK_LIMIT: u64 = 60_000_000;
 /// Events that fulfil it and are refused by who asked before it is given up.
 const OFFERS_LIMIT: usize = 40;
 
@@ -38,6 +43,7 @@ pub(super) fn search<'a, T>(
         steps: 0,
         depth: 0,
         offers: 0,
+        work: Cell::new(WORK_LIMIT),
         accept: &mut accept,
     };
     let goals = Goals::Goal { truth, holds, then: &Goals::Done };
@@ -59,6 +65,7 @@ struct Search<'a, 's, T> {
     steps: usize,
     depth: usize,
     offers: usize,
+    work: Cell<u64>,
     accept: &'s mut dyn FnMut(&Event, &Branch<'a>) -> Option<T>,
 }
 
@@ -71,7 +78,10 @@ impl<'a, T> Search<'a, '_, T> {
     }
 
     fn is_over(&self) -> bool {
-        self.steps > STEPS_LIMIT || self.offers > OFFERS_LIMIT || self.depth > DEPTH_LIMIT
+        self.steps > STEPS_LIMIT
+            || self.offers > OFFERS_LIMIT
+            || self.depth > DEPTH_LIMIT
+            || self.work.get() == 0
     }
 
     fn followed(&mut self, goals: &Goals<'a, '_>) -> Option<T> {
@@ -250,7 +260,7 @@ impl<'a, T> Search<'a, '_, T> {
             }
             if *holds { must.push(*atom) } else { must_not.push(*atom) }
         }
-        value(&must, &must_not, (self.defaults)(field), skip)
+        value(&must, &must_not, (self.defaults)(field), skip, &self.work)
     }
 
     fn event(&self) -> Event {
@@ -310,8 +320,12 @@ pub(super) fn value(
     must_not: &[&Atom],
     default: Option<Value>,
     skip: usize,
+    work: &Cell<u64>,
 ) -> Option<Option<Value>> {
     let right = |value: &Option<Value>| {
+        let length = value.as_ref().and_then(Value::as_str).map_or(8, |text| text.len() + 8);
+        let cost = (must.len() + must_not.len() + 1) as u64 * length as u64;
+        work.set(work.get().saturating_sub(cost));
         must.iter().all(|atom| of_value(atom, value.as_ref()))
             && !must_not.iter().any(|atom| of_value(atom, value.as_ref()))
     };
@@ -319,7 +333,7 @@ pub(super) fn value(
     let mut left = skip;
     candidates(must, default, &mut |value| {
         if !right(&value) || seen.contains(&value) {
-            return false;
+            return work.get() == 0;
         }
         seen.push(value);
         let enough = left == 0;
@@ -327,6 +341,11 @@ pub(super) fn value(
         enough
     });
     seen.pop()
+}
+
+/// For a value that is thought of outside of a search.
+pub(super) fn work() -> Cell<u64> {
+    Cell::new(WORK_LIMIT / 10)
 }
 
 /// Gives what may pass `must` to `enough`, until that says so.
@@ -376,6 +395,9 @@ fn candidates(
             _ => None,
         })
         .collect();
+    if likes.len() > PATTERNS_LIMIT {
+        return;
+    }
     for manner in &MANNERS {
         let plain = merged(&likes, manner);
         let no_regex = sources.is_empty() || !likes.is_empty();
