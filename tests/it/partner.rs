@@ -326,7 +326,7 @@ fn use_case_gate_turns_red_for_each_criterion_and_green_again() {
         &seen,
     ) + &format!(
         "      - alerted: {{ alertmanager: {{ url: '{url}', {labels} }}, within: 8s, give_up: 8s, poll: 200ms, exactly: 1, expect: {{ fields: {{ labels.severity: critical, labels.host: exists }} }} }}\n      \
-         - notified: {{ webhook: {{ from: alertmanager, {labels} }}, {TIMES} }}\n"
+         - notified: {{ webhook: {{ from: alertmanager, {labels} }}, within: 8s, give_up: 8s, poll: 200ms }}\n"
     );
     let benign = journey(
         "benign",
