@@ -30,7 +30,7 @@ const GATES: [&str; 8] = [
 const JOURNEYS: [(&str, u64); 3] = [("demo-kafka", 7), ("demo-syslog", 11), ("demo-http", 13)];
 /// Events a round of each use case, which no dashboard shows; their twins have fewer.
 const USE_CASES: [(&str, u64); 3] =
-    [("demo-ssh-bruteforce", 63), ("demo-new-admin-account", 2), ("demo-log-cleared", 1)];
+    [("demo-ssh-bruteforce", 10), ("demo-new-admin-account", 2), ("demo-log-cleared", 1)];
 /// The contract's.
 const LONGEST: Duration = Duration::from_secs(60);
 /// `partner-platform` has so many lines.
