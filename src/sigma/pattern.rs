@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn one_text_is_made_of_several_patterns() {
-        let patterns = ["*\\powershell.exe", "*power*", "C:\\*"].map(Pattern::parse);
+        let patterns = ["*\\powershell.exe", "*power*", "C:\\\\*"].map(Pattern::parse);
         let all: Vec<&Pattern> = patterns.iter().collect();
         let text = merged(&all, &MANNERS[0]);
         assert!(all.iter().all(|pattern| pattern.matches(&text, false)), "{text}");
