@@ -494,7 +494,7 @@ fn a_benign_twin_is_sent_beside_each_round() {
         compile(&text.replace(from, to)).map(drop).unwrap_err()
     };
     let error = with("every: 10m", "every: 3m");
-    assert!(error.contains("a round lasts 241.9s"), "{error}");
+    assert!(error.contains("a round lasts 246.6s"), "{error}");
     let error = with(
         "alertmanager: { url: 'http://a/', match: { alertname: '{alert}' } }",
         "promql: { url: 'http://p/', query: x }",

@@ -110,7 +110,9 @@ enum Inexact {
 
 /// What to say where a unit should stand: people write a space before it.
 fn no_unit(text: &str, rest: &str, what: &str, units: &str) -> String {
-    if rest.starts_with(char::is_whitespace) {
+    let unit = rest.trim_start();
+    let known = |(name, _): &(&str, u64)| *name == unit;
+    if unit != rest && TIME.iter().chain(&BYTES).any(known) {
         let closed: String = text.split_whitespace().collect();
         format!("`{text}` has a space in it; write `{closed}`")
     } else {
