@@ -275,12 +275,12 @@ fn what_is_left_decides_whether_filling_is_judged() {
     let mut minute = |left: u32| {
         LEFT.store(left, Relaxed);
         let began = Mono::now();
-        // A tick's instant holds the time that reading took: a second over, so that each minute
-        // surely gives a point.
-        node.at += 61;
-        // The answers are as new as the question: the clock of this test runs ahead of theirs.
-        let mono = Mono::from_secs(node.at - 10_000_000);
-        for _ in 0..2 {
+        // What is left is asked for before the minute is over, and known when it is: a point is taken
+        // of the first tick that is a minute after the last one, whatever the answer is then.
+        for seconds in [50, 11] {
+            node.at += seconds;
+            // The answers are as new as the question: the clock of this test runs ahead of theirs.
+            let mono = Mono::from_secs(node.at - 10_000_000);
             node.sampler.sample(Now { mono, ..Now::default() }, &mut node.frame);
             while node.cells.in_use() > 0 && Mono::now().since(began) < Duration::from_secs(20) {
                 std::thread::sleep(Duration::from_millis(1));
