@@ -1,4 +1,4 @@
-//! The one owner of all state: takes in what was measured, judges once a second, shows it to who
+//! The one owner of all state: takes in what was measured, judges what is due, shows it to who
 //! asks.
 
 use std::collections::VecDeque;

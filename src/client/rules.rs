@@ -31,6 +31,11 @@ words! {
     }
 }
 
+/// The `writeback_index` that ElastAlert has where nothing is configured.
+pub fn writeback_index() -> String {
+    String::from("elastalert_status")
+}
+
 /// One rule.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {

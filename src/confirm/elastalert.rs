@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::alert::{self, Alert};
 use super::{Confirmer, LookContext, reading};
 use crate::client::http::{Api, Auth, excerpt};
+use crate::client::rules::writeback_index;
 use crate::client::search::{Answer, check_index, search};
 use crate::client::tls;
 use crate::journey::Look;
@@ -28,7 +29,7 @@ pub struct Spec {
     /// The base URL of the OpenSearch or Elasticsearch that ElastAlert 2 writes to.
     pub url: String,
     /// Its `writeback_index`; `elastalert_status` where nothing is given.
-    #[serde(default = "index")]
+    #[serde(default = "writeback_index")]
     pub index: String,
     /// The rule's name.
     pub rule: String,
@@ -41,10 +42,6 @@ pub struct Spec {
     pub auth: Option<Auth>,
     #[serde(default)]
     pub tls: tls::Options,
-}
-
-fn index() -> String {
-    String::from("elastalert_status")
 }
 
 pub struct ElastAlert {

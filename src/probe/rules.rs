@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::{Metric, probe};
 use crate::client::http::{Api, Auth, parse_url};
-use crate::client::rules::{Engine, Rule, rules};
+use crate::client::rules::{Engine, Rule, rules, writeback_index};
 use crate::client::search::check_index;
 use crate::client::tls;
 use crate::outcome::{Fault, FaultCode, Reading, Sample};
@@ -24,16 +24,12 @@ pub struct Spec {
     /// ElastAlert 2 writes to.
     pub engine: Engine,
     /// ElastAlert's `writeback_index`.
-    #[serde(default = "index")]
+    #[serde(default = "writeback_index")]
     pub index: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
     pub tls: tls::Options,
-}
-
-fn index() -> String {
-    String::from("elastalert_status")
 }
 
 pub struct Rules {
