@@ -272,19 +272,25 @@ fn what_is_left_decides_whether_filling_is_judged() {
     let mut node = Node::new(|_: &Path| {
         Ok(Space { available: f64::from(LEFT.load(Relaxed)), ..half_full(Path::new("/"))? })
     });
+    fn pass(node: &mut Node, seconds: i64) {
+        node.at += seconds;
+        // The answers are as new as the question: the clock of this test runs ahead of theirs.
+        let mono = Mono::from_secs(node.at - 10_000_000);
+        node.sampler.sample(Now { mono, ..Now::default() }, &mut node.frame);
+        let began = Mono::now();
+        while node.cells.in_use() > 0 {
+            assert!(Mono::now().since(began) < Duration::from_secs(20), "no answer");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // A point is taken of the first tick that is a minute after the last point, whatever is known then.
+    // The first point comes before the first minute; so each later one comes in the second tick of its
+    // minute, when what the first tick asked for is known.
+    pass(&mut node, 0);
     let mut minute = |left: u32| {
         LEFT.store(left, Relaxed);
-        let began = Mono::now();
-        // What is left is asked for before the minute is over, and known when it is: a point is taken
-        // of the first tick that is a minute after the last one, whatever the answer is then.
         for seconds in [50, 11] {
-            node.at += seconds;
-            // The answers are as new as the question: the clock of this test runs ahead of theirs.
-            let mono = Mono::from_secs(node.at - 10_000_000);
-            node.sampler.sample(Now { mono, ..Now::default() }, &mut node.frame);
-            while node.cells.in_use() > 0 && Mono::now().since(began) < Duration::from_secs(20) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            pass(&mut node, seconds);
         }
         ["node.fs.full_in", "node.fs.scarce_full_in"].map(|series| {
             node.frame.find(series, Some("/")).map(|signal| match signal {
