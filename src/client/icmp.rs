@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 
-use super::{local, tcp::errno};
+use super::{kernel, local, tcp::errno};
 use crate::outcome::{Fault, FaultCode};
 
 /// What lifts the fault where no ICMP socket is permitted, and what `plan --privileges` says.
@@ -140,6 +140,28 @@ pub fn without_ip_header(packet: &[u8]) -> Option<&[u8]> {
     packet.get(usize::from(first & 0x0f) * 4..)
 }
 
+/// What a raw socket lets in (classic BPF): replies with our identifier, and errors. Without it each
+/// such socket is sent every ICMP packet of the node, and while it overflows ours are lost too. An IPv4
+/// packet comes with its IP header, an ICMPv6 one without.
+fn only_ours(ipv6: bool, identifier: u16) -> [SockFilter; 8] {
+    use nix::libc::{
+        BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET,
+    };
+    let (request, reply) = if ipv6 { (128, 129) } else { (8, 0) };
+    let header = if ipv6 { BPF_LDX | BPF_IMM } else { BPF_LDX | BPF_B | BPF_MSH };
+    [
+        (header, 0, 0, 0),
+        (BPF_LD | BPF_B | BPF_IND, 0, 0, 0),
+        (BPF_JMP | BPF_JEQ, 3, 0, request),
+        (BPF_JMP | BPF_JEQ, 0, 3, reply),
+        (BPF_LD | BPF_H | BPF_IND, 0, 0, 4),
+        (BPF_JMP | BPF_JEQ, 1, 0, u32::from(identifier)),
+        (BPF_RET, 0, 0, 0),
+        (BPF_RET, 0, 0, u32::MAX),
+    ]
+    .map(|(code, then, otherwise, value)| SockFilter::new(code as u16, then, otherwise, value))
+}
+
 /// A series of echoes to one target, on a socket of its own: a reply that comes after the socket
 /// is gone is counted nowhere.
 pub struct Echoes {
@@ -173,7 +195,14 @@ impl Echoes {
             Type::RAW => Way::Raw,
             _ => Way::Datagram,
         };
-        Ok(Self { client, to, identifier: PingIdentifier(identifier()), way })
+        let identifier = identifier();
+        if way == Way::Raw {
+            let socket = client.get_socket();
+            SockRef::from(&kernel::borrowed(&socket))
+                .attach_filter(&only_ours(to.is_ipv6(), identifier))
+                .map_err(|error| not_open(&error, to))?;
+        }
+        Ok(Self { client, to, identifier: PingIdentifier(identifier), way })
     }
 
     pub fn way(&self) -> Way {
@@ -307,6 +336,21 @@ mod tests {
             })
             .unwrap();
         eprintln!("property echo_packets: {} inputs", inputs.get());
+    }
+
+    /// On loopback a raw socket is shown the requests of others, and the replies to them.
+    #[tokio::test]
+    async fn the_echoes_of_others_fill_no_socket() {
+        for to in [IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()] {
+            let echoes = Echoes::open(to).expect("an ICMP socket (needs root or ping_group_range)");
+            let (others, _) = open(to).unwrap();
+            connect(&others, to, 0).unwrap();
+            for sequence in 0..3000 {
+                others.send(&request(to.is_ipv6(), identifier(), sequence, &[7; 56])).unwrap();
+            }
+            let answer = echoes.echo(1, &[7; 56], Duration::from_secs(5)).await;
+            assert!(matches!(answer, Answer::Replied(_)), "{to}: {answer:?}");
+        }
     }
 
     /// As this machine's tests run as root, the raw socket at least is there.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -125,6 +125,12 @@ pub fn direct_align(file: &File) -> Option<u32> {
     let told = said == 0 && answer.stx_mask & STATX_DIOALIGN != 0;
     let align = answer.stx_dio_mem_align.max(answer.stx_dio_offset_align);
     Some(align).filter(|align| told && align.is_power_of_two())
+}
+
+/// The echo library's socket, which it shows by number only.
+pub fn borrowed(socket: &surge_ping::AsyncSocket) -> BorrowedFd<'_> {
+    // SAFETY: the socket owns the descriptor and outlives what borrows it.
+    unsafe { BorrowedFd::borrow_raw(socket.get_native_sock()) }
 }
 
 /// Lets this thread's I/O go behind everybody else's (ioprio_set(2), honoured by bfq and, since
