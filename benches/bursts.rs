@@ -4,10 +4,8 @@
 //! Nothing here is a test: machines are noisy.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use greenlight::gate::{self, Evidence, Gate, Standing};
@@ -18,7 +16,9 @@ use greenlight::plan::{Facts, Plan, load::Inputs};
 use greenlight::series::{Cadence, TrackKey, Tracks, Value};
 use greenlight::time::{Mono, Now, Wall};
 
-type Answer<T> = Result<T, Box<dyn std::error::Error>>;
+mod running;
+
+use running::{Answer, get, median, start_agent};
 
 const TRIES: usize = 20;
 const SCRAPE: Duration = Duration::from_secs(15);
@@ -33,11 +33,6 @@ fn main() -> Answer<()> {
     looks()?;
     judging()?;
     bursts()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// What one reading of the process table costs.
@@ -122,7 +117,8 @@ fn bursts() -> Answer<()> {
     let (cpu, io) = (folder.join("burst-cpu"), folder.join("burst-io"));
     fs::copy("/usr/bin/yes", &cpu)?;
     fs::copy("/usr/bin/dd", &io)?;
-    let (mut agent, address) = start(&plan, &folder)?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_greenlight"));
+    let mut agent = start_agent(binary, &plan, &folder)?;
     let cpus = std::thread::available_parallelism()?.get();
     std::thread::sleep(Duration::from_secs(3));
     let (mut seen, mut named) = ([0, 0], [0, 0]);
@@ -138,9 +134,9 @@ fn bursts() -> Answer<()> {
             command
         })?;
         std::thread::sleep(SCRAPE.saturating_sub(scraped.elapsed()));
-        let text = get(&address, "/metrics")?;
+        let text = get(&agent.address, "/metrics")?;
         let captures: serde_json::Value =
-            serde_json::from_str(&get(&address, "/api/v1/captures")?)?;
+            serde_json::from_str(&get(&agent.address, "/api/v1/captures")?)?;
         let names = ["burst-cpu", "burst-io"];
         let peaks =
             ["greenlight_node_cpu_busy_peak_ratio ", "greenlight_node_disk_busy_peak_ratio{"];
@@ -159,8 +155,7 @@ fn bursts() -> Answer<()> {
             named[place] += usize::from(found);
         }
     }
-    agent.kill()?;
-    agent.wait()?;
+    agent.end();
     println!("bursts of the processors: {} of {TRIES} seen, {} named", seen[0], named[0]);
     println!("bursts of a disk: {} of {TRIES} seen, {} named", seen[1], named[1]);
     fs::remove_dir_all(&folder)?;
@@ -178,33 +173,4 @@ fn burst(count: usize, make: impl Fn(usize) -> Command) -> Answer<()> {
         child.wait()?;
     }
     Ok(())
-}
-
-fn start(plan: &Path, folder: &Path) -> Answer<(Child, String)> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_greenlight"))
-        .args(["run", "--web.listen-address", "127.0.0.1:0", "-c"])
-        .arg(plan)
-        .arg("--state")
-        .arg(folder.join("state"))
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut lines = BufReader::new(child.stderr.take().ok_or("no standard error")?).lines();
-    let address = loop {
-        let line = lines.next().ok_or("the agent ended")??;
-        if let Some((_, address)) = line.split_once("listening on http://") {
-            break address.trim().to_owned();
-        }
-    };
-    // Read on, so that the agent's log never waits.
-    std::thread::Builder::new().spawn(move || lines.map_while(Result::ok).for_each(drop))?;
-    Ok((child, address))
-}
-
-fn get(address: &str, path: &str) -> Answer<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (_, body) = text.split_once("\r\n\r\n").ok_or("no body")?;
-    Ok(body.to_owned())
 }

@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+mod exporters;
 mod running;
 
-use running::{
-    Answer, Running, median, processor_time, resident, row, samples, scrape, start_agent,
-    start_node_exporter,
-};
+use exporters::{processor_time, resident, row, samples, scrape, start_node_exporter};
+use running::{Answer, Running, median, start_agent};
 
 /// Scrapes whose processor time is taken together: one alone is below the kernel's clock tick.
 const SCRAPES: u32 = 2_000;

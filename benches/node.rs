@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+mod exporters;
 mod running;
 
-use running::{
-    Answer, Running, median, processor_time, resident, row, samples, scrape, start_agent,
-    start_node_exporter,
-};
+use exporters::{processor_time, resident, row, samples, scrape, start_node_exporter};
+use running::{Answer, Running, median, start_agent};
 
 /// How often Prometheus scrapes what both are compared by.
 const INTERVAL: f64 = 15.0;

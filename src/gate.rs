@@ -17,6 +17,7 @@ mod newest;
 pub mod promql;
 mod samples;
 pub mod sentence;
+mod weigh;
 mod window;
 
 pub use judge::judge;
@@ -254,6 +255,26 @@ pub struct Finding {
     /// The checks and journeys that it was judged from, or would be.
     pub checks: Vec<String>,
     pub journeys: Vec<String>,
+}
+
+impl Finding {
+    pub fn open(code: &str, text: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Open,
+            value: None,
+            unit: None,
+            threshold: None,
+            margin: None,
+            samples: 0,
+            window_seconds: None,
+            covered_seconds: None,
+            worst: None,
+            reason: Some(Why::new(code, text)),
+            first_failing_stage: None,
+            checks: Vec::new(),
+            journeys: Vec::new(),
+        }
+    }
 }
 
 impl Gate {

@@ -1,7 +1,7 @@
 //! A journey's counts against a bound: loss, duplicates, completeness.
 
-use super::judge::{measured, weigh};
 use super::sentence::{number, span};
+use super::weigh::{measured, weigh};
 use super::window::{Coverage, Window, most_attempts};
 use super::{Bound, Criterion, Finding, Function, Gate, Verdict, Why};
 use crate::catalogue::Unit;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::judge::{against, coverage, measured, weigh};
 use super::sentence::{number, span};
-use super::window::Window;
+use super::weigh::{against, measured, weigh};
+use super::window::{Coverage, Window};
 use super::{Bound, Criterion, Finding, Gate, Verdict, Why};
 use crate::series::{Track, Value};
 use crate::time::Now;
@@ -116,7 +116,7 @@ pub(super) fn fresh(
         let window = Window::ending(now, over);
         let blind =
             points().any(|point| point.value() == Value::Inconclusive && window.holds(point.at));
-        (tracks.iter().all(|track| coverage(track, window).full), blind)
+        (tracks.iter().all(|track| Coverage::by(track, window).full), blind)
     };
     let holds = |bound: Bound| age.is_some_and(|age| bound.holds(age));
     let stale = match (bound, criterion.warn) {

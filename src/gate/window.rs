@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::{Span, holds, time_in};
-use crate::series::{Attempts, Cadence, on_time};
+use crate::series::{Attempts, Cadence, Track, on_time};
 use crate::time::{Mono, Now};
 
 /// The part of the past that a criterion looks at.
@@ -51,6 +51,10 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
+    pub(super) fn by(track: &Track, window: Window<'_>) -> Self {
+        Self::of(window, track.cadence(), &track.attempts(window.now))
+    }
+
     /// `attempts` are those up to now, those before the window too.
     pub(super) fn of(window: Window<'_>, cadence: &Cadence, attempts: &Attempts) -> Self {
         let longest = cadence.longest_gap();

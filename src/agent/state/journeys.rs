@@ -243,7 +243,8 @@ impl State {
                 self.push(&key, cadence, at, Value::Inconclusive, now);
             }
             if self.promises_fresh(journey, stage.stage) {
-                self.feed_ages(journey, at, stage, cadence, now);
+                let key = feed_age_key(journey, stage.stage);
+                self.of_each(&key, at, &stage.feed_ages, stage.expected, cadence, now);
             }
             if self.shows_clock(journey, stage.stage) {
                 self.clock_offset(journey, at, stage, cadence, now);
@@ -264,7 +265,8 @@ impl State {
                 self.false_alarms(journey, at, stage, cadence, now);
             }
             if stage.stage == Stage::Notified && self.tells_people(journey) {
-                self.alert_to_person(journey, at, stage, cadence, now);
+                let key = alert_to_person_key(journey);
+                self.of_each(&key, at, &stage.after_alert, stage.expected, cadence, now);
             }
         }
     }
@@ -292,41 +294,23 @@ impl State {
         self.push(&false_alarms_key(journey, stage.stage), cadence, at, value, now);
     }
 
-    /// The samples that `journey.alert_to_person` is judged by: an alert of which nobody heard is
-    /// beyond any threshold, one that did not come says nothing of it.
-    fn alert_to_person(
+    /// What was measured of each event, as `journey.alert_to_person` and `journey.feed_age` are judged
+    /// by it: an alert of which nobody heard, and an event that does not show its feed's age, is beyond
+    /// any threshold; what did not come says nothing of it.
+    fn of_each(
         &mut self,
-        journey: &Arc<str>,
+        key: &TrackKey,
         at: Mono,
-        stage: &StageTally,
+        measured: &[Option<f64>],
+        expected: u64,
         cadence: Cadence,
         now: Now,
     ) {
-        let key = alert_to_person_key(journey);
-        for after in &stage.after_alert {
-            self.push(&key, cadence, at, after.map_or(Value::Failed, Value::Number), now);
+        for one in measured {
+            self.push(key, cadence, at, one.map_or(Value::Failed, Value::Number), now);
         }
-        for _ in 0..stage.expected.saturating_sub(stage.after_alert.len() as u64) {
-            self.push(&key, cadence, at, Value::Inconclusive, now);
-        }
-    }
-
-    /// The samples that `journey.feed_age` is judged by: an event that does not show its feed's age
-    /// is beyond any threshold, one that did not come says nothing of it.
-    fn feed_ages(
-        &mut self,
-        journey: &Arc<str>,
-        at: Mono,
-        stage: &StageTally,
-        cadence: Cadence,
-        now: Now,
-    ) {
-        let key = feed_age_key(journey, stage.stage);
-        for age in &stage.feed_ages {
-            self.push(&key, cadence, at, age.map_or(Value::Failed, Value::Number), now);
-        }
-        for _ in 0..stage.expected.saturating_sub(stage.feed_ages.len() as u64) {
-            self.push(&key, cadence, at, Value::Inconclusive, now);
+        for _ in 0..expected.saturating_sub(measured.len() as u64) {
+            self.push(key, cadence, at, Value::Inconclusive, now);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::super::judge::coverage;
+use super::super::window::Coverage;
 use super::*;
 use crate::catalogue::probe::ICMP_RTT;
 use crate::gate::Selection;
@@ -119,7 +119,7 @@ fn a_window_that_moves_is_one_that_is_looked_at_anew() {
                     for track in tracks.select(&selection) {
                         for over in [7, 50] {
                             let window = Window::ending(now, Duration::from_secs(over));
-                            let coverage = coverage(track, window);
+                            let coverage = Coverage::by(track, window);
                             let all = track.points().iter().map(|point| point.at);
                             let all = all.take_while(|at| *at <= now.mono);
                             let anew = Attempts::of(track.cadence().interval, all);
