@@ -153,7 +153,7 @@ fn scenario(name: &str) -> String {
     let vars = folder.path().join("vars");
     fs::write(&vars, crate::faults::SCALED.join("\n")).unwrap();
     let words = format!(
-        "console=ttyS0 quiet panic=-1 psi=0 scenario={} greenlight={} vars={}",
+        "console=ttyS0 quiet systemd.show_status=false panic=-1 psi=0 scenario={} greenlight={} vars={}",
         root().join("tests/vm").join(name).display(),
         agent.display(),
         vars.display()

@@ -107,7 +107,8 @@ green node.nvme.health
 # Its health is read once a minute; what else is broken here takes as long.
 outside "nvme 4"
 greens node.disk.latency node.io.waiting
-writes() { while :; do dd if=/dev/zero of="$work/slow/$BASHPID" bs=4k count=4 oflag=direct conv=notrunc 2>/dev/null; done; }
+# One program for many writes: what starts programs computes, and does not wait.
+writes() { while :; do dd if=/dev/zero of="$work/slow/$BASHPID" bs=4k count=50 oflag=direct conv=notrunc 2>/dev/null; done; }
 delay 200
 many 12 writes
 red node.disk.latency dm-0
