@@ -20,12 +20,14 @@ mod kafka;
 mod mail;
 mod search;
 mod sql;
+mod syslog_ng;
 mod ways;
 pub(crate) use elastalert::ElastAlert;
 pub(crate) use kafka::{Kafka, kafka, own_kafka};
 pub(crate) use mail::Mail;
 pub(crate) use search::{elasticsearch, opensearch};
-pub(crate) use sql::{clickhouse, postgres};
+pub(crate) use sql::{chdb, clickhouse, postgres};
+pub(crate) use syslog_ng::SyslogNg;
 pub(crate) use ways::{Shipper, rabbitmq, rsyslog_ways};
 
 /// A server may take this long until it answers: a JVM on a machine that is compiling besides.

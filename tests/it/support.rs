@@ -94,13 +94,19 @@ const WAYS_IN: &[(&str, &[Met])] = &[
     ("splunk_hec", &[Fixture("send/splunk_hec.txt", &["property_answers_of_splunk_hec"])]),
     (
         "syslog",
-        &[Real(
-            "rsyslog 8.2302: UDP, TCP with both framings, TLS with certificates on both sides, a local socket",
-            &[
-                "senders_syslog_reaches_rsyslog_by_every_way_it_has",
-                "syslog_reaches_rsyslog_whole_and_in_order_in_both_framings",
-            ],
-        )],
+        &[
+            Real(
+                "rsyslog 8.2302: UDP, TCP with both framings, TLS with certificates on both sides, a local socket",
+                &[
+                    "senders_syslog_reaches_rsyslog_by_every_way_it_has",
+                    "syslog_reaches_rsyslog_whole_and_in_order_in_both_framings",
+                ],
+            ),
+            Real(
+                "syslog-ng 3.38: UDP, TCP with both framings, TLS with certificates on both sides",
+                &["senders_syslog_reaches_syslog_ng_by_every_way_it_has"],
+            ),
+        ],
     ),
 ];
 
@@ -130,10 +136,16 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "clickhouse",
-        &[Real(
-            "ClickHouse 18.16 of Debian 12, which is of 2018",
-            &["clickhouse_finds_exactly_the_rounds_rows"],
-        )],
+        &[
+            Real(
+                "ClickHouse 18.16 of Debian 12, which is of 2018",
+                &["clickhouse_finds_exactly_the_rounds_rows"],
+            ),
+            Real(
+                "the engine of ClickHouse 26.9 (chDB), behind an HTTP interface of the tests",
+                &["clickhouse_of_today_takes_the_round_as_a_parameter"],
+            ),
+        ],
     ),
     (
         "elasticsearch",

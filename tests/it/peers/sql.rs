@@ -50,6 +50,28 @@ impl ClickHouse {
     }
 }
 
+/// ClickHouse's engine of today, over HTTP; see `tests/peers/chdb/serve.py`.
+pub(crate) fn chdb() -> ClickHouse {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../peers/chdb");
+    let fetched = fs::read_to_string(home.join("requirements.txt"));
+    assert!(
+        fetched.is_ok_and(|is| is == include_str!("../../peers/chdb/requirements.txt")),
+        "chdb is not fetched (see {}): run tests/run, or tests/peers/fetch",
+        home.display()
+    );
+    let serve = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/chdb/serve.py");
+    let port = free_port();
+    let mut process = Process::start(
+        &home.join("bin/python").display().to_string(),
+        "python3-venv",
+        &[&serve.display().to_string(), &port.to_string()],
+        &folder("chdb").join("chdb.log"),
+    );
+    let url = format!("http://127.0.0.1:{port}/");
+    process.wait_until(|| post(&url, "text/plain", "SELECT 1").is_some_and(|(is, _)| is == 200));
+    ClickHouse { url, process }
+}
+
 pub(crate) struct Postgres {
     pub(crate) port: u16,
     /// The authority that signed its certificate for `localhost`, as PEM.

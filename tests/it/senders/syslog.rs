@@ -1,4 +1,4 @@
-//! Syslog and RELP against a real rsyslog.
+//! Syslog against a real rsyslog and a real syslog-ng, RELP against rsyslog.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
@@ -12,7 +12,7 @@ use greenlight::send::syslog::Syslog;
 use serde_json::json;
 
 use super::{TIMEOUT, all, events, path, sent, until, word};
-use crate::peers::{folder, free_port, rsyslog_ways};
+use crate::peers::{SyslogNg, folder, free_port, rsyslog_ways};
 
 /// Each event once, in order, with its structured data and its text.
 fn written(lines: &[String], input: &str, events: &[Event], structured: bool) {
@@ -82,6 +82,35 @@ async fn senders_syslog_reaches_rsyslog_by_every_way_it_has() {
     let distrusted = json!({"to": format!("tls://localhost:{}", ways.relp_tls)});
     let receipts = sent::<Relp>(distrusted, &both[..1], TIMEOUT).await;
     all(&receipts, "not sent: certificate_invalid");
+}
+
+#[tokio::test]
+async fn senders_syslog_reaches_syslog_ng_by_every_way_it_has() {
+    let peer = SyslogNg::start();
+    let secured = |name: &str| json!(path(&peer.folder.join(name)));
+    let tls = json!({"ca": secured("ca.pem"), "cert": secured("client.pem"), "key": secured("client.key")});
+    let ways = [
+        ("udp", json!({"to": format!("udp://127.0.0.1:{}", peer.port)})),
+        ("tcp", json!({"to": format!("tcp://127.0.0.1:{}", peer.port)})),
+        ("lines", json!({"to": format!("tcp://127.0.0.1:{}", peer.lines), "framing": "lf"})),
+        ("tls", json!({"to": format!("tls://localhost:{}", peer.tls), "tls": tls})),
+    ];
+    let mut count = 0;
+    for (source, to) in ways {
+        let events = events(Format::Rfc5424, 50, "ünïcode \"quoted\" ] \\ {token}");
+        all(&sent::<Syslog>(to, &events, TIMEOUT).await, "sent");
+        count += events.len();
+        let lines = until("what syslog-ng writes", || {
+            let lines = peer.lines();
+            (lines.len() >= count).then_some(lines)
+        });
+        written(&lines, &format!("{source}|"), &events, true);
+    }
+    // Without a certificate of ours it takes nothing, and nothing is claimed.
+    let nobody = json!({"to": format!("tls://localhost:{}", peer.tls), "tls": {"ca": tls["ca"]}});
+    for receipt in sent::<Syslog>(nobody, &events(Format::Rfc5424, 2, "{token}"), TIMEOUT).await {
+        assert!(!word(&receipt).starts_with("sent"), "{receipt:?}");
+    }
 }
 
 #[tokio::test]
