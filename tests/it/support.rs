@@ -66,10 +66,16 @@ const WAYS_IN: &[(&str, &[Met])] = &[
     ),
     (
         "journald",
-        &[Written(
-            "systemd's document \"Native Journal Protocol\"",
-            &["senders_journald_entries_are_those_of_the_native_protocol"],
-        )],
+        &[
+            Real(
+                "systemd-journald 252, read by journalctl",
+                &["senders_journald_writes_what_journalctl_reads"],
+            ),
+            Written(
+                "systemd's document \"Native Journal Protocol\"",
+                &["senders_journald_entries_are_those_of_the_native_protocol"],
+            ),
+        ],
     ),
     (
         "kafka",

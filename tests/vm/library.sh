@@ -38,7 +38,7 @@ row() { curl -s "$api/api/v1/gates" | jq -c --arg id "$1" '.[] | select(.id == $
 # for all of them, since the machine starts a program slowly.
 become() {
     local colour=$1 condition=$2 left=("${@:3}") turned gate
-    local until=$((SECONDS + 120))
+    local until=$((SECONDS + 240))
     while [ ${#left[@]} -gt 0 ] && [ $SECONDS -lt $until ]; do
         turned=$(curl -s "$api/api/v1/gates" | jq -r --arg ids "${left[*]}" \
             '($ids | split(" ")) as $ids | .[] | select(.id as $id | $ids | index($id)) | select('"$condition"') | .id')

@@ -138,7 +138,8 @@ negotiated 10 0
 outside "link off"
 red node.link.carrier "$wire"
 outside "link on"
-# 130 neighbours where 100 find room, and as many connections as may be tracked, and more.
+# 130 neighbours where 100 find room, none of them swept out, and as many connections as may be tracked, and more.
+settings net.ipv4.neigh.pair.gc_stale_time=3600
 settings net.ipv4.neigh.default.gc_thresh1=100 net.ipv4.neigh.default.gc_thresh2=100 net.ipv4.neigh.default.gc_thresh3=100
 for host in $(seq 2 131); do
     echo "neigh replace 192.0.2.$host lladdr 02:00:00:00:01:00 dev pair nud reachable"

@@ -5,15 +5,16 @@ use std::io::{IoSliceMut, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
 use greenlight::journey::event::Format;
 use greenlight::send::file::File;
 use greenlight::send::journald::Journald;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{TIMEOUT, all, events, path, sent, word};
-use crate::peers::folder;
+use super::{TIMEOUT, all, events, path, sent, until, word};
+use crate::peers::{Process, folder, run};
 
 #[tokio::test]
 async fn senders_file_appends_whole_lines_and_rotates_without_losing_one() {
@@ -117,7 +118,7 @@ fn entry(journal: &UnixDatagram) -> Vec<u8> {
     whole
 }
 
-/// Written from systemd's document "Native Journal Protocol": no journald has read this.
+/// Written from systemd's document "Native Journal Protocol".
 #[tokio::test]
 async fn senders_journald_entries_are_those_of_the_native_protocol() {
     let socket = folder("journald").join("socket");
@@ -146,4 +147,41 @@ async fn senders_journald_entries_are_those_of_the_native_protocol() {
     // The reader is gone with its thread.
     let receipts = sent::<Journald>(spec, &events[..1], TIMEOUT).await;
     assert_eq!(word(&receipts[0]), "not sent: refused");
+}
+
+/// systemd's own journald, alone in a mount namespace with a `/run` of its own.
+#[tokio::test]
+async fn senders_journald_writes_what_journalctl_reads() {
+    let journald = "/lib/systemd/systemd-journald";
+    let begin = format!(
+        "mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/systemd/journald.conf.d &&
+         printf '[Journal]\\nStorage=volatile\\nReadKMsg=no\\nAudit=no\\n' \
+             >/run/systemd/journald.conf.d/tests.conf &&
+         exec {journald}"
+    );
+    let log = folder("journald").join("journald.log");
+    let mut peer = Process::start("unshare", "util-linux", &["-m", "sh", "-c", &begin], &log);
+    let pid = peer.pid().to_string();
+    let socket = format!("/proc/{pid}/root/run/systemd/journal/socket");
+    peer.wait_until(|| Path::new(&socket).exists());
+    let mut events = events(Format::Json, 3, "{token} says hello");
+    events[1].message = format!("{}\nin two lines", events[1].token);
+    events[2].message = format!("{} {}", events[2].token, "x".repeat(500_000));
+    all(&sent::<Journald>(json!({"socket": socket}), &events, TIMEOUT).await, "sent");
+    let read = ["-t", &pid, "-m", "journalctl", "-t", "greenlight", "-o", "json", "--all"];
+    let entries: Vec<Value> = until("what journald wrote", || {
+        let read = run("nsenter", "util-linux", &read, "");
+        let text = String::from_utf8(read.stdout).expect("journalctl writes text");
+        let entries: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+        (entries.len() >= events.len()).then_some(entries)
+    });
+    assert_eq!(entries.len(), events.len());
+    for (entry, event) in entries.iter().zip(&events) {
+        assert_eq!(entry["MESSAGE"], event.message.as_str());
+        assert_eq!(entry["GREENLIGHT_ID"], event.token.as_str());
+        assert_eq!(entry["GREENLIGHT_SEQ"], event.seq.to_string());
+        assert_eq!(entry["USER_AGENT_SYNTHETIC_TYPE"], "test");
+        assert_eq!(entry["_TRANSPORT"], "journal");
+    }
 }
