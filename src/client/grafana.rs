@@ -32,12 +32,11 @@ mod range;
 mod reduce;
 mod show;
 mod transform;
+mod values;
 mod variables;
 
 /// Panels nest one deep (a collapsed row); a document that nests deeper is none of Grafana's.
 const DEPTH: usize = 4;
-/// A variable has no more values than this.
-const OPTIONS: usize = 10_000;
 
 /// Which panel, and how it is looked at.
 #[derive(Clone, Debug)]
@@ -63,7 +62,8 @@ pub struct Asked<'a> {
 pub enum Panel {
     /// What it shows.
     Shows(Display),
-    NoData,
+    /// Nothing, or nothing under the name that was asked for: then the names that it shows.
+    NoData(Vec<String>),
     /// It is not there, or shows an error: a person sees no number either.
     Broken(String),
 }
@@ -132,7 +132,7 @@ pub async fn read(
         Some(back) => Range::back(asked.now, back),
         None => Range::of(dashboard, &panel, asked.now).map_err(unsupported)?,
     };
-    let settings = if needs_sources(&panel) {
+    let settings = if needs_sources(&panel, dashboard) {
         let response = session.get("api/frontend/settings", &[]).await?;
         // Behind a proxy that hides it, a panel may still say all that is needed.
         if response.status.is_success() { read_json(&response)? } else { Value::Null }
@@ -164,7 +164,7 @@ pub async fn read(
     let panel = with_words(&panel, &variables).map_err(unsupported)?;
     let choice = Choice { reducer: asked.reduce, series: asked.series, row: Some(asked.row) };
     match shown(&panel, frames, choice).map_err(unsupported)? {
-        Shown::Nothing => Ok(Panel::NoData),
+        Shown::Nothing(names) => Ok(Panel::NoData(names)),
         Shown::One(shown) => {
             trace.note(format_args!("the panel shows {:?}", shown.text));
             Ok(Panel::Shows(shown))
@@ -242,7 +242,7 @@ async fn resolve(
         };
         let options = match given {
             Some(_) => None,
-            None => match options(session, variable, &variables, sources).await? {
+            None => match values::options(session, variable, &variables, sources).await? {
                 Ok(options) => options,
                 Err(why) => return Err(because(why)),
             },
@@ -258,73 +258,6 @@ async fn resolve(
         }
     }
     Ok(variables)
-}
-
-type Options = Result<Option<Vec<variables::Choice>>, String>;
-
-/// The values that a variable has now, where the browser asks for them as the dashboard is opened.
-async fn options(
-    session: &Session<'_>,
-    variable: &Value,
-    variables: &Variables,
-    sources: &Sources,
-) -> Result<Options, Trouble> {
-    let text = |key: &str| variable.get(key).and_then(Value::as_str).unwrap_or_default();
-    match text("type") {
-        "custom" => {
-            if text("valuesFormat") == "json" {
-                return Ok(Err("its values are JSON".into()));
-            }
-            let query = variables.fill_text(text("query"), Dialect::Words);
-            let listed = |query: String| Some(variables::custom(&query)).filter(|l| !l.is_empty());
-            return Ok(query.map(listed));
-        }
-        "query" => {}
-        _ => return Ok(Ok(None)),
-    }
-    if variable.get("staticOptions").is_some_and(|options| !options.is_null()) {
-        return Ok(Err("it has values of its own beside those of its query".into()));
-    }
-    let found = match query::variable_request(variable, variables, sources) {
-        Ok(request) => asked_values(session, request).await?,
-        Err(why) => Err(why),
-    };
-    let pattern = variables.fill_text(text("regex"), Dialect::Words);
-    Ok(found.and_then(|found| variables::matching(found, &pattern?)).map(Some))
-}
-
-async fn asked_values(
-    session: &Session<'_>,
-    request: query::VariableRequest,
-) -> Result<Result<Vec<variables::Choice>, String>, Trouble> {
-    let response = match request {
-        query::VariableRequest::Labels { path, query } => {
-            let query: Vec<(&str, &str)> = query.iter().map(|(k, v)| (*k, v.as_str())).collect();
-            session.get(&path, &query).await?
-        }
-        query::VariableRequest::Query(body) => {
-            session.ask(Request::post_json(session.api.at("api/ds/query", &[]), &body)).await?
-        }
-    };
-    if !response.status.is_success() {
-        return Ok(Err(format!("its query was answered with {}", response.status)));
-    }
-    let answer = read_json(&response)?;
-    let values = match answer.get("data").and_then(Value::as_array) {
-        Some(list) => list
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|value| (value.to_owned(), value.to_owned()))
-            .collect(),
-        None => match query::variable_values(&answer) {
-            Ok(values) => values,
-            Err(why) => return Ok(Err(why)),
-        },
-    };
-    if values.len() > OPTIONS {
-        return Ok(Err(format!("it has {} values", values.len())));
-    }
-    Ok(Ok(values))
 }
 
 /// The variable that a panel, or its row, is repeated for.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Confirmer, LookContext, reading};
 use crate::client::grafana::{Asked, Display, Panel, Reducer, read};
-use crate::client::http::{Api, Auth};
+use crate::client::http::{Api, Auth, excerpt};
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, Trouble};
@@ -119,7 +119,7 @@ impl Confirmer for Grafana {
                 None => json!({ reading::SAW: no_number(&shown) }),
             },
             // A counter that is not born yet stands at 0.
-            Panel::NoData => json!({ BEFORE: 0.0 }),
+            Panel::NoData(_) => json!({ BEFORE: 0.0 }),
             // It is broken for a person, too: the round goes on, and will say so.
             Panel::Broken(why) => json!({ reading::SAW: why }),
         };
@@ -142,7 +142,7 @@ impl Confirmer for Grafana {
         let value = match (panel, on.sought.equals) {
             (Panel::Shows(_), None) => return complete(vec![reading::arrival()]),
             (Panel::Shows(shown), Some(_)) => self.grown(&shown, mark),
-            (Panel::NoData, _) => Err("it shows no data".to_owned()),
+            (Panel::NoData(names), _) => Err(self.nothing(&names)),
             (Panel::Broken(why), _) => Err(why),
         };
         let saw = match (value, on.sought.equals) {
@@ -172,6 +172,16 @@ fn no_number(shown: &Display) -> String {
 }
 
 impl Grafana {
+    fn nothing(&self, names: &[String]) -> String {
+        match &self.spec.series {
+            Some(wanted) if !names.is_empty() => {
+                let names = excerpt(names.join(", ").as_bytes());
+                format!("it shows no {wanted:?}, but {names}")
+            }
+            _ => "it shows no data".into(),
+        }
+    }
+
     /// The number, or by how much it has grown, and its text where that says something else.
     fn grown(&self, shown: &Display, mark: &Value) -> Result<(f64, String), String> {
         let Some(value) = shown.number else { return Err(no_number(shown)) };

@@ -140,7 +140,9 @@ impl Promql {
         let mut look = alert::look(shown.collect::<Vec<_>>(), None, &on);
         alert::ended(&mut look, mark);
         if look.arrivals.is_empty() {
-            let state = others.first().and_then(|fields| fields.get("state")?.as_str());
+            // Grafana lists what is well, too.
+            let mut states = others.iter().filter_map(|fields| fields.get("state")?.as_str());
+            let state = states.find(|state| !state.eq_ignore_ascii_case("normal"));
             let why = self.why_none(state, &on).await;
             reading::remember(mark, &why, on.trace);
         }
@@ -161,6 +163,7 @@ impl Promql {
         match (&rule.failing, state) {
             _ if !rule.enabled => format!("the rule {name:?} is paused"),
             (Some(why), _) => format!("the rule {name:?} fails: {why}"),
+            (None, Some(state)) if rule.holds.is_zero() => format!("the alert {name:?} is {state}"),
             (None, Some(state)) => {
                 format!("the alert {name:?} is {state}; its rule waits {:?}", rule.holds)
             }

@@ -1,5 +1,5 @@
 //! What the platform answers: the store's search, Alertmanager v2, Prometheus' query and Grafana's
-//! dashboard, each as far as a confirmer asks.
+//! dashboard, each as far as a confirmer asks; Grafana's in the shape that a real one's answers have.
 
 use std::sync::Arc;
 

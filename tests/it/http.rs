@@ -9,6 +9,7 @@ use greenlight::client::{Clients, tls};
 use greenlight::outcome::{FaultCode, ReasonCode, Trouble};
 use greenlight::spec::trace::Trace;
 
+mod alerting;
 pub(crate) mod confirm;
 mod dashboards;
 pub(crate) mod kinds;

@@ -116,13 +116,25 @@ const WAYS_IN: &[(&str, &[Met])] = &[
     ),
 ];
 
+/// Its rules and its Alertmanager are asked by the ways to see that Prometheus' own are asked by.
+const GRAFANAS_ALERTS: Met = Fixture(
+    "grafana/alerting.jsonl",
+    &[
+        "grafanas_alerts_are_seen_as_a_real_one_showed_them",
+        "grafanas_alerts_that_came_damaged_are_never_complete_by_half",
+    ],
+);
+
 const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     (
         "alertmanager",
-        &[Real(
-            "Prometheus Alertmanager of Debian 12",
-            &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
-        )],
+        &[
+            Real(
+                "Prometheus Alertmanager of Debian 12",
+                &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
+            ),
+            GRAFANAS_ALERTS,
+        ],
     ),
     (
         "elastalert",
@@ -180,6 +192,13 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     (
         "grafana",
         &[
+            Fixture(
+                "grafana/recorded.jsonl",
+                &[
+                    "panels_of_a_real_grafana_show_the_number_that_is_stored",
+                    "what_was_recorded_is_shown_as_grafanas_own_package_shows_it",
+                ],
+            ),
             Written(
                 "Grafana's HTTP API reference",
                 &[
@@ -270,13 +289,16 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "promql",
-        &[Real(
-            "Prometheus of Debian 12, its alerts and rules too",
-            &[
-                "a_real_prometheus_answers_probe_and_confirmer",
-                "a_real_prometheus_shows_its_alerts_and_its_rules",
-            ],
-        )],
+        &[
+            Real(
+                "Prometheus of Debian 12, its alerts and rules too",
+                &[
+                    "a_real_prometheus_answers_probe_and_confirmer",
+                    "a_real_prometheus_shows_its_alerts_and_its_rules",
+                ],
+            ),
+            GRAFANAS_ALERTS,
+        ],
     ),
     (
         "saved_visualization",
@@ -316,10 +338,16 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
     (
         "webhook",
-        &[Real(
-            "Prometheus Alertmanager of Debian 12, which sends to it",
-            &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
-        )],
+        &[
+            Real(
+                "Prometheus Alertmanager of Debian 12, which sends to it",
+                &["a_real_alertmanager_is_seen_raising_notifying_and_silencing"],
+            ),
+            Fixture(
+                "grafana/alerting.jsonl",
+                &["grafanas_notifications_are_taken_as_a_real_one_sends_them"],
+            ),
+        ],
     ),
 ];
 

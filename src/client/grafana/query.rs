@@ -7,7 +7,7 @@ use super::range::period;
 use super::variables::{Dialect, Variables};
 
 /// How many points a panel asks for where it does not say: as many as it is wide, and this is usual.
-const POINTS: u64 = 1000;
+pub(super) const POINTS: u64 = 1000;
 
 /// The data sources, as Grafana tells them whoever opens a dashboard.
 #[derive(Debug, Default)]
@@ -17,11 +17,13 @@ pub(super) struct Sources {
 }
 
 #[derive(Debug)]
-struct Source {
+pub(super) struct Source {
     name: String,
     uid: String,
     kind: String,
     interval: Option<String>,
+    /// The field that a search finds its documents' time in.
+    pub(super) time: Option<String>,
 }
 
 impl Sources {
@@ -31,12 +33,13 @@ impl Sources {
             let text = |owner: &Value, key: &str| {
                 owner.get(key).and_then(Value::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
             };
-            let interval = source.get("jsonData").and_then(|data| text(data, "timeInterval"));
+            let of = |key: &str| source.get("jsonData").and_then(|data| text(data, key));
             Some(Source {
                 name: name.clone(),
                 uid: text(source, "uid")?,
                 kind: text(source, "type")?,
-                interval,
+                interval: of("timeInterval"),
+                time: of("timeField"),
             })
         };
         let default = settings.get("defaultDatasource").and_then(Value::as_str);
@@ -51,7 +54,7 @@ impl Sources {
 
     /// A target's own data source, else the panel's, else the default. The error says why it is not
     /// known.
-    fn of_target(
+    pub(super) fn of_target(
         &self,
         target: &Value,
         panel: &Value,
@@ -105,22 +108,23 @@ fn hidden(target: &Value) -> bool {
     target.get("hide").and_then(Value::as_bool) == Some(true)
 }
 
-fn kind(source: &Value) -> &str {
+pub(super) fn kind(source: &Value) -> &str {
     source.get("type").or_else(|| source.get("uid")).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Whether Grafana's list of data sources must be read first: where a panel doesn't say which it uses,
-/// or of which kind that is.
-pub(super) fn needs_sources(panel: &Value) -> bool {
+/// Whether Grafana's list of data sources must be read first: where a panel or a variable doesn't say
+/// which it uses, or of which kind that is.
+pub(super) fn needs_sources<'a>(panel: &'a Value, dashboard: &'a Value) -> bool {
     let plain = |source: Option<&Value>| {
         let text = |key: &str| source.and_then(|s| s.get(key)).and_then(Value::as_str);
         let known = matches!(text("type"), Some("prometheus" | "loki" | "__expr__"));
         known && text("uid").is_some_and(|uid| !uid.contains('$') && uid != "default")
     };
-    targets(panel).iter().any(|target| {
-        let own = target.get("datasource").filter(|source| !source.is_null());
-        !plain(own.or_else(|| panel.get("datasource")))
-    })
+    let own = |owner: &'a Value| owner.get("datasource").filter(|source| !source.is_null());
+    let variables = dashboard.get("templating").and_then(|t| t.get("list")?.as_array());
+    let mut queries = variables.into_iter().flatten().filter(|one| one["type"] == "query");
+    queries.any(|variable| !plain(own(variable)))
+        || targets(panel).iter().any(|target| !plain(own(target).or_else(|| own(panel))))
 }
 
 /// The body of `/api/ds/query` for a panel. The error says what of the panel can't be computed.
@@ -252,84 +256,4 @@ fn table(frames: Vec<Frame>, value: &str) -> Result<Frame, String> {
     let length = frames.iter().map(|frame| frame.length).sum();
     let ref_id = frames.first().and_then(|frame| frame.ref_id.clone());
     Ok(Frame { ref_id, fields, length, ..Frame::default() })
-}
-
-/// What a variable's query asks.
-pub(super) enum VariableRequest {
-    Labels { path: String, query: Vec<(&'static str, String)> },
-    Query(Value),
-}
-
-/// The request for a variable's values. The error says what of it can't be computed.
-pub(super) fn variable_request(
-    variable: &Value,
-    variables: &Variables,
-    sources: &Sources,
-) -> Result<VariableRequest, String> {
-    let (source, _) = sources.of_target(variable, &Value::Null, variables)?;
-    let uid = source.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let dialect = Dialect::of(kind(&source));
-    let asked = match variable.get("query") {
-        Some(Value::String(text)) => text.as_str(),
-        Some(query) => query.get("query").and_then(Value::as_str).unwrap_or_default(),
-        None => "",
-    };
-    let range = variables.range;
-    match (kind(&source), dialect) {
-        ("prometheus", _) => {
-            let asked = variables.fill_text(asked, dialect)?;
-            let inner = asked.trim().strip_prefix("label_values(");
-            let Some(inner) = inner.and_then(|inner| inner.strip_suffix(')')) else {
-                return Err(format!("its query {asked:?} is not of label values"));
-            };
-            let (selector, label) = match inner.rsplit_once(',') {
-                Some((selector, label)) => (Some(selector.trim()), label.trim()),
-                None => (None, inner.trim()),
-            };
-            if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || label.is_empty() {
-                return Err(format!("its query {asked:?} is not of label values"));
-            }
-            let path = format!("api/datasources/uid/{uid}/resources/api/v1/label/{label}/values");
-            let seconds = |at: i64| at.div_euclid(1000).to_string();
-            let mut query = vec![("start", seconds(range.from)), ("end", seconds(range.to))];
-            query.extend(selector.map(|selector| ("match[]", selector.to_owned())));
-            Ok(VariableRequest::Labels { path, query })
-        }
-        (_, Dialect::Sql) => {
-            let asked = match asked {
-                "" => variable.get("query").and_then(|q| q.get("rawSql")?.as_str()).unwrap_or(""),
-                asked => asked,
-            };
-            let sql = variables.fill_text(asked, dialect)?;
-            Ok(VariableRequest::Query(json!({
-                "queries": [{
-                    "refId": "A", "datasource": source, "rawSql": sql, "format": "table",
-                    "intervalMs": 60_000, "maxDataPoints": POINTS,
-                }],
-                "from": range.from.to_string(),
-                "to": range.to.to_string(),
-            })))
-        }
-        (kind, _) => Err(format!("its query of a data source of the type {kind:?}")),
-    }
-}
-
-/// The values of a variable in an answer of a table: its only column, or `__text` and `__value`.
-pub(super) fn variable_values(answer: &Value) -> Result<Vec<(String, String)>, String> {
-    let results = answer.get("results").and_then(Value::as_object).ok_or("it had no results")?;
-    let frames = results.values().filter_map(|result| result.get("frames")?.as_array()).flatten();
-    let mut values = Vec::new();
-    for frame in frames {
-        let frame = Frame::of(frame)?;
-        let column = |name: &str| frame.fields.iter().find(|field| field.name == name);
-        let (texts, of) = match (column("__text"), column("__value"), frame.fields.as_slice()) {
-            (Some(texts), Some(values), _) => (texts, values),
-            (None, None, [only]) => (only, only),
-            _ => return Err("its query yields several columns".into()),
-        };
-        let cell = |cell: &Cell| if cell.none() { String::new() } else { cell.text() };
-        let rows = 0..frame.length;
-        values.extend(rows.map(|row| (cell(texts.at(row)), cell(of.at(row)))));
-    }
-    Ok(values)
 }

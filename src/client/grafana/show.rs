@@ -30,8 +30,8 @@ pub(super) struct Choice<'a> {
 /// What a panel shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Shown {
-    /// "No data".
-    Nothing,
+    /// "No data", or nothing under the wanted name: then the names that there are.
+    Nothing(Vec<String>),
     One(Display),
     /// The names of the series.
     Several(Vec<String>),
@@ -72,12 +72,20 @@ pub(super) fn shown(
         }
         other => return Err(format!("a panel of the type {other:?} is not computed")),
     };
+    let mut names = Vec::new();
     if let Some(wanted) = choice.series {
+        names.extend(values.iter().map(|(name, _)| name.clone()));
+        if matches!(kind, "table" | "barchart") {
+            names.extend(columns(&frames));
+        }
+        if names.iter().any(|name| name == wanted) {
+            names.clear();
+        }
         values.retain(|(name, _)| name == wanted);
     }
     Ok(match values.as_mut_slice() {
-        [] => Shown::Nothing,
-        [(_, one)] if one.text.is_empty() && one.number.is_none() => Shown::Nothing,
+        [] => Shown::Nothing(names),
+        [(_, one)] if one.text.is_empty() && one.number.is_none() => Shown::Nothing(names),
         [(_, one)] => Shown::One(one.clone()),
         several => Shown::Several(several.iter().map(|(name, _)| name.clone()).collect()),
     })
@@ -247,6 +255,16 @@ fn cells(frames: &[Frame], choice: Choice<'_>) -> Result<Values, String> {
         }
     }
     Ok(values)
+}
+
+fn columns(frames: &[Frame]) -> Vec<String> {
+    let mut names = Vec::new();
+    for frame in frames {
+        for (at, field) in frame.fields.iter().enumerate().filter(|(_, field)| !hidden(field)) {
+            names.push(shown_name(field, Some((frame, at)), Some(frames)));
+        }
+    }
+    names
 }
 
 /// The rows that have the wanted texts.

@@ -8,6 +8,7 @@ use super::query::frames;
 use super::*;
 
 mod oracle;
+mod recorded;
 
 fn dashboard() -> Value {
     json!({
@@ -263,7 +264,8 @@ fn seen(panel: Value, answer: &Value, choice: Choice<'_>) -> Result<Shown, Strin
 fn text(shown: Result<Shown, String>) -> String {
     match shown {
         Ok(Shown::One(shown)) => shown.text,
-        Ok(Shown::Nothing) => "nothing".into(),
+        Ok(Shown::Nothing(names)) if names.is_empty() => "nothing".into(),
+        Ok(Shown::Nothing(names)) => format!("nothing but {}", names.join(" | ")),
         Ok(Shown::Several(names)) => names.join(" | "),
         Err(why) => format!("cannot: {why}"),
     }
@@ -280,6 +282,8 @@ fn each_kind_of_panel_shows_its_own_number() {
     assert_eq!(text(seen(stat.clone(), &one, none)), "4.00 K");
     assert_eq!(text(seen(stat.clone(), &two, none)), "a | b");
     assert_eq!(text(seen(stat.clone(), &two, b)), "3");
+    let other = Choice { series: Some("c"), ..none };
+    assert_eq!(text(seen(stat.clone(), &two, other)), "nothing but a | b");
     assert_eq!(text(seen(stat, &answer(&[]), none)), "0", "what the panel says of nothing");
     let mut gauge = json!({"type": "gauge", "options": {}});
     assert_eq!(text(seen(gauge.clone(), &one, none)), "2501", "the last value");
