@@ -240,6 +240,45 @@ fn values_of_variables_are_those_that_are_chosen_and_still_there() {
     );
 }
 
+/// What a variable's query becomes, and why some are not computed.
+#[test]
+fn queries_of_variables_are_asked_or_refused_by_name() {
+    let ask = |source: &str, query: Value| {
+        let variable = json!({"datasource": {"type": source, "uid": "U"}, "query": query});
+        let variables = Variables::new(Range { from: 1_500, to: 3_001 });
+        values::ask(&variable, &variables, &Sources::default())
+    };
+    let asked = ask("prometheus", json!({"query": "label_values(up{a=\"b,c\"}, job)"})).unwrap();
+    let values::Ask::List { path, query, matching: None } = asked else { panic!("{asked:?}") };
+    assert_eq!(path, "api/datasources/uid/U/resources/api/v1/label/job/values");
+    let query: Vec<_> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    assert_eq!(query, [("start", "1"), ("end", "4"), ("match[]", "up{a=\"b,c\"}")]);
+    let found = r#"{"find": "terms", "field": "user", "orderBy": "doc_count", "size": 3}"#;
+    let asked = ask("elasticsearch", json!(found)).unwrap();
+    let values::Ask::Table(body) = asked else { panic!("{asked:?}") };
+    let settings = &body["queries"][0]["bucketAggs"][0]["settings"];
+    let meant = json!({"min_doc_count": "1", "size": "3", "order": "desc", "orderBy": "_count"});
+    assert_eq!(settings, &meant);
+    let numbers = answer(&[series("a", &json!([1, 2]))]);
+    let terms = values::Ask::Table(body);
+    assert!(values::taken(&terms, &numbers).unwrap_err().contains("no texts"));
+    let wide = json!({"queries": [{"rawSql": "SELECT a, b"}]});
+    let several = values::taken(&values::Ask::Table(wide), &numbers);
+    assert!(several.unwrap_err().contains("several columns"));
+    for (source, query, why) in [
+        ("prometheus", "label_values(up, job name)", "no label"),
+        ("prometheus", "label_names(up)", "names of some"),
+        ("prometheus", "", "no query"),
+        ("elasticsearch", r#"{"find": "fields"}"#, "not of terms"),
+        ("elasticsearch", r#"{"find": "terms", "field": "a", "orderBy": "x"}"#, "order by"),
+        ("elasticsearch", r#"{"find": "terms", "field": "a", "size": "all"}"#, "size"),
+        ("influxdb", "SHOW TAG VALUES", "influxdb"),
+    ] {
+        let said = ask(source, json!(query)).unwrap_err();
+        assert!(said.contains(why), "{query}: {said}");
+    }
+}
+
 fn answer(frames: &[Value]) -> Value {
     json!({"results": {"A": {"frames": frames}}})
 }

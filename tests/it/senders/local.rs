@@ -162,7 +162,8 @@ async fn senders_journald_writes_what_journalctl_reads() {
     let log = folder("journald").join("journald.log");
     let mut peer = Process::start("unshare", "util-linux", &["-m", "sh", "-c", &begin], &log);
     let pid = peer.pid().to_string();
-    let socket = format!("/proc/{pid}/root/run/systemd/journal/socket");
+    let root = format!("/proc/{pid}/root");
+    let socket = format!("{root}/run/systemd/journal/socket");
     peer.wait_until(|| Path::new(&socket).exists());
     let mut events = events(Format::Json, 3, "{token} says hello");
     events[1].message = format!("{}\nin two lines", events[1].token);
