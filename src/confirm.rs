@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::client::Clients;
+use crate::client::rules::Place;
 use crate::journey::{Look, Run, Stage};
 use crate::outcome::Fault;
 use crate::probe::{Effect, Entry};
@@ -34,6 +35,8 @@ pub struct Sought {
     /// Only what names the round is its own: of a benign twin, beside which the round's own events
     /// bring about what may name none.
     pub named: bool,
+    /// How old its events were when they were sent, by the time that they tell.
+    pub aged: Duration,
     pub began: Now,
 }
 
@@ -46,13 +49,13 @@ pub struct LookContext<'a> {
 }
 
 impl LookContext<'_> {
-    /// From when to when what the round left may be stamped, on the wall clock as it was when the
+    /// From when to when what the round left may be stamped, its own events included, on the wall clock as it was when the
     /// round began and as it is now: it may have been set in between.
     pub fn span(&self, margin: Duration) -> (Wall, Wall) {
         let (as_it_was, as_it_is) = self.beginnings();
         let took = self.now.mono.since(self.sought.began.mono);
         (
-            as_it_was.min(as_it_is).minus(margin),
+            as_it_was.min(as_it_is).minus(margin).minus(self.sought.aged),
             as_it_was.plus(took).max(self.now.wall).plus(margin),
         )
     }
@@ -92,6 +95,10 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     fn ends(&self) -> bool {
         false
     }
+    /// Where the rule behind an alert tells of itself, where that is known from how it is seen.
+    fn rule(&self) -> Option<Place> {
+        None
+    }
     /// Before the round's first event is sent: what must be known to see it later (a topic's end
     /// offsets, a panel's reading before). The value is stored with the round, so that a restart
     /// goes on looking from there. A fault means that the round does not begin.
@@ -110,6 +117,7 @@ pub trait AnyConfirmer: Send + Sync {
     fn stamps(&self) -> bool;
     fn tells_whose(&self) -> bool;
     fn ends(&self) -> bool;
+    fn rule(&self) -> Option<Place>;
     fn begin<'a>(
         &'a self,
         on: LookContext<'a>,
@@ -142,6 +150,9 @@ impl<C: Confirmer> AnyConfirmer for C {
     }
     fn ends(&self) -> bool {
         Confirmer::ends(self)
+    }
+    fn rule(&self) -> Option<Place> {
+        Confirmer::rule(self)
     }
     fn begin<'a>(
         &'a self,
@@ -220,6 +231,7 @@ pub mod promql;
 mod purge;
 pub mod reading;
 mod recognise;
+pub mod rule;
 pub mod saved_visualization;
 pub mod search;
 pub mod splunk;

@@ -2,13 +2,15 @@
 //!
 //! This file holds the words; `event` renders events (`template` the words in their texts, `format`
 //! how they are written down; `usecase` sequences of them, as data), `walk` is the sans-I/O state machine of one round, `reconcile` the
-//! rules of counting, `recheck` the look back hours later,
+//! rules of counting, `rule` what a detection rule says of itself and what follows, `edges` copies at
+//! those of its look-back, `recheck` the look back hours later,
 //! `specimen` what each stage showed of one event, `offset` how far a stage's clock is off, `volume` the same counting for millions of
 //! events.
 
 use crate::outcome::words;
 
 mod cases;
+pub mod edges;
 pub mod event;
 mod format;
 pub mod fresh;
@@ -18,6 +20,7 @@ pub mod offset;
 pub mod recheck;
 pub mod reconcile;
 pub mod replay;
+pub mod rule;
 pub mod specimen;
 pub mod tally;
 mod template;

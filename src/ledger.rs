@@ -13,7 +13,7 @@ use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
 use crate::journey::offset::Offset;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
-use crate::journey::tally::{Percentiles, StageTally, Tally, TwinTally};
+use crate::journey::tally::{EdgeTally, Percentiles, StageTally, Tally, TwinTally};
 use crate::journey::{Fate, Stage};
 use crate::outcome::{Outcome, words};
 use crate::time::{Now, Wall};
@@ -241,6 +241,13 @@ pub struct StageRow {
     /// What the benign twins of the rounds brought about; left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin: Option<TwinTally>,
+    /// What came of copies at the edges of the rule's look-back; left out where none are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<EdgeTally>,
+    /// What followed from the rule behind the alert in the newest round; left out where no deadline
+    /// follows from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// What was asked for again later; left out where the plan does not ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rechecks: Vec<RecheckRow>,
@@ -485,6 +492,8 @@ fn stage_row(tally: &StageTally, rechecks: Vec<RecheckRow>) -> StageRow {
         clock_offset_seconds: tally.clock.map(ClockRow::from),
         alert_to_person_seconds: told.then(|| Latency::of(tally.alert_to_person())),
         twin: tally.twin.clone(),
+        edges: tally.edges.clone(),
+        rule: tally.rule.clone(),
         rechecks,
     }
 }

@@ -238,6 +238,7 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
         sent: promise.count,
         equals: None,
         named: false,
+        aged: Duration::ZERO,
         began: due.began,
     };
     let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);

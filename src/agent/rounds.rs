@@ -19,6 +19,7 @@ use super::recorder::{Record, Records, RoundNews};
 use crate::client::Clients;
 use crate::journey::Run;
 use crate::journey::event::run_from;
+use crate::journey::rule::Memory;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
 use crate::outcome::{Fault, FaultCode};
@@ -30,6 +31,8 @@ use crate::store::{OpenRound, Store};
 use crate::time::{Mono, Now, Schedule};
 
 mod beside;
+mod ruled;
+mod sides;
 mod walking;
 
 use walking::{Progress, Round};
@@ -119,6 +122,7 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
     let schedule = Schedule::new(journey.every, node, &journey.id);
     let mut due = schedule.next_after(Mono::now());
     let mut finished: Option<Round<'_>> = None;
+    let mut memory = Memory { alerted: None, since: clock::now().wall };
     loop {
         let watch = async {
             match finished.as_mut() {
@@ -144,7 +148,7 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
         }
         // A new round takes over the journey's task: the old one has been watched long enough.
         finished = None;
-        let mut round = match Round::begin(journey, hands, &Trace::off()).await {
+        let mut round = match Round::begin(journey, memory, hands, &Trace::off()).await {
             Ok(round) => round,
             Err(fault) => {
                 tracing::warn!(journey = &*journey.id, %fault, "a round could not begin");
@@ -158,6 +162,8 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
         if hands.cancel.is_cancelled() {
             return;
         }
+        let alerted = round.alerted().map(|at| clock::now().wall_of(at));
+        memory.alerted = alerted.or(memory.alerted);
         // Ticks that passed while the round was under way are missed, never queued.
         let now = Mono::now();
         let late = schedule.ticks_between(due.minus(Duration::from_nanos(1)), now);
@@ -195,7 +201,8 @@ pub async fn once(
         stop: CancellationToken::new(),
         cancel: CancellationToken::new(),
     };
-    let mut round = Round::begin(journey, &hands, trace).await?;
+    let memory = Memory { alerted: None, since: clock::now().wall };
+    let mut round = Round::begin(journey, memory, &hands, trace).await?;
     let listen = async { while unheard.recv().await.is_some() {} };
     tokio::select! {
         () = round.walk_to_end(&hands, trace) => {}

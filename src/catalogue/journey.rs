@@ -35,11 +35,11 @@ metrics! {
     VANISHED = Gauge "greenlight_journey_vanished_events" [journey, stage, after] Count as "journey.vanished";
     /// Events that a wrong tenant saw in the newest round, where `must_not_see` asks one.
     EXPOSED = Gauge "greenlight_journey_exposed_events" [journey, stage] Count as "journey.exposed";
-    /// Alerts and notifications of the newest round's benign twin, where `must_not_alert` sends one.
+    /// Alerts and notifications of the newest round's benign twin, where `must_not_alert` sends one, and of the copy outside of the rule's look-back, where `edges` does.
     FALSE_ALARMS = Gauge "greenlight_journey_false_alarms" [journey, stage] Count as "journey.false_alarms";
-    /// Alerts and notifications that came of benign twins.
+    /// Alerts and notifications that came of benign twins, and of copies outside of a rule's look-back.
     FALSE_ALARMS_TOTAL = Counter "greenlight_journey_false_alarms_total" [journey, stage] Count;
-    /// Rounds of whose benign twin nobody could tell whether it alerted: it did not get through, or nobody could look.
+    /// Benign twins, and copies outside of a rule's look-back, of which nobody could tell whether they alerted: they did not get through, or nobody could look.
     TWINS_UNTOLD = Counter "greenlight_journey_twins_inconclusive_total" [journey, stage] Count;
     /// From an alert to its notification, as each was first seen: how long until somebody hears of it.
     ALERT_TO_PERSON = Histogram(PIPELINE) "greenlight_journey_alert_to_person_seconds" [journey, stage] Seconds as "journey.alert_to_person";

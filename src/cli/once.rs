@@ -198,8 +198,7 @@ fn journey_code(tally: &Tally) -> u8 {
     }
     let all_known = !tally.stages.is_empty()
         && tally.stages.iter().all(|stage| {
-            let twin = stage.twin.as_ref().is_none_or(|twin| twin.inconclusive == 0);
-            stage.known() == stage.expected && stage.expected > 0 && twin
+            stage.known() == stage.expected && stage.expected > 0 && stage.untold_alarms() == 0
         });
     if all_known { exit::SUCCESS } else { exit::INCOMPLETE }
 }
@@ -237,6 +236,18 @@ fn journey_text(
             writeln!(text, "  {:<9} {}{duplicate}{latency}", stage.stage.word(), fates.join(", "));
         if let Some(reason) = &stage.reason {
             let _ = writeln!(text, "            {reason}");
+        }
+        if let Some(rule) = &stage.rule {
+            let _ = writeln!(text, "            {rule}");
+        }
+        if let Some(edges) = &stage.edges {
+            let came = match (edges.beyond, edges.missed, &edges.reason) {
+                (0, 0, Some(reason)) => reason.as_str(),
+                (0, 0, None) => "as the rule says",
+                (0, ..) => "what is inside brought no alert",
+                _ => "what is outside brought an alert",
+            };
+            let _ = writeln!(text, "            the edges of the look-back: {came}");
         }
         if let Some(twin) = &stage.twin {
             let came = match (twin.false_alarms, &twin.reason) {
@@ -277,6 +288,8 @@ fn journey_json(
             "latency_seconds": stage.latency(),
             "clock_offset_seconds": stage.clock.map(ClockRow::from),
             "twin": stage.twin,
+            "edges": stage.edges,
+            "rule": stage.rule,
             "reason": stage.reason,
         })).collect::<Vec<_>>(),
         "specimen": specimen,

@@ -1,16 +1,26 @@
-//! The rules that a detection engine has loaded, and how each fares: Prometheus and what speaks its
-//! API (Grafana, Mimir, Thanos, vmalert), OpenSearch Alerting, Elastic Security, ElastAlert 2.
+//! The rules that a detection engine has loaded, and what each says of itself: Prometheus and what
+//! speaks its API (Mimir, Thanos, vmalert), Grafana, OpenSearch Alerting, Elastic Security, Splunk,
+//! ElastAlert 2. One file an engine.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::http::{Api, Request, excerpt};
+use super::http::{Api, Request};
 use super::{Answer, Clients};
-use crate::outcome::{ReasonCode, Trouble, words};
+use crate::journey::rule::Rule;
+use crate::outcome::{Fault, FaultCode, ReasonCode, Trouble, words};
 use crate::spec::trace::Trace;
+use crate::spec::units::Period;
 use crate::time::Wall;
+
+mod elastalert;
+mod elastic;
+mod grafana;
+mod opensearch;
+mod prometheus;
+mod splunk;
 
 /// Rules in one answer, and the most that are read.
 const PAGE: u64 = 500;
@@ -22,10 +32,14 @@ words! {
         /// Prometheus, and what speaks its API: Mimir, Thanos, vmalert, and Grafana under
         /// `/api/prometheus/grafana`.
         Prometheus = "prometheus",
+        /// Grafana's own rules, at its base URL: how far back they look too.
+        Grafana = "grafana",
         /// OpenSearch Alerting: its monitors.
         OpensearchAlerting = "opensearch_alerting",
         /// Elastic Security, at Kibana's URL.
         ElasticSecurity = "elastic_security",
+        /// Splunk: its scheduled saved searches, at the management port.
+        Splunk = "splunk",
         /// ElastAlert 2, at the store that it writes to: the rules that ran in the last day.
         Elastalert = "elastalert",
     }
@@ -36,38 +50,74 @@ pub fn writeback_index() -> String {
     String::from("elastalert_status")
 }
 
-/// One rule.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rule {
+/// Where one rule is read.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub engine: Engine,
+    /// Where ElastAlert 2 writes to.
+    pub index: String,
+    pub api: Api,
     pub name: String,
-    pub enabled: bool,
-    /// Why its last run failed.
-    pub failing: Option<String>,
-    /// When it ran last, where the engine says so and it ever did.
-    pub ran: Option<Wall>,
-    /// How often it runs.
-    pub every: Option<Duration>,
-    /// How long its condition must hold before it fires.
-    pub holds: Duration,
-    /// That it is about to fire, or fires, in the engine's word.
-    pub state: String,
 }
 
-/// All alerting rules of an engine. `index` is where ElastAlert 2 writes to.
+impl Place {
+    pub fn new(engine: Engine, api: Api, name: &str) -> Self {
+        Self { engine, index: writeback_index(), api, name: name.to_owned() }
+    }
+
+    /// Of an alert that is seen at Grafana, by the ways of Prometheus and of Alertmanager that it has:
+    /// one of its own rules.
+    pub fn of_alert(api: &Api, name: &str) -> Option<Self> {
+        let path = api.base().path().trim_end_matches('/');
+        let ways = ["/api/prometheus/grafana", "/api/alertmanager/grafana"];
+        let root = ways.iter().find_map(|way| path.strip_suffix(way))?;
+        let mut base = api.base().clone();
+        base.set_path(root);
+        Some(Self::new(Engine::Grafana, api.based_at(base), name))
+    }
+}
+
+/// What one rule says of itself, and what holds it. One that is not there, or that shares its name,
+/// is none that can be read.
+pub async fn rule(
+    place: &Place,
+    clients: &Clients,
+    timeout: Duration,
+    trace: &Trace,
+) -> Result<Rule, Fault> {
+    let Place { engine, index, api, name } = place;
+    let asked = rules(*engine, index, Some(name), api, clients, timeout, trace).await;
+    let answer = asked.map_err(Trouble::blind)?;
+    let mut found = answer.rows.into_iter().filter(|rule| rule.name == *name);
+    let blind = |text| Fault::new(FaultCode::Blind, text);
+    match (found.next(), found.count(), answer.lacking) {
+        (Some(rule), 0, _) => Ok(rule),
+        (Some(_), more, _) => Err(blind(format!("{} rules are called {name:?}", more + 1))),
+        (None, _, Some(why)) => Err(blind(format!("no rule is called {name:?}; but {why}"))),
+        (None, ..) => Err(blind(format!("no rule is called {name:?} at {}", api.base()))),
+    }
+}
+
+/// All alerting rules of an engine; of a name, at least those that are called so, and with what holds
+/// them. `index` is where ElastAlert 2 writes to.
 pub async fn rules(
     engine: Engine,
     index: &str,
+    name: Option<&str>,
     api: &Api,
     clients: &Clients,
     timeout: Duration,
     trace: &Trace,
 ) -> Result<Answer<Rule>, Trouble> {
     let asking = Asking { api, clients, trace, deadline: Instant::now() + timeout };
-    let answer = match engine {
-        Engine::Prometheus => asking.prometheus().await,
-        Engine::OpensearchAlerting => asking.opensearch().await,
-        Engine::ElasticSecurity => asking.elastic().await,
-        Engine::Elastalert => asking.elastalert(index).await,
+    let answer = match (engine, name) {
+        (Engine::Prometheus, _) => asking.prometheus().await,
+        (Engine::Grafana, _) => asking.grafana().await,
+        (Engine::OpensearchAlerting, name) => asking.opensearch(name).await,
+        (Engine::ElasticSecurity, name) => asking.elastic(name).await,
+        (Engine::Splunk, name) => asking.splunk(name).await,
+        (Engine::Elastalert, None) => asking.elastalert(index).await,
+        (Engine::Elastalert, Some(name)) => asking.elastalert_of(index, name).await,
     }?;
     for rule in &answer.rows {
         trace.note(format_args!("{rule:?}"));
@@ -84,8 +134,11 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     async fn ask(&self, request: Request) -> Result<Value, Trouble> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        self.api.ask_json(self.clients, request, left, self.trace).await
+        self.api.ask_json(self.clients, request, self.left(), self.trace).await
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Trouble> {
@@ -101,162 +154,10 @@ impl Asking<'_> {
         Trouble::reason(ReasonCode::ProtocolError, text)
     }
 
-    async fn prometheus(&self) -> Result<Answer<Rule>, Trouble> {
-        let answer = self.get("api/v1/rules", &[("type", "alert")]).await?;
-        let groups = answer.pointer("/data/groups").and_then(Value::as_array);
-        let groups = groups.ok_or_else(|| self.odd("the answer has no groups"))?;
-        let mut found = Answer::default();
-        for group in groups {
-            let rules = group.get("rules").and_then(Value::as_array);
-            let rules = rules.ok_or_else(|| self.odd("a group has no rules"))?;
-            let every = group.get("interval").and_then(seconds);
-            for rule in rules.iter().filter(|rule| rule["type"] == "alerting") {
-                let error = text(rule, "lastError");
-                let failing = match text(rule, "health") {
-                    "ok" | "unknown" | "nodata" | "" => None,
-                    health if error.is_empty() => Some(health.to_owned()),
-                    _ => Some(excerpt(error.as_bytes())),
-                };
-                push(
-                    &mut found,
-                    Rule {
-                        name: text(rule, "name").to_owned(),
-                        enabled: rule["isPaused"] != true,
-                        failing,
-                        // Before its first run it names the year 1.
-                        ran: Wall::parse(text(rule, "lastEvaluation")).filter(|ran| ran.0 > 0),
-                        every,
-                        holds: rule.get("duration").and_then(seconds).unwrap_or_default(),
-                        state: text(rule, "state").to_owned(),
-                    },
-                );
-            }
-        }
-        Ok(found)
-    }
-
-    async fn opensearch(&self) -> Result<Answer<Rule>, Trouble> {
-        let body = json!({"size": PAGE, "track_total_hits": true, "query": {"match_all": {}}});
-        let answer = self.post("_plugins/_alerting/monitors/_search", &body).await?;
-        let hits = answer.pointer("/hits/hits").and_then(Value::as_array);
-        let hits = hits.ok_or_else(|| self.odd("the answer has no hits"))?;
-        let stats = self.get("_plugins/_alerting/stats", &[]).await?;
-        let jobs: Vec<&Value> = stats
-            .get("nodes")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(|nodes| nodes.values())
-            .filter_map(|node| node.get("jobs_info"))
-            .collect();
-        let errors = [("alertState", "ERROR"), ("size", "1000")];
-        let errors = self.get("_plugins/_alerting/monitors/alerts", &errors).await?;
-        let errors = errors.get("alerts").and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut found = Answer::default();
-        for hit in hits {
-            let id = text(hit, "_id");
-            let source = hit.get("_source").unwrap_or(&Value::Null);
-            // Older versions nest it.
-            let monitor = source.get("monitor").unwrap_or(source);
-            let period = monitor.pointer("/schedule/period");
-            let unit = match period.map(|period| text(period, "unit")) {
-                Some("MINUTES") => 60,
-                Some("HOURS") => 3_600,
-                Some("DAYS") => 86_400,
-                _ => 0,
-            };
-            let number = period.and_then(|period| period.get("interval")?.as_u64());
-            let ran =
-                jobs.iter().filter_map(|node| node.get(id)?.get("last_execution_time")?.as_i64());
-            let error = errors.iter().find(|alert| text(alert, "monitor_id") == id);
-            push(
-                &mut found,
-                Rule {
-                    name: text(monitor, "name").to_owned(),
-                    enabled: monitor["enabled"] == true,
-                    failing: error.map(|error| excerpt(text(error, "error_message").as_bytes())),
-                    ran: ran.max().map(|millis| Wall(millis.saturating_mul(1_000_000))),
-                    every: number.filter(|_| unit > 0).map(|n| Duration::from_secs(n * unit)),
-                    ..Rule::default()
-                },
-            );
-        }
-        let total = answer.pointer("/hits/total/value").and_then(Value::as_u64);
-        if total.is_none_or(|total| total > hits.len() as u64) {
-            found.lacks(format!("{} monitors were read, and there are more", hits.len()));
-        }
-        Ok(found)
-    }
-
-    async fn elastic(&self) -> Result<Answer<Rule>, Trouble> {
-        let mut found = Answer::default();
-        for page in 1.. {
-            let (page, per_page) = (u64::to_string(&page), PAGE.to_string());
-            let query = [("page", page.as_str()), ("per_page", per_page.as_str())];
-            let answer = self.get("api/detection_engine/rules/_find", &query).await?;
-            let data = answer.get("data").and_then(Value::as_array);
-            let data = data.ok_or_else(|| self.odd("the answer has no data"))?;
-            for rule in data {
-                let last = rule.pointer("/execution_summary/last_execution");
-                let status = last.map(|last| text(last, "status")).unwrap_or_default();
-                let said = last.map(|last| text(last, "message")).unwrap_or_default();
-                let failing = matches!(status, "failed" | "partial failure" | "warning")
-                    .then(|| format!("{status}: {}", excerpt(said.as_bytes())));
-                push(
-                    &mut found,
-                    Rule {
-                        name: text(rule, "name").to_owned(),
-                        enabled: rule["enabled"] == true,
-                        failing,
-                        ran: last.and_then(|last| Wall::parse(text(last, "date"))),
-                        every: short(text(rule, "interval")),
-                        ..Rule::default()
-                    },
-                );
-            }
-            let total = answer.get("total").and_then(Value::as_u64);
-            let total = total.ok_or_else(|| self.odd("the answer has no total"))?;
-            if found.rows.len() as u64 >= total {
-                return Ok(found);
-            }
-            if data.is_empty() || found.rows.len() >= LIMIT {
-                found.lacks(format!("{} of {total} rules were given out", found.rows.len()));
-                return Ok(found);
-            }
-        }
-        Ok(found)
-    }
-
-    /// It has no list of what it loaded: only of what ran.
-    async fn elastalert(&self, index: &str) -> Result<Answer<Rule>, Trouble> {
-        let body = json!({
-            "size": 0,
-            "query": {"range": {"@timestamp": {"gte": "now-1d"}}},
-            "aggs": {"rules": {
-                "terms": {"field": "rule_name", "size": LIMIT},
-                "aggs": {"ran": {"max": {"field": "@timestamp"}}},
-            }},
-        });
-        let answer = self.post(&format!("{index}_status/_search"), &body).await?;
-        let failed = answer.pointer("/_shards/failed").and_then(Value::as_u64);
-        if failed != Some(0) || answer["timed_out"] != false {
-            return Err(self.odd("not every shard answered"));
-        }
-        let buckets = answer.pointer("/aggregations/rules/buckets").and_then(Value::as_array);
-        let buckets = buckets.ok_or_else(|| self.odd("the answer has no buckets"))?;
-        let mut found = Answer::default();
-        for bucket in buckets {
-            let ran = bucket.pointer("/ran/value").and_then(Value::as_f64);
-            push(
-                &mut found,
-                Rule {
-                    name: text(bucket, "key").to_owned(),
-                    enabled: true,
-                    ran: ran.map(|millis| Wall((millis * 1e6) as i64)),
-                    ..Rule::default()
-                },
-            );
-        }
-        Ok(found)
+    /// What an answer holds under this pointer.
+    fn list<'v>(&self, answer: &'v Value, at: &str) -> Result<&'v Vec<Value>, Trouble> {
+        let list = answer.pointer(at).and_then(Value::as_array);
+        list.ok_or_else(|| self.odd(&format!("the answer has no {}", at.trim_start_matches('/'))))
     }
 }
 
@@ -276,15 +177,24 @@ fn seconds(value: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(value.as_f64()?).ok()
 }
 
-/// `5m`, as Kibana writes an interval.
+fn millis(value: &Value) -> Option<Wall> {
+    value.as_i64().map(|millis| Wall(millis.saturating_mul(1_000_000)))
+}
+
+/// `5m`, as most write an interval.
 fn short(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    Some(Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(unit)?))
+    text.parse::<Period>().ok().map(|period| period.0)
+}
+
+/// How far before now, or before the end of a run, this is: `now-6m`, `now-1d/d`, `{{period_end}}||-1h`.
+/// What is rounded down reaches a unit further at most, which is not told.
+fn back_from(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let math = text.strip_prefix("now").or_else(|| text.split_once("||").map(|(_, math)| math))?;
+    let math = math.split('/').next().unwrap_or_default();
+    if math.is_empty() {
+        return Some(Duration::ZERO);
+    }
+    // Elasticsearch writes hours as h and as H.
+    short(&math.strip_prefix('-')?.replace('H', "h"))
 }

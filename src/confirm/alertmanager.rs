@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Confirmer, LookContext, alert};
 use crate::client::alertmanager::{self as client, alerts, check_labels};
 use crate::client::http::{Api, Auth};
+use crate::client::rules::Place;
 use crate::client::tls;
 use crate::journey::Look;
 use crate::outcome::Trouble;
@@ -47,6 +48,10 @@ impl Confirmer for Alertmanager {
 
     fn ends(&self) -> bool {
         true
+    }
+
+    fn rule(&self) -> Option<Place> {
+        Place::of_alert(&self.api, self.labels.get("alertname")?)
     }
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {

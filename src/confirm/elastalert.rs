@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::alert::{self, Alert};
 use super::{Confirmer, LookContext, reading};
 use crate::client::http::{Api, Auth, excerpt};
-use crate::client::rules::writeback_index;
+use crate::client::rules::{Engine, Place, writeback_index};
 use crate::client::search::{Answer, check_index, search};
 use crate::client::tls;
 use crate::journey::Look;
@@ -71,6 +71,11 @@ impl Confirmer for ElastAlert {
         let what =
             format!("searches {} on {} for alerts of {:?}", self.index, self.api.base(), self.rule);
         vec![Effect { what, needs: None }]
+    }
+
+    fn rule(&self) -> Option<Place> {
+        let place = Place::new(Engine::Elastalert, self.api.clone(), &self.rule);
+        Some(Place { index: self.index.clone(), ..place })
     }
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::alert::{self, Alert};
 use super::{LookContext, reading};
 use crate::client::http::{Api, Request, excerpt};
-use crate::client::rules::{Engine, rules};
+use crate::client::rules::{Engine, Place, rules};
 use crate::journey::Look;
 use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::time::Wall;
@@ -31,6 +31,10 @@ pub struct Monitors {
 }
 
 impl Monitors {
+    pub(super) fn rule(&self, api: &Api) -> Place {
+        Place::new(Engine::OpensearchAlerting, api.clone(), &self.monitor)
+    }
+
     pub(super) async fn look(&self, api: &Api, mark: &mut Value, on: LookContext<'_>) -> Look {
         let size = SIZE.to_string();
         let query = [("size", size.as_str()), ("sortString", "start_time"), ("sortOrder", "desc")];
@@ -68,7 +72,7 @@ impl Monitors {
     async fn why_none(&self, api: &Api, on: &LookContext<'_>) -> String {
         let name = &self.monitor;
         let engine = Engine::OpensearchAlerting;
-        let asked = rules(engine, "", api, on.clients, on.timeout / 2, on.trace).await;
+        let asked = rules(engine, "", None, api, on.clients, on.timeout / 2, on.trace).await;
         let rules = match asked.map_err(Trouble::blind) {
             Ok(answer) => answer.rows,
             Err(fault) => return format!("no alert, and the monitor can't be read: {fault}"),

@@ -9,7 +9,7 @@ use super::alert::{self, Alert};
 use super::{Confirmer, LookContext, reading};
 use crate::client::alertmanager::check_labels;
 use crate::client::http::{Api, Auth, Request};
-use crate::client::rules::{Engine, rules};
+use crate::client::rules::{Engine, Place, rules};
 use crate::client::{promql, tls};
 use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode, Trouble};
@@ -74,6 +74,14 @@ impl Confirmer for Promql {
 
     fn ends(&self) -> bool {
         !self.alert.is_empty()
+    }
+
+    fn rule(&self) -> Option<Place> {
+        let name = self.alert.get("alertname")?;
+        Some(
+            Place::of_alert(&self.api, name)
+                .unwrap_or_else(|| Place::new(Engine::Prometheus, self.api.clone(), name)),
+        )
     }
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
@@ -152,7 +160,8 @@ impl Promql {
     /// What is known of the rule: it only explains.
     async fn why_none(&self, state: Option<&str>, on: &LookContext<'_>) -> String {
         let name = self.alert.get("alertname").map_or("", |name| name);
-        let asked = rules(Engine::Prometheus, "", &self.api, on.clients, on.timeout / 2, on.trace);
+        let asked =
+            rules(Engine::Prometheus, "", None, &self.api, on.clients, on.timeout / 2, on.trace);
         let rules = match asked.await {
             Ok(answer) => answer.rows,
             Err(trouble) => return format!("no alert, and the rule can't be read: {trouble}"),

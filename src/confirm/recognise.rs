@@ -150,6 +150,7 @@ mod tests {
             sent: 3,
             equals: None,
             named: false,
+            aged: Duration::ZERO,
             began: Now { mono: Mono(0), wall: Wall::from_secs(100) },
         }
     }

@@ -10,6 +10,7 @@ use super::found::{Found, RECORDS_LIMIT, Record, plain};
 use super::monitors::Monitors;
 use super::{Confirmer, LookContext, purge, reading};
 use crate::client::http::{Api, Auth};
+use crate::client::rules::Place;
 use crate::client::search::{check_index, search};
 use crate::client::tls;
 use crate::journey::Look;
@@ -202,6 +203,10 @@ macro_rules! confirmer {
 
             fn ends(&self) -> bool {
                 self.0.alerting.is_some()
+            }
+
+            fn rule(&self) -> Option<Place> {
+                Some(self.0.alerting.as_ref()?.rule(&self.0.api))
             }
 
             async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {

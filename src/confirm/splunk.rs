@@ -9,6 +9,7 @@ use super::alert::{self, Shape};
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
 use super::{Confirmer, LookContext, purge};
 use crate::client::http::{Api, Auth};
+use crate::client::rules::{Engine, Place};
 use crate::client::splunk::{Asked, search};
 use crate::client::tls;
 use crate::journey::Look;
@@ -92,6 +93,11 @@ impl Confirmer for Splunk {
 
     fn keeps(&self) -> bool {
         true
+    }
+
+    fn rule(&self) -> Option<Place> {
+        let name = self.alerts.as_ref()?.fields.get("search_name")?;
+        Some(Place::new(Engine::Splunk, self.api.clone(), name))
     }
 
     async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {

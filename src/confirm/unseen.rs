@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{AnyConfirmer, LookContext};
 use crate::client::http::{Api, Auth, Request, expect_success};
+use crate::client::rules::Place;
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble};
@@ -152,6 +153,9 @@ fn half<'a>(on: &LookContext<'a>) -> LookContext<'a> {
 }
 
 impl AnyConfirmer for Unseen {
+    fn rule(&self) -> Option<Place> {
+        None
+    }
     fn kind(&self) -> &'static str {
         self.seen.kind()
     }

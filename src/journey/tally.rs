@@ -48,6 +48,12 @@ pub struct StageTally {
     /// What the benign twins of the rounds brought about here, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin: Option<TwinTally>,
+    /// What came of copies at the edges of the rule's look-back, where they are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edges: Option<EdgeTally>,
+    /// What followed from the rule behind the alert: of the newest round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
     /// What was wrong with the first that failed.
     pub reason: Option<String>,
 }
@@ -61,6 +67,22 @@ pub struct TwinTally {
     pub inconclusive: u64,
     /// Alerts, or notifications, that were the twin's.
     pub false_alarms: u64,
+    /// Why it was inconclusive first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What came of events at the edges of a rule's look-back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct EdgeTally {
+    /// Rounds of which it is known whether events just outside of it brought an alert.
+    pub rounds: u64,
+    /// Rounds of which that can't be told.
+    pub inconclusive: u64,
+    /// Alerts of events just outside: the rule looks back further than it says.
+    pub beyond: u64,
+    /// Alerts that did not come of events just inside; they are among the stage's fates.
+    pub missed: u64,
     /// Why it was inconclusive first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -130,6 +152,8 @@ impl StageTally {
             exposed: None,
             after_alert: Vec::new(),
             twin: None,
+            edges: None,
+            rule: None,
             reason: None,
         }
     }
@@ -145,7 +169,25 @@ impl StageTally {
 
     /// Things that must not have come.
     pub fn false_alarms(&self) -> u64 {
-        self.twin.as_ref().map_or(0, |twin| twin.false_alarms)
+        let twin = self.twin.as_ref().map_or(0, |twin| twin.false_alarms);
+        twin.saturating_add(self.edges.as_ref().map_or(0, |edges| edges.beyond))
+    }
+
+    /// How many things came that must not, where that can be told of all that was sent beside the
+    /// round: one that came is told whatever else is not.
+    pub fn told_alarms(&self) -> Option<u64> {
+        let twin = self.twin.as_ref().map(|twin| twin.rounds > 0);
+        let edges = self.edges.as_ref().map(|edges| edges.rounds > 0);
+        let told = twin.into_iter().chain(edges);
+        let all = (twin.is_some() || edges.is_some()) && told.into_iter().all(|told| told);
+        let alarms = self.false_alarms();
+        (all || alarms > 0).then_some(alarms)
+    }
+
+    /// Twins, and copies outside of a look-back, of which that can't be told.
+    pub fn untold_alarms(&self) -> u64 {
+        let twin = self.twin.as_ref().map_or(0, |twin| twin.inconclusive);
+        twin.saturating_add(self.edges.as_ref().map_or(0, |edges| edges.inconclusive))
     }
 
     /// How many are known to be either there or not: all but unknown and inconclusive.
@@ -184,6 +226,11 @@ impl StageTally {
         if let Some(theirs) = &other.twin {
             self.twin.get_or_insert_default().add(theirs);
         }
+        if let Some(theirs) = &other.edges {
+            self.edges.get_or_insert_default().add(theirs);
+        }
+        // A rule may be changed: what followed long ago says nothing of now.
+        self.rule = other.rule.clone().or_else(|| self.rule.take());
         if self.reason.is_none() {
             self.reason.clone_from(&other.reason);
         }
@@ -211,6 +258,18 @@ impl TwinTally {
         self.rounds = self.rounds.saturating_add(other.rounds);
         self.inconclusive = self.inconclusive.saturating_add(other.inconclusive);
         self.false_alarms = self.false_alarms.saturating_add(other.false_alarms);
+        if self.reason.is_none() {
+            self.reason.clone_from(&other.reason);
+        }
+    }
+}
+
+impl EdgeTally {
+    fn add(&mut self, other: &Self) {
+        self.rounds = self.rounds.saturating_add(other.rounds);
+        self.inconclusive = self.inconclusive.saturating_add(other.inconclusive);
+        self.beyond = self.beyond.saturating_add(other.beyond);
+        self.missed = self.missed.saturating_add(other.missed);
         if self.reason.is_none() {
             self.reason.clone_from(&other.reason);
         }

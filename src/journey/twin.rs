@@ -21,8 +21,7 @@ pub fn judge(twin: &Tally, round: &mut Tally) {
 }
 
 fn judge_stage(seen: &StageTally, away: Option<&str>) -> TwinTally {
-    let here = [Fate::Ok, Fate::Late, Fate::Misparsed];
-    let came = here.iter().map(|fate| seen.count(*fate)).fold(seen.duplicate, u64::saturating_add);
+    let came = came(seen);
     let told = |false_alarms| TwinTally { rounds: 1, false_alarms, ..TwinTally::default() };
     if came > 0 {
         return told(came);
@@ -38,8 +37,14 @@ fn judge_stage(seen: &StageTally, away: Option<&str>) -> TwinTally {
     }
 }
 
+/// Things that came, however.
+pub(super) fn came(seen: &StageTally) -> u64 {
+    let here = [Fate::Ok, Fate::Late, Fate::Misparsed];
+    here.iter().map(|fate| seen.count(*fate)).fold(seen.duplicate, u64::saturating_add)
+}
+
 /// Why events of the twin did not get as far as the stage, where some did not.
-fn kept_away(stage: &StageTally) -> Option<String> {
+pub(super) fn kept_away(stage: &StageTally) -> Option<String> {
     if stage.stage.counts_things() {
         return None;
     }

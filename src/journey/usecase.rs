@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::event::{COUNT_LIMIT, Format, Header};
+use super::rule::Within;
 use crate::spec::units::Period;
 use crate::spec::{Diagnostics, Node};
 
@@ -115,9 +116,9 @@ pub struct Alert {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// How long after the last event it may take.
+    /// How long after the last event it may take; `rule` where that follows from the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub within: Option<Period>,
+    pub within: Option<Within>,
     /// How many a round.
     #[serde(default = "one")]
     pub exactly: u64,

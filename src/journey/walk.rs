@@ -13,6 +13,7 @@ use sha2::Digest;
 
 use super::recheck::Expected;
 use super::reconcile::{Expectation, broken_promise, inspect};
+use super::rule::{Followed, Means};
 use super::tally::Tally;
 use super::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
 use crate::time::Mono;
@@ -35,6 +36,9 @@ pub struct StageSpec {
     /// Within this after it came, a thing must end again.
     #[serde(default)]
     pub resolved: Option<Duration>,
+    /// Where `within` follows from a detection rule: what that makes of an alert, and of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Followed>,
     /// Whether somebody looks; at `sent` and `accepted` the receipts tell otherwise.
     pub has_confirmer: bool,
 }
@@ -190,7 +194,9 @@ impl Walk {
         let count = usize::try_from(spec.count).unwrap_or(usize::MAX);
         let count = count.min(usize::try_from(super::event::COUNT_LIMIT).unwrap_or(count));
         let stages = spec.stages.into_iter().map(|stage| {
-            let things = usize::try_from(stage.exactly).unwrap_or(count).min(count.max(1_000));
+            let held = stage.rule.as_ref().is_some_and(|rule| rule.means == Means::Held);
+            let exactly = if held { 0 } else { stage.exactly };
+            let things = usize::try_from(exactly).unwrap_or(count).min(count.max(1_000));
             StageState {
                 seen: vec![None; if stage.stage.counts_things() { things } else { count }],
                 spec: stage,
@@ -543,6 +549,13 @@ impl Walk {
         (shown.count() > 0).then_some(shown)
     }
 
+    /// When the last thing of a stage was seen.
+    pub fn last_seen(&self, stage: Stage) -> Option<Mono> {
+        let state = self.stages.iter().find(|state| state.spec.stage == stage)?;
+        let at = state.seen.iter().flatten().map(|seen| seen.at).max()?;
+        Some(Mono(self.began.saturating_add(at)))
+    }
+
     fn unit(&self, seq: u64) -> Option<usize> {
         let unit = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
         (unit < self.receipts.len()).then_some(unit)
@@ -576,6 +589,10 @@ impl Walk {
 impl StageState {
     fn counts_things(&self) -> bool {
         self.spec.stage.counts_things()
+    }
+
+    fn means(&self) -> Option<Means> {
+        self.spec.rule.as_ref().map(|rule| rule.means)
     }
 
     fn give_up(&self) -> i64 {

@@ -109,6 +109,43 @@ looks on until `within` is over, so that a second alert is counted; an alert is 
 every event was certainly sent: after a restart in the middle of a sequence nothing is sent again, and
 what was not yet sent, and an alert that does not come, are `unknown`.
 
+`within: rule` (at the stage, or under `alert`) lets the deadline follow from the rule in the platform,
+which is read by API before each round and never touched:
+
+```yaml
+stages:
+  - stored: { opensearch: { url: \"http://lake:9200\", index: logs }, within: 20s }
+  - alerted:
+      opensearch: { url: \"http://lake:9200\", alerting: { monitor: ssh-logins } }
+      within: rule + 30s       # 20s to arrive, the monitor's interval, 30s for the run
+      give_up: 30m             # the longest that a round waits
+  - notified: { webhook: { from: alertmanager }, within: rule + 60s }
+edges: true                    # and copies just inside and just outside of the look-back
+```
+
+| what the rule says | what becomes of the round |
+| --- | --- |
+| when it runs | the alert is due in the longest time that follows; later it is late |
+| that it is off | the alert is lost, and that it is off is said first |
+| that it is held: silenced, or by its throttle after an alert of this journey, until after the alert is due | none is expected: neither a loss nor a pass |
+| that it may be held: by the throttle of some value, by an alert that is active, by a throttle and an alert of before the agent began | an alert that comes counts; silence is inconclusive |
+| nothing, or it can't be read, or two share the name | inconclusive, whatever comes |
+| that its alert is due after `give_up` | an alert that comes counts; silence is inconclusive |
+
+Prometheus tells the interval of the group and `for`; Grafana also how far back its queries look;
+OpenSearch Alerting its schedule, the range of its query and what is active; Elastic Security interval,
+`from` and suppression; Splunk schedule, time range and suppression. ElastAlert 2 has no API: its last
+runs and its silences stand in its index, and `rule: { every: ..., look_back: ... }` says the rest. Of a
+schedule of cron the longest time between two runs counts. `rule` at the stage takes `engine`, `url`,
+`name`, `index`, `auth` and `tls`, where the alert is seen elsewhere than the rule (at an Alertmanager, in
+an index), and `every`, `look_back`, `for` and `throttle`, which go before what is read.
+
+`edges: true` is for rules that go by the time which the event tells. The copy inside is as old as every
+run that can be the first to see it must still find; its alert is one more that is expected. Of the one
+outside, 30 s older than the look-back, none must come: else the rule looks back further than it says,
+which is a false alarm. Where a rule is throttled, or looks back no longer than it takes an event to be
+seen, no copies are sent, and why is told.
+
 ```yaml
 title: Brute force over SSH
 attack: [ T1110.001 ]

@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::gates::{self, FUNCTIONS, WhenSpec};
 use super::peers;
+use crate::confirm::rule::Spec as RuleSpec;
 use crate::confirm::unseen::Proof;
 use crate::gate::{During, Level};
 use crate::journey::Stage;
 use crate::journey::event::EventSpec;
 use crate::journey::reconcile::Expectation;
+use crate::journey::rule::Within;
 use crate::journey::usecase::UseCase;
 use crate::probe::Entry;
 use crate::spec::AllowedTimes;
@@ -181,8 +183,12 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
         .map(|stage| {
             let looks = !matches!(stage, Stage::Sent | Stage::Accepted);
             let mut common = vec![
-                ("within", described("After that an event is late; default 60s.", typed::<Period>(generator))),
-                ("give_up", described("After that it is lost; default three times `within`.", typed::<Period>(generator))),
+                ("within", match stage {
+                    Stage::Alerted => described("After that an alert is late; default 60s. `rule`: its rule is asked by API before each round, and the deadline follows from what it says: until the events are there (the longest `within` before), the time from one run to the next, what it leaves to the next run, how long its condition must hold, and 30s for the run, or what `rule + 10s` says. Where the rule can't be read the stage is inconclusive; where its throttle, or an alert that is still active, holds it, none is expected; where it is due later than `give_up`, silence is inconclusive. The rule is never touched.", typed::<Within>(generator)),
+                    Stage::Notified => described("After that a notification is late; default 60s. `rule + 60s`: so much after the alert is due by its rule; the default where that is due so.", typed::<Within>(generator)),
+                    _ => described("After that an event is late; default 60s.", typed::<Period>(generator)),
+                }),
+                ("give_up", described("After that it is lost; default three times `within`. With `within: rule` the longest that a round waits, which is to be written.", typed::<Period>(generator))),
                 ("poll", described("How often to look; default a twentieth of `within`, 200ms to 5s.", typed::<Period>(generator))),
                 ("expect", described("What the stage must show of each event.", typed::<Expectation>(generator))),
                 ("equals", json!({ "description": "The number that a reading should show: `sent`, or a number.", "type": ["string", "number"] })),
@@ -198,6 +204,9 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
             }
             if stage.counts_things() {
                 common.push(("exactly", json!({ "type": "integer", "minimum": 0 })));
+            }
+            if *stage == Stage::Alerted {
+                common.push(("rule", described("With `within: rule`: the rule behind the alert, where it is not known from how the alert is seen (at Prometheus, Grafana, OpenSearch Alerting, ElastAlert 2, and at Splunk by `search_name`), and what it does not say of itself.", typed::<RuleSpec>(generator))));
             }
             if matches!(stage, Stage::Alerted | Stage::Notified) {
                 common.push(("resolved", described("How soon after it came its end must come: an alert that stays for ever is none that is looked at.", typed::<Period>(generator))));
@@ -228,6 +237,13 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
         ("send", described("The way in: one key that names it.", way_in)),
         ("events", described("The events of a round.", typed::<EventSpec>(generator))),
         ("must_not_alert", must_not_alert()),
+        (
+            "edges",
+            described(
+                "Whether the events are sent twice more beside each round, each time under a run of its own: stamped just inside the look-back of the rule, so that the first run which can see them must, and an alert is expected of them too; and just outside, of which none must come: else the rule looks back further than it says. For rules that go by the time which the event tells, and with `within: rule`. The alert must name the round. Default false.",
+                json!({ "type": "boolean" }),
+            ),
+        ),
         (
             "stages",
             json!({ "description": "The stages, in their order.", "type": "array", "minItems": 1, "items": { "oneOf": stages } }),

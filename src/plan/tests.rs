@@ -1,5 +1,6 @@
 use super::load::Inputs;
 use super::*;
+use crate::journey::Stage;
 
 fn inputs(text: &str) -> Inputs {
     Inputs { texts: vec![("plan.yaml".into(), text.into())], ..Inputs::default() }
@@ -500,6 +501,96 @@ fn a_benign_twin_is_sent_beside_each_round() {
         "promql: { url: 'http://p/', query: x }",
     );
     assert!(error.contains("can't tell whose an alert is"), "{error}");
+}
+
+#[test]
+fn a_deadline_may_follow_from_the_rule_behind_the_alert() {
+    let of = |alerted: &str, notified: &str, more: &str| {
+        let text = format!(
+            "journeys:\n- id: j\n  every: 40m\n  send: {{ syslog: {{ to: 'tcp://h:514' }} }}\n  \
+             events: {{ usecase: ssh-bruteforce }}\n{more}  stages:\n  - alerted: {{ {alerted} }}\n\
+             {notified}"
+        );
+        compile(&text)
+    };
+    let monitor = "opensearch: { url: 'http://o/', alerting: { monitor: m } }";
+    let ruled = format!("{monitor}, within: rule, give_up: 30m");
+    let told = "  - notified: { webhook: { from: alertmanager } }\n";
+    let edges = "  edges: true\n";
+    let plan = of(&ruled, told, edges).unwrap_or_else(|error| panic!("{error}"));
+    let journey = &plan.journeys[0];
+    let [alerted, notified] =
+        [Stage::Alerted, Stage::Notified].map(|stage| journey.stage(stage).unwrap().clone());
+    assert_eq!(
+        (alerted.due().to_string().as_str(), alerted.give_up.as_secs()),
+        ("rule + 30s", 1_800)
+    );
+    assert_eq!(
+        (notified.due().to_string().as_str(), notified.give_up.as_secs()),
+        ("rule + 1m", 1_980)
+    );
+    assert!(journey.edges && journey.watches_twin(Stage::Alerted));
+    assert!(!journey.watches_twin(Stage::Notified));
+    let effects = plan.json["effects"].to_string();
+    for words in [
+        "asks http://o/ what the rule \\\"m\\\" says of itself, and waits for its alert as long as \
+         follows from that, with 30s for the run, and 30m at most",
+        "a copy stamped just outside of the rule's look-back",
+    ] {
+        assert!(effects.contains(words), "{effects}");
+    }
+    for alerted in [
+        "promql: { url: 'http://p/', alert: { alertname: A } }, within: rule, give_up: 30m",
+        "alertmanager: { url: 'http://g/api/alertmanager/grafana', match: { alertname: A } }, within: rule + 5s, give_up: 30m",
+        "elastalert: { url: 'http://o/', rule: R }, within: rule, give_up: 30m",
+        "splunk: { url: 'http://s/', search: 'index=notable', alerts: { of: splunk_notable, match: { search_name: R } } }, within: rule, give_up: 30m",
+        "alertmanager: { url: 'http://a/' }, within: rule, give_up: 30m, rule: { every: 5m }",
+        "alertmanager: { url: 'http://a/' }, within: rule, give_up: 30m, rule: { engine: elastic_security, url: 'http://k/', name: '{alert}' }",
+    ] {
+        of(alerted, "", "").unwrap_or_else(|error| panic!("{alerted}: {error}"));
+    }
+    for (alerted, notified, more, words) in [
+        (format!("{monitor}, within: rule"), "", "", "at most is not said"),
+        (format!("{monitor}, within: rules, give_up: 30m"), "", "", "write `rule` or"),
+        (format!("{monitor}, within: 5m, rule: {{ every: 5m }}"), "", "", "a rule is asked only"),
+        (
+            "alertmanager: { url: 'http://a/' }, within: rule, give_up: 30m".into(),
+            "",
+            "",
+            "does not know of the rule",
+        ),
+        (
+            format!("{ruled}, rule: {{ engine: prometheus }}"),
+            "",
+            "",
+            "`engine` and `url` of a rule go together",
+        ),
+        (format!("{ruled}, rule: {{ every: 0s }}"), "", "", "0s is none"),
+        (
+            ruled.clone(),
+            "  - notified: { webhook: { from: alertmanager }, within: 5m }\n",
+            "",
+            "is due when its rule says so",
+        ),
+        (
+            format!("{monitor}, within: 5m"),
+            "  - notified: { webhook: { from: alertmanager }, within: rule }\n",
+            "",
+            "`notified` is due by no rule",
+        ),
+        (format!("{monitor}, within: 5m"), "", edges, "knows of no rule that looks back"),
+        (
+            "promql: { url: 'http://p/', alert: { alertname: A } }, within: rule, give_up: 30m"
+                .into(),
+            "",
+            edges,
+            "Prometheus goes by when it scraped",
+        ),
+        (format!("{monitor}, within: rule, give_up: 40m"), "", edges, "the next is due every"),
+    ] {
+        let error = of(&alerted, notified, more).map(drop).unwrap_err();
+        assert!(error.contains(words), "`{words}` is not in:\n{error}");
+    }
 }
 
 #[test]

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::{Metric, probe};
 use crate::client::http::{Api, Auth, parse_url};
-use crate::client::rules::{Engine, Rule, rules, writeback_index};
+use crate::client::rules::{Engine, rules, writeback_index};
 use crate::client::search::check_index;
 use crate::client::tls;
+use crate::journey::rule::Rule;
 use crate::outcome::{Fault, FaultCode, Reading, Sample};
 use crate::time::Wall;
 
@@ -20,8 +21,8 @@ const NAMED: usize = 20;
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
     /// Which engine lists its rules at the targets: base URLs of Prometheus (or of
-    /// `https://GRAFANA/api/prometheus/grafana`), of OpenSearch, of Kibana, or of the store that
-    /// ElastAlert 2 writes to.
+    /// `https://GRAFANA/api/prometheus/grafana`), of Grafana, of OpenSearch, of Kibana, of Splunk's
+    /// management port, or of the store that ElastAlert 2 writes to.
     pub engine: Engine,
     /// ElastAlert's `writeback_index`.
     #[serde(default = "writeback_index")]
@@ -71,7 +72,7 @@ impl Probe for Rules {
             Ok(api) => api,
             Err(text) => return blind(text),
         };
-        let asked = rules(*engine, index, &api, on.clients, on.timeout, on.trace).await;
+        let asked = rules(*engine, index, None, &api, on.clients, on.timeout, on.trace).await;
         let answer = match asked {
             Ok(answer) => answer,
             Err(trouble) => return trouble.blind().into(),

@@ -171,8 +171,8 @@ pub(super) fn other_fates(stage: &StageRow) -> Option<String> {
 
 /// What a stage told beside its events, each with whether it is bad.
 pub(super) fn beside(stage: &StageRow) -> Vec<(bool, String)> {
-    let lines = clock(stage).into_iter().chain(twin(stage)).chain(alert_to_person(stage));
-    lines.chain(rechecks(stage)).collect()
+    let lines = clock(stage).into_iter().chain(rule(stage)).chain(twin(stage)).chain(edges(stage));
+    lines.chain(alert_to_person(stage)).chain(rechecks(stage)).collect()
 }
 
 /// `Brute force over SSH (T1110.001)`.
@@ -199,6 +199,33 @@ fn twin(stage: &StageRow) -> Option<(bool, String)> {
     }
     let why = twin.reason.as_ref().map(|why| format!(": {}", brief(why))).unwrap_or_default();
     Some((twin.false_alarms > 0, format!("its benign twin: {}{why}", parts.join(", "))))
+}
+
+/// What followed from the rule behind the alert.
+fn rule(stage: &StageRow) -> Option<(bool, String)> {
+    stage.rule.as_ref().map(|text| (false, brief(text)))
+}
+
+/// `at the edges of the look-back: 12 rounds, none missed inside, 1 alert from outside`.
+fn edges(stage: &StageRow) -> Option<(bool, String)> {
+    let edges = stage.edges.as_ref()?;
+    let many = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let mut parts = vec![plural(many(edges.rounds), "round")];
+    if edges.missed > 0 {
+        parts.push(format!("{} missed inside", count(edges.missed)));
+    }
+    if edges.rounds > 0 {
+        parts.push(match edges.beyond {
+            0 => String::from("no alert from outside"),
+            alerts => format!("{} from outside", plural(many(alerts), "alert")),
+        });
+    }
+    if edges.inconclusive > 0 {
+        parts.push(format!("{} inconclusive", count(edges.inconclusive)));
+    }
+    let why = edges.reason.as_ref().map(|why| format!(": {}", brief(why))).unwrap_or_default();
+    let text = format!("at the edges of the look-back: {}{why}", parts.join(", "));
+    Some((edges.beyond + edges.missed > 0, text))
 }
 
 /// `from the alert to here: p50 1.2 s, at most 3.4 s`.

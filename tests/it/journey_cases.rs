@@ -311,6 +311,7 @@ fn stage_spec(stage: Stage, spec: &StageCase) -> StageSpec {
         },
         exactly: spec.exactly,
         resolved: spec.resolved.map(Duration::from_secs_f64),
+        rule: None,
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }
 }

@@ -69,6 +69,7 @@ impl Round {
             sent: self.events.len() as u64,
             equals: None,
             named: false,
+            aged: Duration::ZERO,
             began: Now::default(),
         }
     }

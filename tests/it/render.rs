@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use greenlight::gate::{Level, Verdict, Why};
 use greenlight::journey::specimen::{Is, Part, Shown, Specimen, Text};
-use greenlight::journey::tally::TwinTally;
+use greenlight::journey::tally::{EdgeTally, TwinTally};
 use greenlight::journey::{Fate, Stage};
 use greenlight::ledger::{
     CheckRow, ClockRow, Document, GateRow, JourneyRow, LastAttempt, Latency, Node, Plan,
@@ -71,6 +71,8 @@ fn stage(name: Stage, fates: &[(Fate, u64)], p50: Option<f64>) -> StageRow {
         clock_offset_seconds: None,
         alert_to_person_seconds: None,
         twin: None,
+        edges: None,
+        rule: None,
         rechecks: Vec::new(),
     }
 }
@@ -292,6 +294,12 @@ pub(crate) fn sample() -> Document {
                     "the benign twin did not get through: 1 of its 2 events lost at stored".into(),
                 ),
             }),
+            edges: Some(EdgeTally { rounds: 11, beyond: 1, missed: 1, ..EdgeTally::default() }),
+            rule: Some(
+                "the rule \"SSH\" is due within 110s: 20s until the events are there, 1m until it runs, \
+                 30s for the run; it looks back 10m"
+                    .into(),
+            ),
             ..stage(Stage::Alerted, &[(Fate::Ok, 11), (Fate::Lost, 1)], Some(9.4))
         },
         StageRow {

@@ -20,6 +20,7 @@ mod mailbox;
 mod pages;
 mod postgres;
 mod purge;
+mod rules;
 mod search;
 mod sql;
 mod tenants;

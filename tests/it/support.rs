@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use greenlight::client::rules::Engine;
+
 use crate::tidy::{committed, tests};
 
 /// What a kind was tried against.
@@ -351,6 +353,40 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     ),
 ];
 
+/// By the engine that runs a rule: what it says of itself, and what follows.
+const RULES: &[(&str, &[Met])] = &[
+    (
+        "prometheus",
+        &[
+            Real("Prometheus of Debian 12", &["a_real_prometheus_shows_its_alerts_and_its_rules"]),
+            Fixture("stores/prometheus-rules.json", RULE_TESTS),
+        ],
+    ),
+    (
+        "grafana",
+        &[
+            Fixture("stores/grafana-alert-rules.json", RULE_TESTS),
+            Fixture("stores/grafana-rules.json", RULE_TESTS),
+        ],
+    ),
+    ("opensearch_alerting", &[Fixture("stores/opensearch-monitors.json", RULE_TESTS)]),
+    ("elastic_security", &[Fixture("stores/elastic-rules.json", RULE_TESTS)]),
+    ("splunk", &[Fixture("stores/splunk-saved-searches.json", RULE_TESTS)]),
+    (
+        "elastalert",
+        &[
+            Real(
+                "ElastAlert 2.19 over OpenSearch 2.19",
+                &["each_broken_link_behind_the_store_is_named_by_its_stage_and_why"],
+            ),
+            Fixture("stores/elastalert-status.json", RULE_TESTS),
+        ],
+    ),
+];
+
+const RULE_TESTS: &[&str] =
+    &["a_rule_of_each_engine_says_when_its_alert_is_due", "property_answers_with_rules"];
+
 fn rows(
     text: &mut String,
     kinds: &[&str],
@@ -422,6 +458,9 @@ fn the_table_of_support_is_what_the_kinds_and_the_tests_say() {
     text.push_str("\n## Ways to see\n");
     let looks: Vec<&str> = greenlight::confirm::kinds().iter().map(|kind| kind.kind).collect();
     wrong.extend(rows(&mut text, &looks, WAYS_TO_SEE, &all));
+    text.push_str("\n## Rules behind alerts\n");
+    let engines: Vec<&str> = Engine::ALL.iter().map(|engine| engine.word()).collect();
+    wrong.extend(rows(&mut text, &engines, RULES, &all));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     committed("docs/support.md", &text);
 }

@@ -192,6 +192,7 @@ pub(super) fn sought(journey: &Journey, plan: &StagePlan, run: &Run, began: Now)
         sent: 0,
         equals: None,
         named: false,
+        aged: Duration::ZERO,
         began,
     }
 }

@@ -1,4 +1,4 @@
-//! One round under way, and the benign twin beside it: what the walks say is done.
+//! One round under way, with what is sent beside it: what the walks say is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,24 +10,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
+use super::ruled::Ruling;
+use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought, turns};
 use super::{
     AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks,
 };
 use crate::agent::recorder::{Record, RoundNews};
-use crate::confirm::{LookContext, Sought};
-use crate::journey::event::{Events, FIRST_SEQ};
+use crate::confirm::LookContext;
 use crate::journey::offset::Offset;
-use crate::journey::reconcile::Expectation;
+use crate::journey::rule::Memory;
 use crate::journey::specimen::{Specimen, Specimens};
 use crate::journey::tally::Tally;
-use crate::journey::walk::{StageSpec, Step, Things, Walk, WalkSpec};
-use crate::journey::{Event, Fate, Look, Run, Stage, twin};
+use crate::journey::walk::Step;
+use crate::journey::{Event, Fate, Look, Run, Stage, edges, twin};
 use crate::outcome::{Fault, FaultCode};
-use crate::plan::{Equals, Journey, StagePlan};
+use crate::plan::Journey;
 use crate::send::SendContext;
 use crate::spec::trace::Trace;
 use crate::store::RoundRecord;
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 
 /// Events are due so long after their round is ready: putting it on disk takes less, and so is no
 /// part of any latency.
@@ -39,7 +40,14 @@ pub(super) struct Progress {
     #[serde(flatten)]
     pub(super) own: Strand,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    twin: Option<Twin>,
+    twin: Option<Beside>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inside: Option<Beside>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outside: Option<Beside>,
+    /// What followed from the rule when the round began.
+    #[serde(default)]
+    ruling: Ruling,
     /// When the round was begun: monotonic and wall, in nanoseconds.
     began: (i64, i64),
     /// By stage and event, how old the feed was that enriched it; None where it does not show.
@@ -55,39 +63,8 @@ pub(super) struct Progress {
     pub(super) intended: i64,
 }
 
-/// Events that are sent under one run, and where they are looked for.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Strand {
-    pub(super) walk: Walk,
-    /// What each stage's confirmer remembers.
-    marks: BTreeMap<Stage, Mark>,
-}
-
-/// The events that must bring no alert.
-#[derive(Serialize, Deserialize)]
-struct Twin {
-    run: Run,
-    #[serde(flatten)]
-    strand: Strand,
-}
-
-/// Whose events they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Own,
-    Twin,
-}
-
 /// What is known of a clock, and by which events.
 type Clock = (Option<Offset>, BTreeSet<u64>);
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum Mark {
-    Set(Value),
-    /// It could not be told where the stage stood when the round began, so that an older event
-    /// could be taken for one of its own: all looks are blind. The text says why.
-    Blind(String),
-}
 
 /// One round under way.
 pub(super) struct Round<'a> {
@@ -107,31 +84,47 @@ impl<'a> Round<'a> {
     /// Looks where each stage stands, and puts the round on disk: only then may an event be sent.
     pub(super) async fn begin(
         journey: &'a Journey,
+        memory: Memory,
         hands: &Hands,
         trace: &Trace,
     ) -> Result<Self, Fault> {
         prepare(journey, &hands.clients, trace).await?;
         let began = clock::now();
         let run = new_run()?;
-        let twin = journey.twin.as_ref().map(|_| new_run()).transpose()?;
+        let ruling = Ruling::read(journey, memory, &hands.clients, trace).await;
+        let ages = ruling.ages().map(|ages| ages.map(Some)).unwrap_or_default();
+        let twin = journey.twin.as_ref().map(|_| Duration::ZERO);
+        let mut beside = Vec::with_capacity(Side::BESIDE.len());
+        for (side, aged) in Side::BESIDE.into_iter().zip([twin].into_iter().chain(ages)) {
+            beside.push(match aged {
+                Some(aged) => {
+                    let run = new_run()?;
+                    let marks = marks(journey, side, &run, began, hands, trace).await;
+                    Some((side, run, marks, aged))
+                }
+                None => None,
+            });
+        }
         let own = marks(journey, Side::Own, &run, began, hands, trace).await;
-        let of_twin = match &twin {
-            Some(run) => Some(marks(journey, Side::Twin, run, began, hands, trace).await),
-            None => None,
-        };
         let now = clock::now();
         let intended = Now { mono: now.mono.plus(LEAD), wall: now.wall.plus(LEAD) };
-        let strand = |side, marks| Strand { walk: new_walk(journey, side, intended.mono), marks };
+        let strand =
+            |side, marks| Strand { walk: new_walk(journey, side, &ruling, intended.mono), marks };
+        let mut beside = beside.into_iter().map(|beside| {
+            let (side, run, marks, aged) = beside?;
+            Some(Beside { run, strand: strand(side, marks), aged })
+        });
         let progress = Progress {
             own: strand(Side::Own, own),
-            twin: twin
-                .zip(of_twin)
-                .map(|(run, marks)| Twin { run, strand: strand(Side::Twin, marks) }),
+            twin: beside.next().flatten(),
+            inside: beside.next().flatten(),
+            outside: beside.next().flatten(),
             feed_ages: BTreeMap::new(),
             clocks: BTreeMap::new(),
             exposed: BTreeMap::new(),
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
+            ruling: ruling.clone(),
         };
         let specimens = Specimens::default();
         let turns = turns(journey);
@@ -147,8 +140,9 @@ impl<'a> Round<'a> {
         // After a reboot the monotonic clock is another one. In the same boot nothing moves, also
         // where the wall clock was set meanwhile.
         let prepared = progress.own.walk.began().since(Mono(progress.began.0));
-        let twin = progress.twin.as_mut();
-        for strand in [&mut progress.own].into_iter().chain(twin.map(|twin| &mut twin.strand)) {
+        let beside = [&mut progress.twin, &mut progress.inside, &mut progress.outside];
+        let beside = beside.into_iter().flatten().map(|beside| &mut beside.strand);
+        for strand in [&mut progress.own].into_iter().chain(beside) {
             strand.walk.rebase(began.mono.plus(prepared));
             strand.walk.resumed();
         }
@@ -158,29 +152,47 @@ impl<'a> Round<'a> {
         Self { journey, run, began, progress, specimens, turns, spared: None }
     }
 
-    fn strand(&self, side: Side) -> &Strand {
-        match (side, &self.progress.twin) {
-            (Side::Twin, Some(twin)) => &twin.strand,
-            _ => &self.progress.own,
+    fn beside(&self, side: Side) -> Option<&Beside> {
+        match side {
+            Side::Own => None,
+            Side::Twin => self.progress.twin.as_ref(),
+            Side::Inside => self.progress.inside.as_ref(),
+            Side::Outside => self.progress.outside.as_ref(),
         }
+    }
+
+    fn strand(&self, side: Side) -> &Strand {
+        self.beside(side).map_or(&self.progress.own, |beside| &beside.strand)
     }
 
     fn strand_mut(&mut self, side: Side) -> &mut Strand {
-        match (side, &mut self.progress.twin) {
-            (Side::Twin, Some(twin)) => &mut twin.strand,
-            _ => &mut self.progress.own,
-        }
+        let Progress { own, twin, inside, outside, .. } = &mut self.progress;
+        let beside = match side {
+            Side::Own => None,
+            Side::Twin => twin.as_mut(),
+            Side::Inside => inside.as_mut(),
+            Side::Outside => outside.as_mut(),
+        };
+        beside.map_or(own, |beside| &mut beside.strand)
     }
 
     fn run_of(&self, side: Side) -> &Run {
-        match (side, &self.progress.twin) {
-            (Side::Twin, Some(twin)) => &twin.run,
-            _ => &self.run,
-        }
+        self.beside(side).map_or(&self.run, |beside| &beside.run)
+    }
+
+    fn aged(&self, side: Side) -> Duration {
+        self.beside(side).map(|beside| beside.aged).unwrap_or_default()
     }
 
     fn sides(&self) -> impl Iterator<Item = Side> + use<> {
-        [Side::Own].into_iter().chain(self.progress.twin.is_some().then_some(Side::Twin))
+        let there = Side::BESIDE.map(|side| self.beside(side).is_some().then_some(side));
+        [Side::Own].into_iter().chain(there.into_iter().flatten())
+    }
+
+    /// When its alert was seen.
+    pub(super) fn alerted(&self) -> Option<Mono> {
+        let sides = [Side::Own].into_iter().chain(self.beside(Side::Inside).map(|_| Side::Inside));
+        sides.filter_map(|side| self.strand(side).walk.last_seen(Stage::Alerted)).max()
     }
 
     fn record(&self) -> RoundRecord {
@@ -316,7 +328,8 @@ impl<'a> Round<'a> {
         let strand = self.strand(side);
         let mark = strand.marks.get(&stage).cloned();
         let sent = strand.walk.sent();
-        let sought = sought(self.journey, side, self.run_of(side), plan, sent, self.began);
+        let mut sought = sought(self.journey, side, self.run_of(side), plan, sent, self.began);
+        sought.aged = self.aged(side);
         let turn = self.turns.get(&stage).cloned();
         Some(async move {
             let _turn = match &turn {
@@ -375,7 +388,8 @@ impl<'a> Round<'a> {
         }
         let arrived = !seen.look.arrivals.is_empty();
         let (journey, run) = (self.journey, self.run_of(seen.side).clone());
-        let render = renderer(journey, seen.side, &run, self.progress.intended);
+        let aged = self.aged(seen.side);
+        let render = renderer(journey, seen.side, &run, self.progress.intended, aged);
         self.strand_mut(seen.side).walk.look(seen.stage, seen.look, seen.began, render);
         if arrived {
             self.keep(hands);
@@ -386,6 +400,14 @@ impl<'a> Round<'a> {
         let mut tally = self.progress.own.walk.tally();
         if let Some(twin) = &self.progress.twin {
             twin::judge(&twin.strand.walk.tally(), &mut tally);
+        }
+        let walked = |side| self.beside(side).map(|beside| beside.strand.walk.tally());
+        match (&self.progress.ruling.edges, walked(Side::Inside).zip(walked(Side::Outside))) {
+            (Some(Ok(edges)), Some((inside, outside))) => {
+                edges::judge(*edges, &inside, &outside, &mut tally);
+            }
+            (Some(Err(why)), _) => edges::untold(why, &mut tally),
+            _ => {}
         }
         for stage in &mut tally.stages {
             stage.clock = self.progress.clocks.get(&stage.stage).and_then(|(offset, _)| *offset);
@@ -437,7 +459,8 @@ impl<'a> Round<'a> {
 
     /// Renders any event of a side again.
     fn renderer(&self, side: Side) -> impl Fn(u64) -> Event + '_ {
-        renderer(self.journey, side, self.run_of(side), self.progress.intended)
+        let aged = self.aged(side);
+        renderer(self.journey, side, self.run_of(side), self.progress.intended, aged)
     }
 
     /// Looks on at a slow pace after the end, and mends the tally when something comes.
@@ -469,130 +492,10 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Where each stage stands before the first event is sent.
-async fn marks(
-    journey: &Journey,
-    side: Side,
-    run: &Run,
-    began: Now,
-    hands: &Hands,
-    trace: &Trace,
-) -> BTreeMap<Stage, Mark> {
-    let beginnings = stages(journey, side).filter_map(|plan| {
-        let confirmer = plan.confirmer.clone()?;
-        let sought = sought(journey, side, run, plan, 0, began);
-        Some(async move {
-            let on = LookContext {
-                sought: &sought,
-                timeout: LOOK_TIMEOUT,
-                clients: &hands.clients,
-                trace,
-                now: began,
-            };
-            let begun = tokio::time::timeout(LOOK_TIMEOUT, confirmer.begin(on)).await;
-            (plan.stage, Mark::of(begun))
-        })
-    });
-    futures_util::future::join_all(beginnings).await.into_iter().collect()
-}
-
-/// Where nobody is beside the round, there is nothing to wait for.
-fn turns(journey: &Journey) -> BTreeMap<Stage, Arc<Mutex<()>>> {
-    let shared = stages(journey, Side::Twin).filter(|_| journey.twin.is_some());
-    shared.map(|plan| (plan.stage, Arc::default())).collect()
-}
-
-fn new_walk(journey: &Journey, side: Side, began: Mono) -> Walk {
-    let events = events(journey, side);
-    let things = match (side, &journey.usecase) {
-        (Side::Twin, _) => Things::Never,
-        (Side::Own, Some(_)) => Things::Whole,
-        (Side::Own, None) => Things::Any,
-    };
-    Walk::new(WalkSpec {
-        stages: stages(journey, side).map(|plan| stage_spec(plan, side)).collect(),
-        first_seq: FIRST_SEQ,
-        count: events.count(),
-        began,
-        due: events.due(),
-        things,
-    })
-}
-
-fn events(journey: &Journey, side: Side) -> &Events {
-    match (side, &journey.twin) {
-        (Side::Twin, Some(twin)) => &twin.events,
-        _ => &journey.events,
-    }
-}
-
-/// A dashboard shows the events of both, and says nothing of one.
-fn stages(journey: &Journey, side: Side) -> impl Iterator<Item = &StagePlan> {
-    journey.stages.iter().filter(move |plan| side == Side::Own || plan.stage != Stage::Shown)
-}
-
-fn sought(
-    journey: &Journey,
-    side: Side,
-    run: &Run,
-    plan: &StagePlan,
-    sent: u64,
-    began: Now,
-) -> Sought {
-    Sought {
-        journey: journey.id.clone(),
-        run: run.clone(),
-        stage: plan.stage,
-        first_seq: FIRST_SEQ,
-        count: events(journey, side).count(),
-        sent,
-        equals: plan.equals.map(|equals| match equals {
-            Equals::Sent => sent as f64,
-            Equals::Number(number) => number,
-        }),
-        named: side == Side::Twin,
-        began,
-    }
-}
-
-fn renderer<'a>(
-    journey: &'a Journey,
-    side: Side,
-    run: &'a Run,
-    intended: i64,
-) -> impl Fn(u64) -> Event + 'a {
-    move |seq| events(journey, side).render(run, &journey.id, seq, Wall(intended))
-}
-
 struct Seen {
     side: Side,
     stage: Stage,
     began: Mono,
     look: Look,
     mark: Option<Value>,
-}
-
-impl Mark {
-    fn of(begun: Result<Result<Value, Fault>, tokio::time::error::Elapsed>) -> Self {
-        match begun {
-            Ok(Ok(value)) => Self::Set(value),
-            Ok(Err(fault)) => Self::Blind(fault.to_string()),
-            Err(_) => Self::Blind("no answer before the round began".to_owned()),
-        }
-    }
-}
-
-/// What a stage shows of a twin's events is of no interest, but for whether it does.
-fn stage_spec(plan: &StagePlan, side: Side) -> StageSpec {
-    let own = side == Side::Own;
-    StageSpec {
-        stage: plan.stage,
-        within: plan.within,
-        give_up: plan.give_up,
-        poll: plan.poll,
-        expect: if own { plan.expect.clone() } else { Expectation::default() },
-        exactly: if own { plan.exactly } else { 1 },
-        resolved: plan.resolved.filter(|_| own),
-        has_confirmer: plan.confirmer.is_some(),
-    }
 }

@@ -212,11 +212,11 @@ impl State {
                 for after in stage.after_alert.iter().flatten() {
                     self.registry.observe(&metric::ALERT_TO_PERSON, &[journey, word], *after);
                 }
-                if let Some(twin) = &stage.twin {
+                if stage.twin.is_some() || stage.edges.is_some() {
                     let labels = [&**journey, word];
-                    let (alarms, untold) = (twin.false_alarms as f64, twin.inconclusive as f64);
-                    self.registry.add(&metric::FALSE_ALARMS_TOTAL, &labels, alarms);
-                    self.registry.add(&metric::TWINS_UNTOLD, &labels, untold);
+                    let (alarms, untold) = (stage.false_alarms(), stage.untold_alarms());
+                    self.registry.add(&metric::FALSE_ALARMS_TOTAL, &labels, alarms as f64);
+                    self.registry.add(&metric::TWINS_UNTOLD, &labels, untold as f64);
                 }
             }
             let more = |now: u64, was: u64| now.saturating_sub(was) as f64;
@@ -281,10 +281,9 @@ impl State {
         cadence: Cadence,
         now: Now,
     ) {
-        let told = stage.twin.as_ref().filter(|twin| twin.rounds > 0);
-        let value = match told {
-            Some(twin) => {
-                let alarms = twin.false_alarms as f64;
+        let value = match stage.told_alarms() {
+            Some(alarms) => {
+                let alarms = alarms as f64;
                 let labels = [&**journey, stage.stage.word()];
                 self.registry.set(&metric::FALSE_ALARMS, &labels, alarms);
                 Value::Number(alarms)

@@ -41,6 +41,7 @@ fn specimen(secrets: &[String], looks: &[(Stage, Vec<Arrival>)]) -> Specimen {
         expect: Expectation::default(),
         exactly: 1,
         resolved: None,
+        rule: None,
         has_confirmer: stage != Stage::Sent,
     };
     let mut walk = Walk::new(WalkSpec {

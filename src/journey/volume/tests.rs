@@ -57,6 +57,7 @@ fn it_counts_as_the_walk_does() {
                 expect: Expectation::default(),
                 exactly: 1,
                 resolved: None,
+                rule: None,
                 has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
             };
             let mut walk = Walk::new(WalkSpec {

@@ -1,6 +1,7 @@
 //! From what was told to fates: one an event (or thing) and stage, none while it is under way.
 
 use super::super::reconcile::{reordered, seen as seen_as, unseen, worse};
+use super::super::rule::Means;
 use super::super::tally::{LATENCIES_LIMIT, StageTally};
 use super::super::{Fate, Stage};
 use super::{Kept, Seen, StageState, Things, Walk};
@@ -152,6 +153,8 @@ impl Walk {
     fn thing_fate(&self, at: usize, unit: usize, carried: Option<Fate>) -> Option<Fate> {
         let state = self.stages.get(at)?;
         let own = match state.seen.get(unit).copied().flatten() {
+            // Whether it came in time can't be told, nor whether one should have come.
+            _ if state.means() == Some(Means::Untold) => Some(Fate::Inconclusive),
             Some(seen) => match self.ended(state, seen) {
                 Ended::InTime => Some(self.seen_fate(state, seen, self.last_intended(), false)),
                 Ended::Awaited => None,
@@ -161,6 +164,7 @@ impl Walk {
             None => match self.closed(at, self.last_intended()) {
                 None => None,
                 Some(_) if state.wrong.is_some() => Some(Fate::Misparsed),
+                Some(_) if state.means() == Some(Means::Unsure) => Some(Fate::Inconclusive),
                 Some(closed) => {
                     let mut sent = (0..self.receipts.len()).map(|unit| self.certainly_sent(unit));
                     let due = match self.things {
@@ -320,6 +324,7 @@ impl Walk {
     pub(super) fn count_stage(&self, state: &StageState, fates: &Fates) -> StageTally {
         let mut tally = StageTally::new(state.spec.stage);
         tally.duplicate = state.duplicate;
+        tally.rule = state.spec.rule.as_ref().map(|rule| rule.text.clone());
         let mut missing = Vec::new();
         let mut late = 0_u64;
         for (unit, fate) in fates.iter().enumerate() {
@@ -372,7 +377,9 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
         let give_up = state.spec.give_up.max(state.spec.within);
         if state.counts_things() {
             let saw = state.saw.as_ref().map(|saw| format!(": {saw}")).unwrap_or_default();
-            return Some(format!("{lost} of {of} did not arrive within {give_up:?}{saw}"));
+            let off = state.spec.rule.as_ref().filter(|rule| rule.means == Means::Off);
+            let off = off.map(|rule| format!("{}; ", rule.text)).unwrap_or_default();
+            return Some(format!("{off}{lost} of {of} did not arrive within {give_up:?}{saw}"));
         }
         let first: Vec<String> = missing.iter().take(10).map(u64::to_string).collect();
         let more = if lost > first.len() { ", …" } else { "" };
@@ -383,7 +390,9 @@ fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) ->
         return Some(format!("{late} of {of} came after {:?}", state.spec.within));
     }
     let blind = tally.count(Fate::Inconclusive) + tally.count(Fate::Unknown) > 0;
-    state.blind.clone().filter(|_| blind)
+    let unsure = matches!(state.means(), Some(Means::Unsure | Means::Untold));
+    let rule = state.spec.rule.as_ref().filter(|_| unsure).map(|rule| rule.text.clone());
+    rule.or_else(|| state.blind.clone()).filter(|_| blind)
 }
 
 impl StageState {

@@ -18,6 +18,7 @@ fn spec(stage: Stage) -> StageSpec {
         expect: Expectation::default(),
         exactly: 1,
         resolved: None,
+        rule: None,
         has_confirmer: !matches!(stage, Stage::Sent | Stage::Accepted),
     }
 }
@@ -89,6 +90,60 @@ fn a_reading_that_never_comes_right_is_told() {
     let reason = walk.tally().stage(Stage::Shown).and_then(|tally| tally.reason.clone());
     let expected = "1 of 1 did not arrive within 30s: it shows 3 instead of 7";
     assert_eq!(reason.as_deref(), Some(expected));
+}
+
+/// An alert that came, or none, under what followed from its rule: how many are expected, with which
+/// fate, and why.
+fn ruled(means: Means, came: bool, stored: bool) -> (u64, Option<Fate>, String) {
+    let rule = Followed { within: Duration::from_secs(10), means, text: "the rule said so".into() };
+    let mut alerted = spec(Stage::Alerted);
+    alerted.rule = Some(rule);
+    let mut walk = Walk::new(WalkSpec {
+        stages: vec![spec(Stage::Sent), spec(Stage::Stored), alerted],
+        first_seq: 0,
+        count: 1,
+        began: Mono(0),
+        due: Vec::new(),
+        things: Things::Whole,
+    });
+    walk.next(Mono(0));
+    walk.receipt(0, Receipt::Sent { at: Mono(0) });
+    let whole = |arrivals| Look { arrivals, horizon: Horizon::Complete };
+    let event_of = |seq| event(seq);
+    let text = Some(String::from_utf8(event(0).payload.to_vec()).expect("text"));
+    let seen = stored.then(|| Arrival { text, ..copy(0, 0, 1) }).into_iter().collect();
+    walk.look(Stage::Stored, whole(seen), Mono::from_secs(GIVE_UP), event_of);
+    let alert = came.then(|| Arrival { seq: None, ..copy(0, 1, 2) }).into_iter().collect();
+    walk.look(Stage::Alerted, whole(alert), Mono::from_secs(GIVE_UP), event_of);
+    assert_eq!(walk.next(Mono::from_secs(GIVE_UP + 1)), [Step::Done], "{means:?}");
+    let tally = walk.tally();
+    let alerted = tally.stage(Stage::Alerted).expect("a stage");
+    assert_eq!(alerted.rule.as_deref(), Some("the rule said so"));
+    let fate = Fate::ALL.into_iter().find(|fate| alerted.count(*fate) > 0);
+    (alerted.expected, fate, alerted.reason.clone().unwrap_or_default())
+}
+
+#[test]
+fn an_alert_and_its_absence_mean_what_followed_from_the_rule() {
+    let late = "1 of 1 did not arrive within 30s";
+    for (means, came, expected, fate, reason) in [
+        (Means::Due, true, 1, Some(Fate::Ok), String::new()),
+        (Means::Due, false, 1, Some(Fate::Lost), late.to_owned()),
+        (Means::Off, true, 1, Some(Fate::Ok), String::new()),
+        (Means::Off, false, 1, Some(Fate::Lost), format!("the rule said so; {late}")),
+        (Means::Unsure, true, 1, Some(Fate::Ok), String::new()),
+        (Means::Unsure, false, 1, Some(Fate::Inconclusive), "the rule said so".into()),
+        (Means::Untold, true, 1, Some(Fate::Inconclusive), "the rule said so".into()),
+        (Means::Untold, false, 1, Some(Fate::Inconclusive), "the rule said so".into()),
+        // Neither a loss nor a pass.
+        (Means::Held, false, 0, None, String::new()),
+    ] {
+        assert_eq!(ruled(means, came, true), (expected, fate, reason), "{means:?} {came}");
+    }
+    // What did not get there is lost before any rule saw it.
+    for means in [Means::Due, Means::Unsure, Means::Untold] {
+        assert_eq!(ruled(means, false, false).1, Some(Fate::Lost), "{means:?}");
+    }
 }
 
 #[test]

@@ -242,8 +242,8 @@ pub(super) fn can_tell_of_twin(
             .error(
                 at.span,
                 format!(
-                    "a round lasts {lasts:?}, until its twin can't alert any more, and the next is due \
-                     every {}",
+                    "a round lasts {lasts:?}, until what must not alert can't any more, and the next \
+                     is due every {}",
                     Period(journey.every)
                 ),
             )

@@ -31,6 +31,7 @@ pub(crate) fn sought(equals: Option<f64>) -> Sought {
         sent: 3,
         equals,
         named: false,
+        aged: Duration::ZERO,
         began: Now { mono: Mono::now(), wall: Wall::from_secs(BEGAN) },
     }
 }

@@ -4,8 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greenlight::client::Clients;
+use greenlight::client::http::Api;
 use greenlight::client::inbox::Kind;
+use greenlight::client::rules::{Engine, Place, rule};
+use greenlight::client::tls;
 use greenlight::confirm;
+use greenlight::journey::rule::{Means, Memory, Terms};
 use greenlight::outcome::{Outcome, Reading};
 use greenlight::probe::{self, Attempt, Probe};
 use greenlight::spec::trace::Trace;
@@ -127,6 +131,31 @@ async fn a_real_prometheus_shows_its_alerts_and_its_rules() {
         assert_eq!((horizon(&look), look.arrivals.len()), ("complete", 0), "{expected}");
         assert!(watch.saw().contains(expected), "{}", watch.saw());
     }
+    // What each says of itself, and what follows: by the API that it really has.
+    let place = |name: &str| {
+        let api = Api::new(&url, None, tls::Options::default()).expect("a URL");
+        Place::new(Engine::Prometheus, api, name)
+    };
+    let follow = async |name: &str| {
+        let (place, clients) = (place(name), Clients::default());
+        let rule = rule(&place, &clients, ENOUGH, &Trace::off()).await.expect("it is loaded");
+        let [arrival, run, at_most] = [1, 30, 60].map(Duration::from_secs);
+        let terms = Terms { arrival, run, at_most };
+        rule.follow(&terms, &Memory::default(), Wall::from_secs(wall_now()))
+    };
+    let sleeps_rule = follow("Sleeps").await;
+    assert_eq!(
+        (sleeps_rule.means, sleeps_rule.within),
+        (Means::Due, Duration::from_millis(31_200))
+    );
+    for (name, words) in [("Fires", "active since"), ("Waits", "1h while its condition must hold")]
+    {
+        let followed = follow(name).await;
+        assert_eq!(followed.means, Means::Unsure, "{followed:?}");
+        assert!(followed.text.contains(words), "{followed:?}");
+    }
+    let nobody = rule(&place("Nobody"), &Clients::default(), ENOUGH, &Trace::off()).await;
+    assert!(nobody.expect_err("none").text.contains("no rule is called"));
     let rules_of = || {
         let url = url.clone();
         async move { tried::<probe::rules::Rules>(json!({"engine": "prometheus"}), &url).await }

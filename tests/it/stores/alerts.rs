@@ -1,16 +1,11 @@
 //! Alerts where they stand in an index, in a plugin or behind an API, by answers that are whole,
-//! broken and mutated; and the rules behind them.
+//! broken and mutated.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use greenlight::client::Clients;
-use greenlight::client::http::Api;
-use greenlight::client::rules::{Engine, Rule, rules};
-use greenlight::client::tls;
 use greenlight::confirm::json_api::JsonApi;
 use greenlight::confirm::search::{Elasticsearch, OpenSearch};
 use greenlight::confirm::splunk::Splunk;
-use greenlight::spec::trace::Trace;
 use proptest::prelude::*;
 
 use super::answers::recorded;
@@ -146,55 +141,6 @@ async fn opensearch_alerting_shows_its_alerts_and_says_why_there_is_none() {
     let more = alerts().replace("\"totalAlerts\":3", "\"totalAlerts\":4");
     let server = scripted(vec![Act::json(more)]).await;
     assert_eq!(saw(&seen::<OpenSearch>(alerting(&server)).await.0), ("partial", 1));
-}
-
-async fn listed(engine: Engine, acts: Vec<Act>) -> Result<(Vec<Rule>, bool), String> {
-    let server = scripted(acts).await;
-    let api = Api::new(&server.url("/"), None, tls::Options::default()).expect("a URL");
-    let (clients, trace) = (Clients::default(), Trace::off());
-    let answer = rules(engine, "elastalert_status", &api, &clients, PATIENCE, &trace).await;
-    answer.map(|answer| (answer.rows, answer.lacking.is_some())).map_err(|why| why.to_string())
-}
-
-#[tokio::test]
-async fn rules_of_each_engine_are_listed_with_their_last_run() {
-    let none = || Act::json(r#"{"alerts":[]}"#);
-    let monitors = || Act::json(recorded("opensearch-monitors.json"));
-    let stats = || Act::json(recorded("opensearch-alerting-stats.json"));
-    let (found, cut) = listed(Engine::OpensearchAlerting, vec![monitors(), stats(), none()])
-        .await
-        .expect("listed");
-    let told: Vec<_> = found
-        .iter()
-        .map(|rule| (rule.name.as_str(), rule.enabled, rule.ran.is_some(), rule.every))
-        .collect();
-    let [minute, hours] = [60, 7_200].map(|s| Some(Duration::from_secs(s)));
-    assert_eq!(told, [("ssh-logins", true, true, minute), ("old", false, false, hours)]);
-    assert!(!cut);
-
-    let rules = || recorded("elastic-rules.json");
-    let (found, cut) =
-        listed(Engine::ElasticSecurity, vec![Act::json(rules())]).await.expect("listed");
-    assert_eq!(found[0].failing, None);
-    assert_eq!(found[1].failing.as_deref(), Some("failed: index not found"));
-    assert_eq!((found[1].every, cut), (Some(Duration::from_secs(3_600)), false));
-    let empty = r#"{"page":2,"total":3,"data":[]}"#;
-    let more = rules().replace("\"total\":2", "\"total\":3");
-    let (found, cut) = listed(Engine::ElasticSecurity, vec![Act::json(more), Act::json(empty)])
-        .await
-        .expect("listed");
-    assert_eq!((found.len(), cut), (2, true));
-
-    let buckets = json!({"timed_out": false, "_shards": {"total": 1, "failed": 0}, "aggregations": {"rules": {
-        "buckets": [{"key": "SSH brute force", "doc_count": 4, "ran": {"value": 1_700_000_000_000.0_f64}}]}}});
-    let (found, _) =
-        listed(Engine::Elastalert, vec![Act::json(buckets.to_string())]).await.expect("listed");
-    assert_eq!(found[0].ran, Some(greenlight::time::Wall::from_secs(1_700_000_000)));
-    for engine in Engine::ALL {
-        for act in [Act::json("{}"), Act::status(404), Act::Reset] {
-            assert!(listed(engine, vec![act]).await.is_err(), "{engine:?}");
-        }
-    }
 }
 
 /// What was cut off or mangled brings no panic, no alert that is not the round's, and, where it was
