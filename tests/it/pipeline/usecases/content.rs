@@ -115,7 +115,7 @@ fn the_table_of_use_cases_is_what_the_files_say() {
          rsyslog, Kafka, rsyslog and OpenSearch: the test \
          `every_use_case_is_alerted_and_told_of_once_and_no_twin_is`.\n\n\
          With `within: rule` the deadline follows from the deployed rule, and `edges: true` sends the \
-         events also just inside and just outside of its look-back (docs/plan.md, "Use cases"): the test \
+         events also just inside and just outside of its look-back (docs/plan.md says how): the test \
          `each_broken_link_behind_the_store_is_named_by_its_stage_and_why`.\n\n\
          ATT&CK moved some techniques in its version 19: where it did, both numbers are given.\n\n\
          | use case | what happens, and its twin | ATT&CK | alert | public rule |\n| --- | --- | --- | --- | --- |\n",
