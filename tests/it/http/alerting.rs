@@ -133,7 +133,7 @@ async fn grafanas_rules_are_read_as_a_real_one_lists_them() {
     let api = Api::new(&server.url("/api/prometheus/grafana"), None, Default::default()).unwrap();
     let (clients, trace) = (Default::default(), Trace::off());
     let limit = std::time::Duration::from_secs(10);
-    let found = rules(Engine::Prometheus, "", &api, &clients, limit, &trace).await.unwrap();
+    let found = rules(Engine::Prometheus, "", None, &api, &clients, limit, &trace).await.unwrap();
     let seen: Vec<(&str, &str, u64, bool)> = found
         .rows
         .iter()
