@@ -317,7 +317,10 @@ struct Shared {
 struct State {
     /// One entry a resource whose work is queued or running.
     busy: Vec<Busy>,
+    /// What is urgent comes first.
     queue: VecDeque<(Arc<str>, Work)>,
+    /// How much of it has a thread coming for it alone.
+    urgent: usize,
     /// Threads that wait for work.
     idle: usize,
     /// Work that was refused because all cells were in use.
@@ -384,10 +387,36 @@ impl Cells {
         deadline: Duration,
         work: &Rounds,
     ) -> Result<bool, Fault> {
-        match self.hand_over(resource, deadline, Work::Again(Arc::clone(work))) {
-            Ok(()) => Ok(true),
-            Err(fault) if fault.code == FaultCode::Hung => Ok(false),
-            Err(fault) => Err(fault),
+        unless_busy(self.hand_over(resource, deadline, Work::Again(Arc::clone(work))))
+    }
+
+    /// The same for one of several that share a cell: nobody is woken up for it before [`Cells::wake`].
+    /// Where one of them hangs, the others wait for the wake after that.
+    pub fn queue(
+        &self,
+        resource: &Arc<str>,
+        deadline: Duration,
+        work: &Rounds,
+    ) -> Result<bool, Fault> {
+        let mut state = locked(&self.shared.state);
+        let taken = state.take_in(resource, deadline);
+        if taken.is_ok() {
+            state.queue.push_back((Arc::clone(resource), Work::Again(Arc::clone(work))));
+        }
+        unless_busy(taken)
+    }
+
+    /// Wakes one thread up for all that is queued, unless one comes anyway.
+    pub fn wake(&self) {
+        let state = locked(&self.shared.state);
+        if state.queue.is_empty() || state.urgent > 0 {
+            return;
+        }
+        if state.idle > 0 {
+            self.shared.work.notify_one();
+        } else if let Err(error) = self.start() {
+            // It waits for the next wake, and what it would have left grows old, which is seen.
+            tracing::debug!(%error, "no thread could be started for a cell");
         }
     }
 
@@ -414,35 +443,25 @@ impl Cells {
         Fill { queue: "cells", length, limit: CELLS_LIMIT, dropped }
     }
 
+    /// Before all that is queued, and with a thread of its own.
     fn hand_over(&self, resource: &Arc<str>, deadline: Duration, work: Work) -> Result<(), Fault> {
         let mut state = locked(&self.shared.state);
-        if state.busy.iter().any(|busy| busy.resource == *resource) {
-            return Err(Fault {
-                code: FaultCode::Hung,
-                // Empty for repeated work, which asks `busy_for` for what it wants to say.
-                text: match work {
-                    Work::Once(_) => format!("{resource} still hangs from an earlier reading"),
-                    Work::Again(_) => String::new(),
-                },
-            });
-        }
-        if state.busy.len() >= CELLS_LIMIT {
-            state.refused += 1;
-            return Err(Fault::new(
-                FaultCode::Exhausted,
-                format!("all {CELLS_LIMIT} cells hang, so {resource} could not be read"),
-            ));
-        }
-        state.busy.push(Busy { resource: Arc::clone(resource), since: Mono::now(), deadline });
-        state.queue.push_back((Arc::clone(resource), work));
-        if state.queue.len() <= state.idle {
+        state.take_in(resource, deadline).map_err(|fault| match work {
+            Work::Once(_) if fault.code == FaultCode::Hung => {
+                Fault { text: format!("{resource} still hangs from an earlier reading"), ..fault }
+            }
+            _ => fault,
+        })?;
+        state.queue.push_front((Arc::clone(resource), work));
+        state.urgent += 1;
+        if state.urgent <= state.idle {
             self.shared.work.notify_one();
             return Ok(());
         }
         // Every waiting thread already has work coming.
-        let shared = Arc::clone(&self.shared);
-        if let Err(error) = Builder::new().name("cell".to_owned()).spawn(move || live(&shared)) {
-            state.queue.pop_back();
+        if let Err(error) = self.start() {
+            state.queue.pop_front();
+            state.urgent -= 1;
             state.busy.pop();
             return Err(Fault::new(
                 FaultCode::Exhausted,
@@ -450,6 +469,39 @@ impl Cells {
             ));
         }
         Ok(())
+    }
+
+    fn start(&self) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        Builder::new().name("cell".to_owned()).spawn(move || live(&shared)).map(drop)
+    }
+}
+
+impl State {
+    /// Marks the resource as busy, where it is free and there is room.
+    fn take_in(&mut self, resource: &Arc<str>, deadline: Duration) -> Result<(), Fault> {
+        if self.busy.iter().any(|busy| busy.resource == *resource) {
+            // Without a text for repeated work, which asks `busy_for` for what it wants to say.
+            return Err(Fault { code: FaultCode::Hung, text: String::new() });
+        }
+        if self.busy.len() >= CELLS_LIMIT {
+            self.refused += 1;
+            return Err(Fault::new(
+                FaultCode::Exhausted,
+                format!("all {CELLS_LIMIT} cells hang, so {resource} could not be read"),
+            ));
+        }
+        self.busy.push(Busy { resource: Arc::clone(resource), since: Mono::now(), deadline });
+        Ok(())
+    }
+}
+
+/// False where the work before still runs.
+fn unless_busy(handed_over: Result<(), Fault>) -> Result<bool, Fault> {
+    match handed_over {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.code == FaultCode::Hung => Ok(false),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -485,6 +537,7 @@ fn live(shared: &Shared) {
             }
             continue;
         };
+        state.urgent = state.urgent.saturating_sub(1);
         drop(state);
         let delivery = match work {
             Work::Once(work) => Some(work()),

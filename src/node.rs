@@ -54,9 +54,14 @@ use crate::time::{Mono, Now};
 pub use clock::ReadClock;
 pub use facts::facts;
 use sockets::Sockets;
+use text::Seldom;
 
 /// How often the node is sampled.
 pub const TICK: Duration = Duration::from_secs(1);
+
+/// How often all is read. What only counts up loses nothing by it, and a level that stands for two
+/// seconds is in one of the readings.
+const ALL_EVERY: Duration = Duration::from_secs(2);
 
 /// Readings further apart than this (the machine was suspended, the lane stood still) are no
 /// second any more: nothing is derived from them.
@@ -245,6 +250,8 @@ struct Tick {
     at: Mono,
     /// When the tick began, on both clocks.
     now: Now,
+    /// Whether all is read in this second, and not only what is judged second by second.
+    all: bool,
     /// For the text of kernel files.
     buffer: Vec<u8>,
     /// Processors online, from `stat`.
@@ -257,8 +264,9 @@ struct Tick {
 
 /// One file of the kernel, or one family of them.
 trait Source: Send {
-    /// Asks for what others answer: they do while the rest is read.
-    fn begin(&mut self) {}
+    /// Asks for what others answer: they do while the rest is read. What may share a cell is
+    /// queued there.
+    fn begin(&mut self, _at: Mono) {}
     /// Takes the reading; true where instances came or went.
     fn read(&mut self, tick: &mut Tick) -> bool;
     /// Puts the reading, slot by slot. Which slots are put depends on the instances only.
@@ -349,7 +357,10 @@ pub struct Sampler {
     tick: Tick,
     layout: Arc<Layout>,
     common: [Arc<Fault>; 2],
+    all_due: Seldom,
     sockets: Sockets,
+    /// Woken up once for all that the sources ask of them.
+    cells: Cells,
 }
 
 impl Sampler {
@@ -389,7 +400,7 @@ impl Sampler {
             Box::new(conntrack::Source::new(paths)),
             Box::new(sockets::Source::new(paths, cells, &sockets)),
         ];
-        Self { sockets, ..Self::with(sources) }
+        Self { sockets, ..Self::with(sources, cells) }
     }
 
     /// What it learns of this node's sockets.
@@ -399,14 +410,19 @@ impl Sampler {
 
     /// Only what tells whether this node is short of processors.
     pub fn of_processors(paths: &Paths) -> Self {
-        Self::with(vec![Box::new(stat::Source::new(paths)), Box::new(psi::Source::new(paths))])
+        let sources: Vec<Box<dyn Source>> =
+            vec![Box::new(stat::Source::new(paths)), Box::new(psi::Source::new(paths))];
+        Self::with(sources, &Cells::new())
     }
 
-    fn with(sources: Vec<Box<dyn Source>>) -> Self {
+    /// `cells` are those that the sources ask in.
+    fn with(sources: Vec<Box<dyn Source>>, cells: &Cells) -> Self {
         Self {
             sources,
             tick: Tick::default(),
+            all_due: Seldom::every(ALL_EVERY),
             sockets: Sockets::new(&Paths::default()),
+            cells: cells.clone(),
             layout: Arc::new(Layout::default()),
             common: [
                 Arc::new(Fault::new(FaultCode::Garbled, "a counter of the kernel went backwards")),
@@ -420,9 +436,11 @@ impl Sampler {
         let entry = Mono::now();
         let mut changed = self.layout.generation == 0;
         self.tick.now = now;
+        self.tick.all = self.all_due.now(now.mono);
         for source in &mut self.sources {
-            source.begin();
+            source.begin(now.mono);
         }
+        self.cells.wake();
         for source in &mut self.sources {
             self.tick.at = now.mono.plus(Mono::now().since(entry));
             changed |= source.read(&mut self.tick);

@@ -27,8 +27,8 @@ use crate::render::page::History;
 use crate::time::Now;
 
 /// How often is looked whether seconds of the node still come. Where they do, they are what is
-/// judged by.
-const LOOK: Duration = Duration::from_secs(5);
+/// judged by. Each timer of seconds wakes the thread up twice or three times.
+const LOOK: Duration = Duration::from_secs(10);
 /// Where none has come for so long, gates are judged without.
 const JUDGE_AT_LAST: Duration = Duration::from_millis(1_500);
 

@@ -493,7 +493,7 @@ impl State {
     fn judge_those(&mut self, now: Now, those: impl Fn(&Paced) -> bool) {
         let plan = self.plan.clone();
         if self.paced.len() != plan.gates.len() {
-            let paced = |gate| Paced { judged: None, pace: pace(gate) };
+            let paced = |gate| Paced { judged: None, window: shortest_window(gate) };
             self.paced = plan.gates.iter().map(paced).collect();
         }
         let mut findings = std::mem::take(&mut self.findings);
@@ -555,7 +555,7 @@ impl State {
 
     /// When the next seconds of the node are of interest.
     pub(super) fn patience(&self) -> Patience {
-        let shortest = self.plan.gates.iter().map(shortest_window).min().unwrap_or(Duration::MAX);
+        let shortest = self.paced.iter().map(|paced| paced.window).min().unwrap_or(Duration::MAX);
         let seconds = (shortest / 12).min(LATE_AT_MOST).as_secs().max(1);
         let seconds = if self.captures.is_looking() { 1 } else { seconds };
         Patience { seconds: seconds as usize, crossing: self.captures.ready() }
@@ -599,6 +599,7 @@ impl State {
     /// The exposition, with each gate as it was judged last.
     pub(super) fn write_metrics(&mut self, format: Format) -> Vec<u8> {
         self.export_self();
+        self.export_node();
         self.export_findings();
         // A little more than the last time: room that is made later is copied into.
         let mut text = Vec::with_capacity(self.exposed + self.exposed / 16);
@@ -608,24 +609,21 @@ impl State {
     }
 }
 
-/// When a gate was judged last, and how often it is.
+/// When a gate was judged last, and its shortest window.
 struct Paced {
     judged: Option<Mono>,
-    pace: Duration,
+    window: Duration,
 }
 
 impl Paced {
+    /// A gate is judged as often as its answer can be another: a second is a 900th part of a window of
+    /// a quarter of an hour. At least every five seconds, and whenever somebody asks.
     fn is_due(&self, now: Mono) -> bool {
+        let pace = (self.window / 60).clamp(Duration::from_secs(1), Duration::from_secs(5));
         // Seconds come a little early or late.
-        let pace = self.pace.saturating_sub(Duration::from_millis(500));
+        let pace = pace.saturating_sub(Duration::from_millis(500));
         self.judged.is_none_or(|judged| now.since(judged) >= pace)
     }
-}
-
-/// A gate is judged as often as its answer can be another: a second is a 900th part of a window of a
-/// quarter of an hour. At least every five seconds, and whenever somebody asks.
-fn pace(gate: &Gate) -> Duration {
-    (shortest_window(gate) / 180).clamp(Duration::from_secs(1), Duration::from_secs(5))
 }
 
 fn shortest_window(gate: &Gate) -> Duration {

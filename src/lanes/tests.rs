@@ -160,3 +160,62 @@ fn repeated_work_reuses_its_thread() {
     locked(&seen).dedup();
     assert_eq!(locked(&seen).len(), 1);
 }
+
+#[test]
+fn what_is_queued_shares_a_cell_and_waits_for_the_next_wake_behind_one_that_hangs() {
+    let cells = Cells::new();
+    let (release, released) = channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let hang: Rounds = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move || {
+            locked(&seen).push(std::thread::current().id());
+            let _ = locked(&released).recv();
+        })
+    };
+    let note: Rounds = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move || locked(&seen).push(std::thread::current().id()))
+    };
+    let [a, b, c]: [Arc<str>; 3] = ["a", "b", "c"].map(Arc::from);
+    let busy = |resource: &Arc<str>| cells.busy_for(resource, Mono::now()).is_some();
+    let done = |count: usize| {
+        while locked(&seen).len() < count || busy(&b) || busy(&c) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    assert_eq!(cells.queue(&a, SOON, &note), Ok(true));
+    assert_eq!(cells.queue(&a, SOON, &note), Ok(false));
+    assert_eq!(cells.queue(&b, SOON, &note), Ok(true));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(locked(&seen).is_empty(), "nobody was woken up");
+    cells.wake();
+    done(2);
+    while busy(&a) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    {
+        let mut seen = locked(&seen);
+        assert_eq!(seen[0], seen[1]);
+        seen.clear();
+    }
+
+    assert_eq!(cells.queue(&a, SOON, &hang), Ok(true));
+    assert_eq!(cells.queue(&b, SOON, &note), Ok(true));
+    cells.wake();
+    while locked(&seen).is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // What is posted has a thread of its own, which then takes what is queued too.
+    assert_eq!(cells.post(&c, SOON, &note), Ok(true));
+    done(3);
+    {
+        let seen = locked(&seen);
+        assert!(seen[0] != seen[1] && seen[1] == seen[2]);
+    }
+    assert_eq!(cells.queue(&b, SOON, &note), Ok(true));
+    cells.wake();
+    done(4);
+    drop(release);
+}

@@ -100,22 +100,12 @@ impl Source {
         }
     }
 
-    fn ask(&mut self, at: Mono) {
-        let Some(asked) = self.asked else {
-            self.asked = Some(at);
-            let shared = Arc::clone(&self.shared);
-            // Where it does not end in time, its view comes later.
-            let walk = move || shared.walk();
-            let _ = self.cells.run_blocking(&self.resource, FIRST_WALK_DEADLINE, walk);
-            return;
-        };
-        let took = self.view.as_ref().map_or(Duration::ZERO, |view| view.took);
-        let pause = took.saturating_mul(WALK_SHARE).clamp(WALK_EVERY, WALK_AT_LEAST_EVERY);
-        if at.since(asked) >= pause
-            && self.cells.post(&self.resource, WALK_DEADLINE, &self.work) == Ok(true)
-        {
-            self.asked = Some(at);
-        }
+    /// Where it does not end in time, its view comes later.
+    fn walk_first(&mut self, at: Mono) {
+        self.asked = Some(at);
+        let shared = Arc::clone(&self.shared);
+        let walk = move || shared.walk();
+        let _ = self.cells.run_blocking(&self.resource, FIRST_WALK_DEADLINE, walk);
     }
 }
 
@@ -138,11 +128,23 @@ fn blind(sysfs: &Path, hierarchies: &[files::Hierarchy]) -> Option<Fault> {
 }
 
 impl super::Source for Source {
+    fn begin(&mut self, at: Mono) {
+        let took = self.view.as_ref().map_or(Duration::ZERO, |view| view.took);
+        let pause = took.saturating_mul(WALK_SHARE).clamp(WALK_EVERY, WALK_AT_LEAST_EVERY);
+        if self.asked.is_some_and(|asked| at.since(asked) >= pause)
+            && self.cells.queue(&self.resource, WALK_DEADLINE, &self.work) == Ok(true)
+        {
+            self.asked = Some(at);
+        }
+    }
+
     fn read(&mut self, tick: &mut Tick) -> bool {
         if self.blind.is_some() {
             return false;
         }
-        self.ask(tick.at);
+        if self.asked.is_none() {
+            self.walk_first(tick.at);
+        }
         let view = self.shared.view();
         let layout = |view: &Option<Arc<View>>| view.as_ref().map(|view| view.layout);
         let changed = layout(&view) != layout(&self.view);

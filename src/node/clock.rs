@@ -94,6 +94,9 @@ fn fault(errno: Errno) -> Fault {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         self.steps.see(tick.now);
+        if !tick.all {
+            return false;
+        }
         match (self.clock)() {
             Ok(state) => {
                 self.state = state;

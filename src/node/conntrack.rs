@@ -25,7 +25,7 @@ impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let file = |name: &str| paths.procfs.join("sys/net/netfilter").join(name);
         Self {
-            statistics: KernelFile::new(network_folder(paths).join("stat/nf_conntrack")),
+            statistics: KernelFile::short_lines(network_folder(paths).join("stat/nf_conntrack")),
             count: KernelFile::at_once(file("nf_conntrack_count")),
             most: Setting::new(file("nf_conntrack_max")),
             now: Reading::default(),
@@ -35,6 +35,9 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
+        if !tick.all {
+            return false;
+        }
         self.now = Reading::default();
         let wanted: [&[u8]; 3] = [b"insert_failed", b"drop", b"early_drop"];
         match self.statistics.read(&mut tick.buffer).map(|text| statistics(text, &wanted)) {

@@ -287,14 +287,18 @@ impl Source {
 }
 
 impl super::Source for Source {
-    fn read(&mut self, tick: &mut Tick) -> bool {
-        let first = self.asked_at.is_none();
-        if self.asked_at.is_none_or(|asked| tick.at.since(asked) >= EVERY) {
+    fn begin(&mut self, at: Mono) {
+        if self.asked_at.is_some_and(|asked| at.since(asked) >= EVERY) {
             // While it hangs, what is known grows old.
-            let _ = self.cells.post(&self.resource, DEADLINE, &self.work);
-            self.asked_at = Some(tick.at);
+            let _ = self.cells.queue(&self.resource, DEADLINE, &self.work);
+            self.asked_at = Some(at);
         }
-        if first {
+    }
+
+    fn read(&mut self, tick: &mut Tick) -> bool {
+        if self.asked_at.is_none() {
+            self.asked_at = Some(tick.at);
+            let _ = self.cells.post(&self.resource, DEADLINE, &self.work);
             let until = Mono::now().plus(FIRST_LOOK);
             while locked(&self.look.fresh).is_none() && Mono::now() < until {
                 std::thread::sleep(Duration::from_millis(1));

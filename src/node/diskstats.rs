@@ -191,7 +191,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::new(paths.procfs.join("diskstats")),
+            file: KernelFile::short_lines(paths.procfs.join("diskstats")),
             blocks: paths.sysfs.join("block"),
             operations: ["read", "write", "flush"].map(Arc::from),
             source: Arc::from("disks"),

@@ -38,7 +38,7 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// How often mountinfo is read though the kernel announces no change: a filesystem that turns
 /// itself read-only is not announced.
-const MOUNTINFO_EVERY: Duration = Duration::from_secs(3);
+const MOUNTINFO_EVERY: Duration = Duration::from_secs(10);
 
 /// node-mixin's NodeFilesystemSpaceFillingUp looks at filesystems with less available than these:
 /// below the first it warns of a day, below the second four hours are critical.
@@ -374,12 +374,10 @@ impl Source {
 
     /// Starts what does not hang. Refused cells leave their values to grow old.
     fn ask_all(&mut self, at: Mono) {
-        if let Some(local) = &self.local {
-            let started = self.cells.post(&local.resource, STATVFS_DEADLINE, &local.work);
-            let busy = self.cells.busy_for(&local.resource, at);
-            if started == Ok(false) && busy.is_some_and(|busy| busy > STATVFS_DEADLINE) {
-                self.set_apart();
-            }
+        let busy = self.ask_local().and_then(|local| self.cells.busy_for(&local.resource, at));
+        if busy.is_some_and(|busy| busy > STATVFS_DEADLINE) {
+            self.set_apart();
+            self.ask_local();
         }
         for filesystem in &self.filesystems {
             if let Some((resource, work)) = &filesystem.alone
@@ -388,6 +386,13 @@ impl Source {
                 let _ = self.cells.post(resource, STATVFS_DEADLINE, work);
             }
         }
+    }
+
+    /// The local filesystems, where they are still being asked for what was asked before.
+    fn ask_local(&self) -> Option<&Local> {
+        let local = self.local.as_ref()?;
+        let queued = self.cells.queue(&local.resource, STATVFS_DEADLINE, &local.work);
+        (queued == Ok(false)).then_some(local)
     }
 
     /// The local cell hangs: the filesystem that it hangs on gets a cell of its own, and the rest
@@ -412,17 +417,21 @@ fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Rounds) {
 }
 
 impl super::Source for Source {
+    fn begin(&mut self, at: Mono) {
+        // Ticks come a little early or late.
+        let early = STATVFS_EVERY - Duration::from_millis(100);
+        if self.asked_at.is_some_and(|asked| at.since(asked) >= early) {
+            self.ask_all(at);
+            self.asked_at = Some(at);
+        }
+    }
+
     fn read(&mut self, tick: &mut Tick) -> bool {
         let changed = self.mounts(tick);
-        let due = self.asked_at.is_none_or(|asked| {
-            // Ticks come a little early or late.
-            tick.at.since(asked) + Duration::from_millis(100) >= STATVFS_EVERY
-        });
-        if changed || due {
-            self.ask_all(tick.at);
-            self.asked_at = Some(tick.at);
-        }
         if changed {
+            self.ask_all(tick.at);
+            self.cells.wake();
+            self.asked_at = Some(tick.at);
             let until = Mono::now().plus(FIRST_LOOK);
             let waiting = |fs: &Filesystem| locked(&fs.watch.answer).is_none();
             while self.filesystems.iter().any(waiting) && Mono::now() < until {

@@ -247,19 +247,15 @@ impl Source {
         }
     }
 
-    fn ask(&mut self, changed: bool, at: Mono) {
-        if changed {
-            let shown = self.links.iter().filter(|link| link.shown);
-            let watches: Vec<_> = shown.map(|link| Arc::clone(&link.watch)).collect();
-            self.work = Some(Arc::new(move || watches.iter().for_each(|watch| watch.look())));
-        }
-        let due = self.asked.is_none_or(|asked| at.since(asked) >= ATTRIBUTES_EVERY);
-        if let Some(work) = &self.work
-            && (changed || due)
-            && self.cells.post(&self.resource, ATTRIBUTES_DEADLINE, work) == Ok(true)
-        {
-            self.asked = Some(at);
-        }
+    /// Asks sysfs for what is shown now.
+    fn ask_anew(&mut self, at: Mono) {
+        let shown = self.links.iter().filter(|link| link.shown);
+        let watches: Vec<_> = shown.map(|link| Arc::clone(&link.watch)).collect();
+        let work: Rounds = Arc::new(move || watches.iter().for_each(|watch| watch.look()));
+        let asked = self.cells.post(&self.resource, ATTRIBUTES_DEADLINE, &work);
+        // Where it still asks for those of before, it is tried again with the next second.
+        self.asked = (asked == Ok(true)).then_some(at);
+        self.work = Some(work);
     }
 
     /// Puts an interface in its place; true where it came, or others before it went.
@@ -422,7 +418,13 @@ pub(super) fn has_queues(paths: &Paths) -> bool {
 }
 
 impl super::Source for Source {
-    fn begin(&mut self) {
+    fn begin(&mut self, at: Mono) {
+        if self.asked.is_none_or(|asked| at.since(asked) >= ATTRIBUTES_EVERY)
+            && let Some(work) = &self.work
+            && self.cells.queue(&self.resource, ATTRIBUTES_DEADLINE, work) == Ok(true)
+        {
+            self.asked = Some(at);
+        }
         if let Way::Unknown = self.way {
             self.way = match Namespace::of_file(&self.path) {
                 Namespace::Own => Way::Netlink(rtnl::Line::new(&self.cells)),
@@ -451,8 +453,8 @@ impl super::Source for Source {
         };
         if changed {
             self.choose();
+            self.ask_anew(tick.at);
         }
-        self.ask(changed, tick.at);
         for link in &mut self.links {
             link.attributes = link.watch.answer();
             let sysfs = link.attributes.map(|(_, attributes)| attributes).unwrap_or_default();

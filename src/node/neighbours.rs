@@ -57,7 +57,7 @@ impl Source {
         Self {
             families: families.map(|(word, file, optional)| Family {
                 word: Arc::from(word),
-                statistics: KernelFile::new(folder.join(file)),
+                statistics: KernelFile::short_lines(folder.join(file)),
                 threshold: Setting::new(
                     paths.procfs.join(format!("sys/net/{word}/neigh/default/gc_thresh3")),
                 ),
@@ -70,6 +70,9 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
+        if !tick.all {
+            return false;
+        }
         for family in &mut self.families {
             family.read(tick);
         }

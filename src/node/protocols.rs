@@ -84,16 +84,41 @@ struct Reading {
     netstat: [Option<u64>; 6],
 }
 
+/// Two readings, one after the other.
+struct Two {
+    now: Reading,
+    before: Reading,
+    at: Option<Mono>,
+    step: Step,
+}
+
+impl Two {
+    fn none() -> Self {
+        let (now, before) = (Reading::default(), Reading::default());
+        Self { now, before, at: None, step: Step::between(None, Mono::default()) }
+    }
+
+    fn take(&mut self, now: Reading, at: Mono) {
+        self.before = std::mem::replace(&mut self.now, now);
+        self.step = Step::between(self.at.replace(at), at);
+    }
+
+    /// A reading that failed leaves no growth: None is not 0.
+    fn growth(&self, of: impl Fn(&Reading) -> Option<u64>) -> Slot {
+        self.step.rate(of(&self.before), of(&self.now))
+    }
+}
+
 pub(super) struct Source {
     snmp: KernelFile,
     netstat: KernelFile,
     /// Not there where IPv6 is switched off, which is no fault.
     snmp6: KernelFile,
     directions: [Arc<str>; 2],
-    now: Reading,
-    before: Reading,
-    read_at: Option<Mono>,
-    step: Step,
+    /// Of each second; `netstat`, which has four times as many counters as `snmp`, as it was last read.
+    seconds: Two,
+    /// Of the seconds in which all is read.
+    all: Two,
     six: [Option<u64>; 4],
     six_there: bool,
     six_due: Seldom,
@@ -111,10 +136,8 @@ impl Source {
             netstat: file("netstat"),
             snmp6: file("snmp6"),
             directions: ["active", "passive"].map(Arc::from),
-            now: Reading::default(),
-            before: Reading::default(),
-            read_at: None,
-            step: Step::between(None, Mono::default()),
+            seconds: Two::none(),
+            all: Two::none(),
             six: [None; 4],
             six_there: false,
             six_due: Seldom::every(SIX_EVERY),
@@ -134,20 +157,22 @@ fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        let mut now = Reading::default();
+        let mut now = Reading { netstat: self.seconds.now.netstat, ..Reading::default() };
         if let Some(found) = self.snmp.read(&mut tick.buffer).map(|text| paired(text, &SNMP)) {
             match found {
                 Some(found) => now.snmp = found,
                 None => self.snmp.garbled("does not hold pairs of names and values"),
             }
         }
-        if let Some(found) = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT))
-        {
-            match found {
-                Some(found) => now.netstat = found,
-                None => self.netstat.garbled("does not hold pairs of names and values"),
+        if tick.all {
+            let found = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT));
+            if found == Some(None) {
+                self.netstat.garbled("does not hold pairs of names and values");
             }
+            now.netstat = found.flatten().unwrap_or_default();
+            self.all.take(now, tick.at);
         }
+        self.seconds.take(now, tick.at);
         if self.six_due.now(tick.at) {
             self.six = [None; 4];
             self.six_there = true;
@@ -157,39 +182,34 @@ impl super::Source for Source {
                 None => self.six_there = !self.snmp6.missing(),
             }
         }
-        self.before = std::mem::replace(&mut self.now, now);
-        self.step = Step::between(self.read_at.replace(tick.at), tick.at);
         false
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        let [segments, again, active, passive, fragments, reassembly, received, sent] =
-            self.now.snmp;
-        let [overflows, drops, full, timeouts, syn, probes] = self.now.netstat;
-        let Reading { snmp: snmp_before, netstat: netstat_before } = self.before;
+        let Reading { snmp: counted, netstat: extended } = self.seconds.now;
+        let [segments, again, active, passive, fragments, reassembly, received, sent] = counted;
+        let [overflows, drops, full, timeouts, syn, probes] = extended;
         let (snmp, netstat) = (self.snmp.fault(), self.netstat.fault());
-        let step = self.step;
-        // A reading that failed leaves no growth: None is not 0.
-        let growth = |before: Option<u64>, now: Option<u64>| step.rate(before, now);
+        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
+        let segments_of = |reading: &Reading| reading.snmp[0];
+        let opens_of = |reading: &Reading| sum(reading.snmp[2], reading.snmp[3]);
 
         sink.under(snmp);
         sink.put(&metric::TCP_SEGMENTS, &[], Slot::of(segments));
         sink.put(&metric::TCP_RETRANSMITTED, &[], Slot::of(again));
-        let sending = growth(snmp_before[0], segments);
-        let resending = growth(snmp_before[1], again);
-        let retransmits = share(resending, sending, step, SEGMENTS_LEAST);
+        let Self { seconds, all, .. } = self;
+        let (resending, sending) = (seconds.growth(|r| r.snmp[1]), seconds.growth(segments_of));
+        let retransmits = share(resending, sending, seconds.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_RETRANSMITS, &[], retransmits);
         for (direction, opens) in self.directions.iter().zip([active, passive]) {
             sink.put(&metric::TCP_OPENS, &[direction], Slot::of(opens));
         }
-        let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
-        let opening = growth(sum(snmp_before[2], snmp_before[3]), sum(active, passive));
 
         sink.under(netstat.or(snmp));
-        let [syn_before, timeouts_before] = [netstat_before[4], netstat_before[3]];
-        let syns = share(growth(syn_before, syn), opening, step, OPENS_LEAST);
+        let syns = share(all.growth(|r| r.netstat[4]), all.growth(opens_of), all.step, OPENS_LEAST);
         sink.put(&metric::TCP_SYN_RETRANSMITS, &[], syns);
-        let timing = share(growth(timeouts_before, timeouts), sending, step, SEGMENTS_LEAST);
+        let (timing, sending) = (all.growth(|r| r.netstat[3]), all.growth(segments_of));
+        let timing = share(timing, sending, all.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_TIMEOUT_RATIO, &[], timing);
 
         sink.under(netstat);

@@ -28,8 +28,9 @@ use ports::{Counter, Ports, Unknown};
 /// A reading may take this share of the time until the next.
 const READING_SHARE: u32 = 400;
 
-/// The accept queues are read with every second of the node, which comes a little early at times.
-const QUEUES_EVERY: Duration = Duration::from_millis(900);
+/// How often the accept queues are read; what overflowed is counted by the kernel besides. A second of
+/// the node comes a little early at times.
+const QUEUES_EVERY: Duration = Duration::from_millis(1_900);
 
 /// A closed connection keeps its port for a minute.
 const PORTS_EVERY: Duration = Duration::from_secs(10);
@@ -189,23 +190,28 @@ where
         }
     }
 
-    /// Asks where it is time to. What was told last, or None before there is an answer.
-    fn turn(&mut self, cells: &Cells, at: Mono, why: fn(E) -> Fault) -> Option<Arc<T>> {
-        let pause = locked(&self.answer).took.saturating_mul(READING_SHARE).max(self.every);
-        match self.asked {
-            None => {
-                self.asked = Some(at);
-                let work = Arc::clone(&self.work);
-                // Where it does not end in time, its answer comes later.
-                let _ = cells.run_blocking(&self.resource, FIRST_DEADLINE, move || work());
-            }
-            Some(asked) if at.since(asked) >= pause => {
-                if cells.post(&self.resource, DEADLINE, &self.work) == Ok(true) {
-                    self.asked = Some(at);
-                }
-            }
-            Some(_) => {}
+    fn pause(&self) -> Duration {
+        locked(&self.answer).took.saturating_mul(READING_SHARE).max(self.every)
+    }
+
+    /// Asks again where it is time to.
+    fn begin(&mut self, cells: &Cells, at: Mono) {
+        if self.asked.is_some_and(|asked| at.since(asked) >= self.pause())
+            && cells.queue(&self.resource, DEADLINE, &self.work) == Ok(true)
+        {
+            self.asked = Some(at);
         }
+    }
+
+    /// What was told last, or None before there is an answer.
+    fn turn(&mut self, cells: &Cells, at: Mono, why: fn(E) -> Fault) -> Option<Arc<T>> {
+        if self.asked.is_none() {
+            self.asked = Some(at);
+            let work = Arc::clone(&self.work);
+            // Where it does not end in time, its answer comes later.
+            let _ = cells.run_blocking(&self.resource, FIRST_DEADLINE, move || work());
+        }
+        let pause = self.pause();
         let answer = locked(&self.answer);
         let answered = answer.at?;
         let patience = pause.saturating_mul(LATE).max(LATE_AT_LEAST);
@@ -303,6 +309,11 @@ impl Source {
 }
 
 impl super::Source for Source {
+    fn begin(&mut self, at: Mono) {
+        self.queues_pace.begin(&self.cells, at);
+        self.ports_pace.begin(&self.cells, at);
+    }
+
     fn read(&mut self, tick: &mut Tick) -> bool {
         let paths = &self.paths;
         let blind = self.blind.get_or_insert_with(|| match Namespace::of(paths) {

@@ -36,7 +36,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::new(network_folder(paths).join("softnet_stat")),
+            file: KernelFile::short_lines(network_folder(paths).join("softnet_stat")),
             now: Reading::default(),
         }
     }
@@ -44,6 +44,9 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
+        if !tick.all {
+            return false;
+        }
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
         match parse(text) {
             Some(now) => self.now = now,

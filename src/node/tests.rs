@@ -529,7 +529,8 @@ fn a_tick_costs_little() {
         for (source, took) in sampler.sources.iter_mut().zip(&mut took) {
             sampler.tick.at = Mono::now();
             let began = cpu_time();
-            source.begin();
+            source.begin(sampler.tick.at);
+            sampler.cells.wake();
             source.read(&mut sampler.tick);
             took.push(cpu_time() - began);
         }

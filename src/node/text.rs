@@ -21,6 +21,12 @@ const FILE_LIMIT: usize = 1 << 20;
 /// readings.
 const MISSING_SKIPS: u8 = 15;
 
+/// The kernel's pages are no smaller.
+const PAGE_LEAST: usize = 4 << 10;
+
+/// A line of [`KernelFile::short_lines`] is shorter.
+const LINE_MOST: usize = 1 << 10;
+
 /// What a buffer starts with; most files fit.
 const FILE_USUAL: usize = 16 << 10;
 
@@ -34,8 +40,8 @@ pub(super) struct KernelFile {
     skip: u8,
     /// The last fault made and what it was made of, so that a lasting one costs nothing.
     made: Option<(Trouble, Arc<Fault>)>,
-    /// The kernel hands it out at once, as far as there is room for it.
-    at_once: bool,
+    /// A reading of fewer bytes, with room for more, was all of it.
+    whole_below: usize,
     /// Where the lines are always the same.
     wanted: Option<Wanted>,
 }
@@ -54,14 +60,21 @@ enum Trouble {
 
 impl KernelFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, handle: None, fault: None, skip: 0, made: None, at_once: false, wanted: None }
+        let (handle, fault, made, wanted) = (None, None, None, None);
+        Self { path, handle, fault, skip: 0, made, whole_below: 0, wanted }
     }
 
     /// A file that the kernel makes as one piece (single_open in fs/seq_file.c, and every number of
     /// /proc/sys): what did not fill the room was all of it, and asking for more costs as much again.
     /// One of lines is handed out page by page, and ends only where nothing more comes.
     pub(super) fn at_once(path: PathBuf) -> Self {
-        Self { at_once: true, ..Self::new(path) }
+        Self { whole_below: usize::MAX, ..Self::new(path) }
+    }
+
+    /// A file of lines of which none is longer than a few hundred bytes: the kernel fills a page with as
+    /// many as fit, so that what ends far before that was all (seq_read_iter in fs/seq_file.c).
+    pub(super) fn short_lines(path: PathBuf) -> Self {
+        Self { whole_below: PAGE_LEAST - LINE_MOST, ..Self::new(path) }
     }
 
     /// A file whose lines have names and are the same for as long as the kernel runs: once the last
@@ -123,14 +136,14 @@ impl KernelFile {
                     return Ok(length);
                 }
                 Ok(read) => {
-                    let room = read < rest.len();
+                    let whole = read < rest.len() && read < self.whole_below;
                     length += read;
                     let text = buffer.get(..length).unwrap_or_default();
                     let last = self.wanted.as_ref().map(|wanted| wanted.last.as_slice());
                     let last = last.filter(|last| !last.is_empty());
                     let ended =
                         last.is_some_and(|last| names_from_the_end(text).any(|name| name == last));
-                    if ended || (self.at_once && room) {
+                    if ended || whole {
                         return Ok(length);
                     }
                 }
@@ -204,8 +217,8 @@ fn io_fault(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-/// A small file that is opened for this one reading: there are too many of its kind to keep them
-/// open. Allocates nothing. None where it can't be read, or is larger than such files are.
+/// A small file of short lines that is opened for this one reading: there are too many of its kind to
+/// keep them open. Allocates nothing. None where it can't be read, or is larger than such files are.
 pub(super) fn once<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
     if buffer.len() < FILE_USUAL {
         buffer.resize(FILE_USUAL, 0);
@@ -215,8 +228,12 @@ pub(super) fn once<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]>
     loop {
         let rest = buffer.get_mut(length..).filter(|rest| !rest.is_empty())?;
         match file.read_at(rest, length as u64) {
-            Ok(0) => return buffer.get(..length),
-            Ok(read) => length += read,
+            Ok(read) => {
+                length += read;
+                if read < PAGE_LEAST - LINE_MOST {
+                    return buffer.get(..length);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }

@@ -37,7 +37,7 @@ const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// How often connections that dawdle are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// After the stop, for the requests under way.
 const GRACE: Duration = Duration::from_secs(5);

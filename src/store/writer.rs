@@ -463,6 +463,12 @@ impl Writer {
     /// Makes room where the database is about to outgrow its limit.
     fn keep_to_size(&mut self) {
         let target = self.limits.bytes / 4 * 3;
+        self.say_bytes();
+        // What is in use lies in the two files: asking the database how much that is takes as long as
+        // writing a second does.
+        if self.shared.status.borrow().bytes <= target {
+            return;
+        }
         let Some(open) = self.open.as_mut() else { return };
         // The log, which is written before the database, takes the rest.
         if let Err(error) = tables::keep_to(&open.db, target) {

@@ -1,4 +1,5 @@
-//! A second of the node: into the metrics by handle, and into the tracks that gates look at.
+//! A second of the node: into the tracks that gates look at, into histograms and peaks; and the newest
+//! into the other metrics when somebody scrapes them.
 
 use std::sync::Arc;
 
@@ -21,15 +22,19 @@ use crate::time::Now;
 pub(super) struct Rows {
     /// The generation of the layout that the slots are of.
     pub(super) generation: Option<u64>,
-    slots: Vec<Slot>,
+    /// Each slot's place in the exposition, where it has one and is no histogram.
+    shown: Vec<Option<Row>>,
+    /// Of which each second is wanted.
+    wanted: Vec<Wanted>,
     /// What goes to the store, second after second.
     points: Vec<StoredPoint>,
     turn: Turn,
 }
 
-struct Slot {
-    row: Option<Row>,
-    sampled: bool,
+/// What becomes of one slot in each second.
+struct Wanted {
+    slot: usize,
+    histogram: Option<Row>,
     /// Where some gate looks at the slot.
     looked_at: Option<LookedAt>,
     peak: Option<Rolling>,
@@ -52,31 +57,20 @@ impl State {
         }
         let Second { frame, crossed } = &second;
         self.wish_for(frame, crossed);
-        let mut slots = std::mem::take(&mut self.frame.slots);
-        let rolling = slots.iter_mut().filter_map(|slot| slot.peak.as_mut());
+        let mut all = std::mem::take(&mut self.frame.wanted);
+        let rolling = all.iter_mut().filter_map(|wanted| wanted.peak.as_mut());
         let span = self.frame.turn.to(frame.at.mono, rolling);
         let cadence = Cadence::every(TICK, now.mono);
         let mut points = std::mem::take(&mut self.frame.points);
-        for (slot, (_, signal)) in slots.iter_mut().zip(frame.iter()) {
-            if let Some(rolling) = &mut slot.peak {
-                peaks::take(rolling, span, signal, &mut self.registry);
+        for wanted in &mut all {
+            let Some(signal) = frame.get(wanted.slot) else { continue };
+            if let Some(rolling) = &mut wanted.peak {
+                rolling.take(span, signal);
             }
-            if let Some(row) = slot.row {
-                match signal {
-                    Signal::Number(value) if slot.sampled => {
-                        self.registry.observe_row(row, value);
-                    }
-                    Signal::Number(value) => {
-                        self.registry.set_row(row, value);
-                    }
-                    // A histogram keeps what it has; a gauge or total that is not there is absent.
-                    Signal::Nothing | Signal::Absent(_) if slot.sampled => {}
-                    Signal::Nothing | Signal::Absent(_) => {
-                        self.registry.clear_row(row);
-                    }
-                }
+            if let (Some(row), Signal::Number(value)) = (wanted.histogram, signal) {
+                self.registry.observe_row(row, value);
             }
-            if let Some(LookedAt { key, stored, place }) = &mut slot.looked_at {
+            if let Some(LookedAt { key, stored, place }) = &mut wanted.looked_at {
                 let value = match signal {
                     Signal::Number(value) => Value::Number(value),
                     Signal::Nothing => Value::Nothing,
@@ -91,12 +85,32 @@ impl State {
                 points.push(StoredPoint { track: Arc::clone(stored), at: frame.at.mono, value });
             }
         }
-        self.frame.slots = slots;
+        self.frame.wanted = all;
         self.store.points(points.drain(..), now);
         self.frame.points = points;
         self.captures.turn(frame.at.mono);
         if let Some(before) = self.newest.replace(second) {
             self.bounded.seconds.give_back(before);
+        }
+    }
+
+    /// The newest second as it stands, and the worst of the last ones. What is not there is absent.
+    pub(super) fn export_node(&mut self) {
+        let registry = &mut self.registry;
+        let mut show = |row: Row, value: Option<f64>| match value {
+            Some(value) => registry.set_row(row, value),
+            None => registry.clear_row(row),
+        };
+        let signals = self.newest.iter().flat_map(|second| second.frame.iter());
+        for (row, (_, signal)) in self.frame.shown.iter().zip(signals) {
+            let value = match signal {
+                Signal::Number(value) => Some(value),
+                Signal::Nothing | Signal::Absent(_) => None,
+            };
+            row.map(|row| show(row, value));
+        }
+        for peak in self.frame.wanted.iter().filter_map(|wanted| wanted.peak.as_ref()) {
+            show(peak.row, peak.worst());
         }
     }
 
@@ -141,9 +155,10 @@ impl State {
                         && def.labels.iter().skip(1).eq(&key.labels)
                 })
         });
-        let before = std::mem::take(&mut self.frame.slots);
-        let kept = peaks::kept(before.iter().filter_map(|slot| slot.peak.as_ref()));
-        let mut slots = Vec::with_capacity(layout.slots.len());
+        let before = std::mem::take(&mut self.frame.wanted);
+        let kept = peaks::kept(before.iter().filter_map(|wanted| wanted.peak.as_ref()));
+        let mut shown = Vec::with_capacity(layout.slots.len());
+        let mut all = Vec::new();
         let mut watches = Vec::new();
         for (place, def) in layout.slots.iter().enumerate() {
             let labels: Vec<&str> = def.labels.iter().map(|label| &**label).collect();
@@ -165,9 +180,13 @@ impl State {
                 let stored = Arc::new(StoredTrack::of(&key));
                 LookedAt { key, stored, place: None }
             });
-            slots.push(Slot { row, sampled: def.sampled(), looked_at, peak });
+            let histogram = row.filter(|_| def.sampled());
+            shown.push(row.filter(|_| !def.sampled()));
+            if histogram.is_some() || looked_at.is_some() || peak.is_some() {
+                all.push(Wanted { slot: place, histogram, looked_at, peak });
+            }
         }
-        self.frame.slots = slots;
+        (self.frame.shown, self.frame.wanted) = (shown, all);
         watches
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::catalogue::peaks::{Peak, WINDOW_LEAST_SECONDS};
-use crate::metrics::{Registry, Row};
+use crate::metrics::Row;
 use crate::node::Signal;
 use crate::time::Mono;
 
@@ -19,7 +19,7 @@ const SPANS: usize = (WINDOW_LEAST_SECONDS as usize).div_ceil(SPAN.as_secs() as 
 /// The peak of one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rolling {
-    row: Row,
+    pub(super) row: Row,
     lowest: bool,
     /// The worst of each span; no number where nothing was measured in it.
     spans: [f64; SPANS],
@@ -35,7 +35,8 @@ impl Rolling {
         if self.lowest { one.min(other) } else { one.max(other) }
     }
 
-    fn take(&mut self, place: usize, signal: Signal<'_>) {
+    /// A second's value.
+    pub(super) fn take(&mut self, place: usize, signal: Signal<'_>) {
         let Signal::Number(value) = signal else { return };
         let worst = self.worse(self.spans.get(place).copied().unwrap_or(f64::NAN), value);
         if let Some(span) = self.spans.get_mut(place) {
@@ -43,7 +44,7 @@ impl Rolling {
         }
     }
 
-    fn worst(&self) -> Option<f64> {
+    pub(super) fn worst(&self) -> Option<f64> {
         let worst = self.spans.iter().copied().fold(f64::NAN, |one, other| self.worse(one, other));
         (!worst.is_nan()).then_some(worst)
     }
@@ -79,15 +80,6 @@ impl Turn {
     }
 }
 
-/// Takes a second's value, and says what the worst is now.
-pub(super) fn take(rolling: &mut Rolling, place: usize, signal: Signal<'_>, to: &mut Registry) {
-    rolling.take(place, signal);
-    match rolling.worst() {
-        Some(worst) => to.set_row(rolling.row, worst),
-        None => to.clear_row(rolling.row),
-    };
-}
-
 /// What rows have seen so far, by row: instances that come or go change nothing for the others.
 pub(super) fn kept<'a>(all: impl Iterator<Item = &'a Rolling>) -> HashMap<Row, Rolling> {
     all.map(|rolling| (rolling.row, *rolling)).collect()
@@ -101,6 +93,7 @@ pub(super) fn resume(row: Row, peak: &Peak, kept: &HashMap<Row, Rolling>) -> Rol
 mod tests {
     use super::*;
     use crate::catalogue::{node, peaks};
+    use crate::metrics::Registry;
 
     fn seconds(values: &[(i64, f64)], lowest: bool, at: i64) -> Option<f64> {
         let mut registry = Registry::new(|_| Vec::new());
@@ -111,11 +104,11 @@ mod tests {
         let mut turn = Turn::default();
         for (second, value) in values {
             let place = turn.to(Mono::from_secs(*second), std::iter::once(&mut rolling));
-            take(&mut rolling, place, Signal::Number(*value), &mut registry);
+            rolling.take(place, Signal::Number(*value));
         }
         let place = turn.to(Mono::from_secs(at), std::iter::once(&mut rolling));
-        take(&mut rolling, place, Signal::Nothing, &mut registry);
-        registry.get(&peak.metric, &[])
+        rolling.take(place, Signal::Nothing);
+        rolling.worst()
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Node {
         let cells = Cells::new();
         let source = Source::asking(&copy.paths(), &cells, Arc::new(ask));
         let look = Arc::clone(&source.look);
-        let sampler = Sampler::with(vec![Box::new(source)]);
+        let sampler = Sampler::with(vec![Box::new(source)], &cells);
         let mut this = Self { copy, sampler, frame: Frame::default(), cells, look };
         this.sample(0);
         this

@@ -32,7 +32,7 @@ impl Node {
     ) -> Self {
         let copy = Copy::of("idle");
         let source = Source::asking(&copy.paths(), &cells, Arc::new(ask));
-        let sampler = Sampler::with(vec![Box::new(source)]);
+        let sampler = Sampler::with(vec![Box::new(source)], &cells);
         Self { copy, sampler, frame: Frame::default(), at: 0, cells }
     }
 
@@ -254,14 +254,10 @@ fn where_process_1_is_hidden_our_own_view_must_do() {
     copy.remove(MOUNTINFO);
     std::fs::create_dir(copy.paths().procfs.join("self")).unwrap();
     copy.write("proc/self/mountinfo", "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n");
-    let source = Source::asking(&copy.paths(), &Cells::new(), Arc::new(half_full));
-    let mut node = Node {
-        copy,
-        sampler: Sampler::with(vec![Box::new(source)]),
-        frame: Frame::default(),
-        at: 0,
-        cells: Cells::new(),
-    };
+    let cells = Cells::new();
+    let source = Source::asking(&copy.paths(), &cells, Arc::new(half_full));
+    let sampler = Sampler::with(vec![Box::new(source)], &cells);
+    let mut node = Node { copy, sampler, frame: Frame::default(), at: 0, cells };
     node.sample();
     assert_eq!(node.points(), ["/"]);
 }

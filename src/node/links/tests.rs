@@ -4,7 +4,8 @@ use crate::node::{Frame, Sampler, Signal, TICK};
 use crate::time::Now;
 
 fn sampler(copy: &Copy) -> Sampler {
-    Sampler::with(vec![Box::new(Source::new(&copy.paths(), &Cells::new()))])
+    let cells = Cells::new();
+    Sampler::with(vec![Box::new(Source::new(&copy.paths(), &cells))], &cells)
 }
 
 fn gauge(frame: &Frame, metric: &str, interface: &str) -> Option<f64> {

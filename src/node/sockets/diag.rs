@@ -1,17 +1,22 @@
-//! Sockets by netlink (sock_diag(7), uapi/linux/inet_diag.h): each request walks one family of one
-//! protocol, and the kernel leaves out what is not asked for.
+//! Sockets by netlink (sock_diag(7), uapi/linux/inet_diag.h): each request walks all sockets of one
+//! protocol, and the kernel leaves out what is not asked for. Those of TCP are asked for in the older
+//! of the two ways, which tells of both families in one walk.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::client::netlink::{Netlink, Trouble, attributes, u32_at};
 
+const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// Its number as a protocol of IP.
+const UDP: u8 = 17;
 
-/// `struct inet_diag_req_v2` and `struct inet_diag_msg`.
-const REQUEST: usize = 56;
+/// `struct inet_diag_sockid`, all zero where it asks for no socket of its own, and `struct
+/// inet_diag_msg`.
+const NO_SOCKET: [u8; 48] = [0; 48];
 const MESSAGE: usize = 72;
 
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
@@ -87,29 +92,45 @@ fn told(body: &[u8]) -> Option<Socket> {
     })
 }
 
-/// The request's body for one family.
-fn request(question: Question, family: u8) -> Vec<u8> {
-    let (protocol, states) = match question {
-        Question::Listening => (nix::libc::IPPROTO_TCP, LISTEN),
-        Question::Bound => (nix::libc::IPPROTO_UDP, CLOSE),
-        Question::From { .. } => (nix::libc::IPPROTO_TCP, CONNECTED),
+/// Types and bodies of the requests that ask it.
+fn requests(question: Question) -> Vec<(u16, Vec<u8>)> {
+    let (first, last) = match question {
+        Question::Listening => return vec![(TCPDIAG_GETSOCK, of_tcp(LISTEN))],
+        Question::Bound => {
+            let of = |family| (SOCK_DIAG_BY_FAMILY, of_udp(family));
+            return [AF_INET, AF_INET6].map(of).into();
+        }
+        Question::From { first, last } => (first, last),
     };
-    let mut body = vec![family, u8::try_from(protocol).unwrap_or_default(), 0, 0];
+    // Two comparisons, each with its port in a second word: the step on where it holds, and one
+    // beyond the end where it does not.
+    let step = |code: u8, beyond: u16, port: u16| {
+        let [b0, b1] = beyond.to_ne_bytes();
+        let [p0, p1] = port.to_ne_bytes();
+        [code, 8, b0, b1, 0, 0, p0, p1]
+    };
+    let mut body = of_tcp(CONNECTED);
+    let [size, kind] = [20, INET_DIAG_REQ_BYTECODE].map(u16::to_ne_bytes);
+    body.extend(size.into_iter().chain(kind));
+    body.extend(step(SOURCE_AT_LEAST, 20, first));
+    body.extend(step(SOURCE_AT_MOST, 12, last));
+    vec![(TCPDIAG_GETSOCK, body)]
+}
+
+/// `struct inet_diag_req`.
+fn of_tcp(states: u32) -> Vec<u8> {
+    let mut body = vec![0; 4];
+    body.extend(NO_SOCKET);
     body.extend(states.to_ne_bytes());
-    body.resize(REQUEST, 0);
-    if let Question::From { first, last } = question {
-        // Two comparisons, each with its port in a second word: the step on where it holds, and
-        // one beyond the end where it does not.
-        let step = |code: u8, beyond: u16, port: u16| {
-            let [b0, b1] = beyond.to_ne_bytes();
-            let [p0, p1] = port.to_ne_bytes();
-            [code, 8, b0, b1, 0, 0, p0, p1]
-        };
-        let [size, kind] = [20, INET_DIAG_REQ_BYTECODE].map(u16::to_ne_bytes);
-        body.extend(size.into_iter().chain(kind));
-        body.extend(step(SOURCE_AT_LEAST, 20, first));
-        body.extend(step(SOURCE_AT_MOST, 12, last));
-    }
+    body.extend([0; 4]);
+    body
+}
+
+/// `struct inet_diag_req_v2`.
+fn of_udp(family: u8) -> Vec<u8> {
+    let mut body = vec![family, UDP, 0, 0];
+    body.extend(CLOSE.to_ne_bytes());
+    body.extend(NO_SOCKET);
     body
 }
 
@@ -117,12 +138,12 @@ fn request(question: Question, family: u8) -> Vec<u8> {
 pub(super) struct Asker {
     netlink: Netlink,
     asked: Option<Question>,
-    requests: [Vec<u8>; 2],
+    requests: Vec<(u16, Vec<u8>)>,
 }
 
 impl Asker {
     pub(super) fn new(netlink: Netlink) -> Self {
-        Self { netlink, asked: None, requests: Default::default() }
+        Self { netlink, asked: None, requests: Vec::new() }
     }
 
     /// What was told before an error must be thrown away.
@@ -132,13 +153,12 @@ impl Asker {
         mut each: impl FnMut(Socket),
     ) -> Result<(), Trouble> {
         if self.asked != Some(question) {
-            self.requests = [AF_INET, AF_INET6].map(|family| request(question, family));
+            self.requests = requests(question);
             self.asked = Some(question);
         }
-        for body in &self.requests {
-            self.netlink.dump(SOCK_DIAG_BY_FAMILY, body, |kind, message| {
-                if let Some(socket) = (kind == SOCK_DIAG_BY_FAMILY).then(|| told(message)).flatten()
-                {
+        for (wanted, body) in &self.requests {
+            self.netlink.dump(*wanted, body, |kind, message| {
+                if let Some(socket) = (kind == *wanted).then(|| told(message)).flatten() {
                     each(socket);
                 }
             })?;

@@ -15,8 +15,8 @@ pub(in crate::node) fn listener() -> TcpListener {
 }
 
 fn sampler(paths: &Paths) -> Sampler {
-    let sockets = Sockets::new(paths);
-    Sampler::with(vec![Box::new(Source::new(paths, &Cells::new(), &sockets))])
+    let (sockets, cells) = (Sockets::new(paths), Cells::new());
+    Sampler::with(vec![Box::new(Source::new(paths, &cells, &sockets))], &cells)
 }
 
 const WAITING: &str = "greenlight_node_listener_queue_connections";
