@@ -357,10 +357,17 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{}", failure.text.trim_end());
+            say(failure.text.trim_end());
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// A line on standard error. What a command decides does not depend on whether anybody reads along:
+/// a reader that went away, or a full disk behind it, is no fault.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Why a command ended early: the words for standard error and the exit code.
@@ -433,17 +440,29 @@ fn start_logging(global: &Global, verbose: bool) {
         LogLevel::Info => LevelFilter::WARN,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    // A log that can't be written must not end what it tells of: the layers would say so by a macro
+    // that panics where standard error is full or gone.
     let started = match global.log_format {
         LogFormat::Logfmt => tracing_subscriber::registry()
             .with(level)
-            .with(tracing_logfmt::builder().layer().with_writer(std::io::stderr))
+            .with(
+                tracing_logfmt::builder()
+                    .layer()
+                    .with_writer(std::io::stderr)
+                    .log_internal_errors(false),
+            )
             .try_init(),
         LogFormat::Json => tracing_subscriber::registry()
             .with(level)
-            .with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .with_writer(std::io::stderr)
+                    .log_internal_errors(false),
+            )
             .try_init(),
     };
     if let Err(error) = started {
-        eprintln!("greenlight: no log: {error}");
+        say(format_args!("greenlight: no log: {error}"));
     }
 }

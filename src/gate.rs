@@ -255,6 +255,8 @@ pub struct Finding {
     /// The checks and journeys that it was judged from, or would be.
     pub checks: Vec<String>,
     pub journeys: Vec<String>,
+    /// A part that is not measured leaves it open, and another part may still decide it.
+    pub undecided: bool,
 }
 
 impl Finding {
@@ -273,6 +275,7 @@ impl Finding {
             first_failing_stage: None,
             checks: Vec::new(),
             journeys: Vec::new(),
+            undecided: false,
         }
     }
 }

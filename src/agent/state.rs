@@ -580,7 +580,7 @@ impl State {
 
     /// What was judged last.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let undecided = self.findings.iter().filter(|finding| may_change(finding)).count();
+        let undecided = self.findings.iter().filter(|finding| finding.may_change()).count();
         Snapshot {
             plan: self.plan.json.clone(),
             document: Arc::new(self.document()),
@@ -656,15 +656,4 @@ fn texts(plan: &Plan, boundaries: &gate::promql::Boundaries) -> Vec<Texts> {
 
 fn of_metric(boundaries: &gate::promql::Boundaries, metric: &Metric) -> Vec<f64> {
     boundaries.get(metric.name).cloned().unwrap_or_default()
-}
-
-/// Whether more time may still decide the gate: not where a part is not measured at all, nor where
-/// a condition is not set.
-fn may_change(finding: &Finding) -> bool {
-    let settled = ["not_measured", "condition_unset"];
-    match finding.verdict {
-        Verdict::Open => !finding.reason.as_ref().is_some_and(|why| settled.contains(&&*why.code)),
-        Verdict::Error => true,
-        _ => false,
-    }
 }

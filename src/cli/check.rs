@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::output::{self, Format, Output};
 use super::run::{Stop, runtime};
-use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node};
+use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node, say};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
 use crate::gate::{LoadWindow, Verdict};
@@ -170,7 +170,7 @@ impl Progress {
         self.news.truncate(NEWS);
         if !self.redraw {
             for line in plain {
-                eprintln!("{line}");
+                say(line);
             }
             return;
         }
@@ -195,7 +195,7 @@ impl Progress {
     fn clear(&mut self) {
         if self.drawn > 0 {
             // Up so many lines, then erase to the end of the screen (ECMA-48 CUU and ED).
-            eprint!("\x1b[{}A\x1b[J", self.drawn);
+            let _ = write!(std::io::stderr(), "\x1b[{}A\x1b[J", self.drawn);
             self.drawn = 0;
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::check::{self, FORMATS, SLACK};
 use super::output;
 use super::run::{Stop, announce, hangups, runtime, until_stopped};
-use super::{Failure, Global, OutputArgs, WebArgs, exit, node};
+use super::{Failure, Global, OutputArgs, WebArgs, exit, node, say};
 use crate::agent::{Agent, Options};
 use crate::demo::Platform;
 use crate::journey::Stage;
@@ -55,9 +55,9 @@ pub(super) fn run(
             listen: Some(super::run::Listen { address: listen, web_config: None }),
             banner: Some(BANNER.to_owned()),
         };
-        eprintln!("{BANNER}");
+        say(BANNER);
         if let Some(stage) = break_stage {
-            eprintln!("its stage `{}` is broken on purpose", stage.word());
+            say(format_args!("its stage `{}` is broken on purpose", stage.word()));
         }
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
         announce(&agent);
@@ -75,7 +75,7 @@ pub(super) fn run(
                 check::code(&last.document)
             }
         } else {
-            eprintln!("open the page in a browser; Ctrl-C ends the demo and prints the report");
+            say("open the page in a browser; Ctrl-C ends the demo and prints the report");
             until_stopped(&agent, &mut stop, &mut hangup).await?;
             let last = agent.stop().await.map_err(Failure::ours)?;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Format, Output};
 use super::run::{Stop, runtime};
-use super::{Failure, Global, PlanArgs, exit, node, period, positive, size};
+use super::{Failure, Global, PlanArgs, colour, exit, node, period, positive, say, size};
 use crate::agent::clock;
 use crate::agent::load::{Counts, Latency, Moment, Report, StepReport, send, sizes};
 use crate::client::http::{Api, Request};
@@ -162,7 +162,7 @@ pub(super) fn run(
     }
     for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
         if let Err(fault) = secret.load() {
-            eprintln!("greenlight: {}", fault.text);
+            say(format_args!("greenlight: {}", fault.text));
         }
     }
     runtime()?.block_on(async {
@@ -228,7 +228,7 @@ fn announce(journey: &Journey, order: &Order) {
     let (size, _) = sizes(journey);
     let steps = order.steps();
     let events: f64 = steps.iter().map(|s| (s.rate * s.span.as_secs_f64()).floor().max(1.0)).sum();
-    eprintln!(
+    say(format_args!(
         "greenlight: sends {events:.0} events of about {size:.0} B through {} ({}), {:.1} MB in {}; \
          it ends at {}",
         journey.id,
@@ -236,20 +236,20 @@ fn announce(journey: &Journey, order: &Order) {
         events * size / 1e6,
         Period(steps.iter().map(|step| step.span).sum()),
         Size(order.budget)
-    );
+    ));
     if steps.len() > 1 {
         let steps: Vec<_> =
             steps.iter().map(|s| format!("{:.1}/s for {}", s.rate, Period(s.span))).collect();
-        eprintln!("greenlight: {}: {}", order.shape.word(), steps.join(", "));
+        say(format_args!("greenlight: {}: {}", order.shape.word(), steps.join(", ")));
     }
     let stages = journey.stages.iter().map(|plan| plan.stage);
     let counted: Vec<_> = stages.filter(|s| !s.counts_things()).map(|s| s.word()).collect();
-    eprintln!("greenlight: every event is counted at {}", counted.join(", "));
+    say(format_args!("greenlight: every event is counted at {}", counted.join(", ")));
     if !journey.sender.lots().in_order {
-        eprintln!(
+        say(format_args!(
             "greenlight: reordering is not judged: {} sends over several connections at once",
             journey.sender.kind()
-        );
+        ));
     }
 }
 
@@ -327,7 +327,7 @@ struct Progress {
 
 impl Progress {
     fn new() -> Self {
-        Self { redraw: std::io::stderr().is_terminal(), drawn: false, last: None }
+        Self { redraw: colour(std::io::stderr().is_terminal()), drawn: false, last: None }
     }
 
     fn show(&mut self, moment: &Moment<'_>) {
@@ -347,7 +347,7 @@ impl Progress {
 
     fn clear(&self) {
         if self.drawn {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Format, Output};
 use super::run::runtime;
-use super::{Failure, Global, PlanArgs, exit};
+use super::{Failure, Global, PlanArgs, exit, say};
 use crate::agent::{clock, rounds, runner};
 use crate::client::Clients;
 use crate::journey::specimen::Specimen;
@@ -39,7 +39,7 @@ pub(super) fn run(
     }
     // Blocks while a command runs; nothing else goes on yet.
     for fault in plan.load_secrets() {
-        eprintln!("greenlight: {}", fault.text);
+        say(format_args!("greenlight: {}", fault.text));
     }
     let trace = if how.debug { Trace::on() } else { Trace::off() };
     let (code, text, json) = if let Some(check) = plan.check(id) {

@@ -40,6 +40,16 @@ pub(super) fn wanted(outputs: &[Output], allowed: &[Format]) -> Result<Vec<Outpu
             other.format.word()
         )));
     }
+    for (n, output) in outputs.iter().enumerate() {
+        if let Some(file) = &output.file
+            && outputs.iter().take(n).any(|before| before.file.as_ref() == Some(file))
+        {
+            return Err(Failure::usage(format!(
+                "two documents can't both go to {}",
+                file.display()
+            )));
+        }
+    }
     let mut wanted = outputs.to_vec();
     if wanted.is_empty() {
         wanted.push(Output { format: Format::Terminal, file: None });

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Format, Output};
 use super::run::runtime;
-use super::{Failure, Global, PlanArgs, exit};
+use super::{Failure, Global, PlanArgs, exit, say};
 use crate::agent::{clock, rounds};
 use crate::client::Clients;
 use crate::journey::event::Token;
@@ -60,7 +60,7 @@ pub(super) fn run(
     };
     for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
         if let Err(fault) = secret.load() {
-            eprintln!("greenlight: {}", fault.text);
+            say(format_args!("greenlight: {}", fault.text));
         }
     }
     let unreadable =
@@ -89,7 +89,7 @@ pub(super) fn run(
     });
     let whole = read.map_err(unreadable)?;
     if !whole {
-        eprintln!("greenlight: interrupted; what was under way is in no count");
+        say("greenlight: interrupted; what was under way is in no count");
     }
     let counts = &replay.counts;
     output::write(&outputs, |format, _| match format {

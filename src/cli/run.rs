@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Global, PlanArgs, WebArgs, exit, node};
+use super::{Failure, Global, PlanArgs, WebArgs, exit, node, say};
 pub(super) use crate::agent::Listen;
 use crate::agent::{Agent, Options};
 use crate::client::kernel;
@@ -27,6 +27,10 @@ pub(super) fn run(
     kernel::share_arenas();
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
+    if let Some(file) = &web_config {
+        // The agent reads it again; a mistake in it is one of configuration, not our own fault.
+        serve::WebConfig::load(file).map_err(Failure::config)?;
+    }
     runtime()?.block_on(async {
         let (mut stop, mut hangup) = (Stop::listen()?, hangups()?);
         let options = Options {
@@ -68,7 +72,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// By contract, on standard error.
 pub(super) fn announce(agent: &Agent) {
     if let Some(url) = agent.url() {
-        eprintln!("listening on {url}");
+        say(format_args!("listening on {url}"));
     }
 }
 

@@ -44,8 +44,9 @@ pub fn judge(
         }
         Some(When::Unset(why)) => {
             finding.verdict = Verdict::Open;
-            finding.reason = Some(Why::new("condition_unset", why.clone()));
+            finding.reason = Some(Why::new(UNSET, why.clone()));
             finding.first_failing_stage = None;
+            finding.undecided = false;
         }
         Some(When::True(_)) | None => {}
     }
@@ -54,6 +55,9 @@ pub fn judge(
 
 /// The code of a part that nothing measures yet.
 const NOT_MEASURED: &str = "not_measured";
+
+/// The code of a condition of which nobody said whether it holds.
+const UNSET: &str = "condition_unset";
 
 /// The code of what asks for a load that nobody declared: true of all targets alike.
 const NO_LOAD: &str = "no_load";
@@ -69,7 +73,10 @@ fn not_measured(parts: &[Finding]) -> Option<Finding> {
             texts.push(&reason.text);
         }
     }
-    (!texts.is_empty()).then(|| Finding::open(NOT_MEASURED, texts.join("; ")))
+    (!texts.is_empty()).then(|| Finding {
+        undecided: parts.iter().any(Finding::may_change),
+        ..Finding::open(NOT_MEASURED, texts.join("; "))
+    })
 }
 
 /// Of many criteria, the reason says which one speaks, and of which target.
@@ -479,4 +486,20 @@ fn is_worse(one: &Finding, other: &Finding) -> bool {
         })
         .then_with(|| margin(other).total_cmp(&margin(one)))
         .is_gt()
+}
+
+impl Finding {
+    /// Whether more time may still decide it: not where a part is not measured at all and all others
+    /// have spoken, nor where a condition is not set.
+    pub fn may_change(&self) -> bool {
+        let settled = [NOT_MEASURED, UNSET];
+        match self.verdict {
+            Verdict::Open => {
+                let reason = self.reason.as_ref();
+                self.undecided || !reason.is_some_and(|why| settled.contains(&&*why.code))
+            }
+            Verdict::Error => true,
+            _ => false,
+        }
+    }
 }

@@ -175,8 +175,10 @@ impl Seen {
 
 /// Before any look.
 const NEVER: i64 = i64::MIN;
-/// After `give_up` a stage that can't be seen is tried again for this long at least before it is
-/// called inconclusive: two attempts of ten seconds, or two polls where those are longer.
+/// After `give_up` a stage that can't be seen is tried again for as long as an event may take there,
+/// at most so long, two attempts of ten seconds, and for two polls at least; then it is called
+/// inconclusive. A blind stage may not keep its journey from being judged: rounds that took much
+/// longer than they are due would leave a gap instead of an answer.
 const GRACE: Duration = Duration::from_secs(20);
 /// A look that was given out and not answered for so long is taken as blind: its attempt has a
 /// deadline far below that, so whoever drives the walk lost it.
@@ -600,7 +602,7 @@ impl StageState {
     }
 
     fn grace(&self) -> i64 {
-        nanos(GRACE.max(self.spec.poll.saturating_mul(2)))
+        nanos(self.spec.within.min(GRACE).max(self.spec.poll.saturating_mul(2)))
     }
 
     /// When the last event's fate is decided here at the latest, if looks are answered.

@@ -56,6 +56,7 @@ fn document() -> Document {
         first_failing_stage: Some(Stage::Stored),
         checks: vec!["core".to_owned()],
         journeys: vec![],
+        undecided: false,
     };
     let mut stored = StageTally::new(Stage::Stored);
     stored.expected = 100;

@@ -30,6 +30,7 @@ pub const USE_CASES: &[(&str, &str)] = &[
     ("privilege-escalation", include_str!("../../probes/usecases/privilege-escalation.yaml")),
     ("reverse-shell", include_str!("../../probes/usecases/reverse-shell.yaml")),
     ("ssh-bruteforce", include_str!("../../probes/usecases/ssh-bruteforce.yaml")),
+    ("ssh-normal-login", include_str!("../../probes/usecases/ssh-normal-login.yaml")),
     ("suspicious-powershell", include_str!("../../probes/usecases/suspicious-powershell.yaml")),
     ("web-attack", include_str!("../../probes/usecases/web-attack.yaml")),
 ];

@@ -455,6 +455,14 @@ fn the_use_cases_that_ship_are_whole() {
             validator.iter_errors(&json).map(|e| format!("{e} at {}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{name}: {errors:?}");
         assert!(!validator.is_valid(&json!({ "titel": "x" })));
+        let is_twin = !json.as_object().unwrap().contains_key("events");
+        if is_twin {
+            let twin = format!("  must_not_alert: {{ usecase: {name} }}\n");
+            let plan = compile(&journey("{ usecase: ssh-bruteforce }", &twin));
+            let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(plan.journeys[0].twin.is_some(), "{name}");
+            continue;
+        }
         let plan = compile(&journey(&format!("{{ usecase: {name} }}"), ""));
         let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}"));
         let case = &plan.journeys[0].usecase.as_ref().unwrap().case;

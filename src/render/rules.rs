@@ -100,10 +100,11 @@ fn not_judged(watched: &Watched<'_>) -> Alert {
         fail = Verdict::Fail.number(),
     )];
     let silent = |metric: &str, label: &str, id: &str, interval: Duration| {
-        let seconds = interval.as_secs_f64() * 3.0;
-        // By agent: one that still tries must not hide one that does not.
-        let newest = format!("max by (instance, job) ({metric}{{{label}={}}})", quoted(id));
-        format!("(time() - {newest} > {seconds})")
+        let seconds = interval.saturating_mul(3).as_secs_f64();
+        let newest = format!("{metric}{{{label}={}}}", quoted(id));
+        // As of the scrape: what is tried every second is no older for being scraped every minute. By
+        // agent: one that still tries must not hide one that does not.
+        format!("(min by (instance, job) (timestamp({newest}) - {newest}) > {seconds})")
     };
     for (check, interval) in &watched.checks {
         ways.push(silent(CHECK_LAST_ATTEMPT.name, "check", check, *interval));

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde::Deserialize;
 
 use crate::spec::{self, Diagnostics, Node, Sources, yaml};
@@ -64,6 +64,14 @@ struct Tls {
     min_version: Option<Version>,
     #[serde(default)]
     max_version: Option<Version>,
+    /// For TLS 1.2: those of TLS 1.3 are always offered, as Go's server has it.
+    #[serde(default)]
+    cipher_suites: Vec<Suite>,
+    #[serde(default)]
+    curve_preferences: Vec<Curve>,
+    /// Whether the order of the server decides between what both know.
+    #[serde(default)]
+    prefer_server_cipher_suites: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,6 +101,61 @@ enum Version {
     TLS13,
 }
 
+/// The suites of TLS 1.2 that are spoken here: all with forward secrecy and authenticated. A list that
+/// asks for others is refused, not thinned out.
+#[allow(non_camel_case_types)]
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+enum Suite {
+    TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+impl Suite {
+    const fn number(self) -> CipherSuite {
+        match self {
+            Self::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => {
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            }
+            Self::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => {
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            }
+            Self::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => {
+                CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+            Self::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => {
+                CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+            }
+            Self::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => {
+                CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+            }
+            Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => {
+                CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+enum Curve {
+    CurveP256,
+    CurveP384,
+    X25519,
+}
+
+impl Curve {
+    const fn group(self) -> NamedGroup {
+        match self {
+            Self::CurveP256 => NamedGroup::secp256r1,
+            Self::CurveP384 => NamedGroup::secp384r1,
+            Self::X25519 => NamedGroup::X25519,
+        }
+    }
+}
+
 /// The header fields that the format lets set.
 const HEADERS: [&str; 5] = [
     "Content-Security-Policy",
@@ -113,7 +176,7 @@ impl WebConfig {
         let made = Self::compile(path, &name, &text, &mut sources, &mut diagnostics);
         match made {
             Some(config) if diagnostics.is_empty() => Ok(config),
-            _ => Err(diagnostics.render(&sources, false)),
+            _ => Err(format!("{}nothing was started\n", diagnostics.listed(&sources, false))),
         }
     }
 
@@ -234,7 +297,18 @@ impl Tls {
         roots: Option<RootCertStore>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<ServerConfig, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        let wanted = |suite: CipherSuite| self.cipher_suites.iter().any(|s| s.number() == suite);
+        if !self.cipher_suites.is_empty() {
+            provider.cipher_suites.retain(|suite| suite.tls13().is_some() || wanted(suite.suite()));
+        }
+        let place =
+            |group: NamedGroup| self.curve_preferences.iter().position(|c| c.group() == group);
+        if !self.curve_preferences.is_empty() {
+            provider.kx_groups.retain(|group| place(group.name()).is_some());
+            provider.kx_groups.sort_by_key(|group| place(group.name()));
+        }
+        let provider = Arc::new(provider);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?;
@@ -252,6 +326,7 @@ impl Tls {
         };
         let mut config =
             builder.with_single_cert(certificates, key).map_err(|error| error.to_string())?;
+        config.ignore_client_order = self.prefer_server_cipher_suites;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }

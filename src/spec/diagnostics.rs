@@ -81,7 +81,8 @@ impl Diagnostics {
         span: impl Into<Option<Span>>,
         message: impl Into<String>,
     ) -> &mut Diagnostic {
-        self.push(Diagnostic { span: span.into(), message: message.into(), ..Default::default() })
+        let message = without_passwords(&message.into());
+        self.push(Diagnostic { span: span.into(), message, ..Default::default() })
     }
 
     /// A mistake about a whole source (a file that can't be read).
@@ -149,23 +150,29 @@ impl Diagnostics {
         list
     }
 
-    /// For people: each mistake with its line and its words underlined, and how many there are.
+    /// For people: each mistake of a plan, and how many there are.
     pub fn render(&self, sources: &Sources, colour: bool) -> String {
         if self.is_empty() {
             return String::new();
         }
+        let count = self.sorted().len() + self.beyond;
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        let mut out = self.listed(sources, colour);
+        let _ = writeln!(out, "{count} {noun} in the plan; nothing was started");
+        out
+    }
+
+    /// Each mistake with its line and its words underlined.
+    pub fn listed(&self, sources: &Sources, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let sorted = self.sorted();
         let mut out = String::new();
         for diagnostic in &sorted {
             let _ = writeln!(out, "{}\n", self.render_one(diagnostic, sources, &renderer));
         }
-        let count = sorted.len() + self.beyond;
         if self.beyond > 0 {
             let _ = writeln!(out, "{} more are not shown\n", self.beyond);
         }
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        let _ = writeln!(out, "{count} {noun} in the plan; nothing was started");
         out
     }
 
@@ -223,6 +230,9 @@ impl Diagnostics {
             .filter(|blot| blot.source == span.source && blot.start < to && blot.end > from)
             .map(|blot| floor(text, blot.start.max(from))..floor(text, blot.end.min(to)))
             .collect();
+        // However the line was cut: what stands before and behind may be what tells a password.
+        let told = passwords(text.get(from..to)?);
+        blots.extend(told.into_iter().map(|word| from + word.start..from + word.end));
         blots.sort_by_key(|blot| blot.start);
         // The line is put together anew, and the words' place in it follows the blots before.
         let mut line = String::new();
@@ -274,6 +284,47 @@ impl Diagnostics {
         });
         Value::Array(list.collect())
     }
+}
+
+/// Where passwords stand that should not be written there: before the host of a URL, and behind the
+/// name of the header that carries them.
+fn passwords(line: &str) -> Vec<Range<usize>> {
+    const HEADER: &str = "authorization";
+    let mut found = Vec::new();
+    for (at, scheme) in line.match_indices("://") {
+        let from = at + scheme.len();
+        let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`');
+        let rest = line.get(from..).unwrap_or_default();
+        let host = rest.find(ends).map_or(rest, |end| rest.get(..end).unwrap_or_default());
+        if let Some((user, _)) = host.rsplit_once('@')
+            && let Some(colon) = user.find(':')
+        {
+            found.push(from + colon + 1..from + user.len());
+        }
+    }
+    let lower = line.to_ascii_lowercase();
+    for (at, name) in lower.match_indices(HEADER) {
+        let from = at + name.len();
+        let value = lower
+            .get(from..)
+            .and_then(|rest| rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':'));
+        if let Some(value) = value.map(str::trim_start).filter(|value| !value.is_empty()) {
+            found.push(line.len() - value.len()..line.len());
+        }
+    }
+    found
+}
+
+fn without_passwords(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for word in passwords(text) {
+        out.push_str(text.get(done..word.start).unwrap_or_default());
+        out.push_str("***");
+        done = word.end.max(done);
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
 }
 
 /// The nearest place at or before `at` where a character begins.

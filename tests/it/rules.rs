@@ -98,8 +98,15 @@ fn each_trouble_raises_its_alert() {
         checks: vec![(check.to_owned(), Duration::from_secs(15))],
         journeys: Vec::new(),
     };
+    // What is tried far more often than it is scraped.
+    let quick = gate("quick", Level::Mandatory);
+    let often = Watched {
+        gate: &quick,
+        checks: vec![("often".to_owned(), Duration::from_millis(200))],
+        journeys: Vec::new(),
+    };
     let rules = render(
-        &[of(&good, "busy"), of(&bad, "busy"), of(&blind, "busy"), of(&silent, "stopped")],
+        &[of(&good, "busy"), of(&bad, "busy"), of(&blind, "busy"), of(&silent, "stopped"), often],
         &["n1".to_owned(), "n2".to_owned()],
     );
     // Annotations are compared too; they are not what this test is about.
@@ -123,7 +130,7 @@ fn each_trouble_raises_its_alert() {
     let number = |verdict: Verdict| verdict.number();
     let (pass, open, fail) = (number(Verdict::Pass), number(Verdict::Open), number(Verdict::Fail));
     let mut test = String::from(
-        "rule_files: [ rules.yml ]\nevaluation_interval: 15s\ntests:\n  - interval: 15s\n    input_series:\n",
+        "rule_files: [ rules.yml ]\nevaluation_interval: 5s\ntests:\n  - interval: 15s\n    input_series:\n",
     );
     // 15 minutes of passing; then one fails for a while, one is open, one check stops, and at 30
     // minutes one agent is gone.
@@ -136,7 +143,8 @@ fn each_trouble_raises_its_alert() {
     for (check, instance, values) in [
         ("busy", "a", tries.clone()),
         ("stopped", "a", format!("0+15x60 {}x240", 900)),
-        ("stopped", "b", tries),
+        ("stopped", "b", tries.clone()),
+        ("often", "a", tries),
     ] {
         test.push_str(&format!(
             "      - series: 'greenlight_check_last_attempt_timestamp_seconds{{check=\"{check}\",instance=\"{instance}\",target=\"t\"}}'\n        values: '{values}'\n"

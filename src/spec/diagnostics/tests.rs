@@ -64,6 +64,30 @@ fn blotted_words_never_show() {
 }
 
 #[test]
+fn passwords_where_they_do_not_belong_never_show() {
+    for (text, shown) in [
+        ("[ 'http://me:hunter2@a:1/x' ]", "[ 'http://me:***@a:1/x' ]"),
+        (
+            "to: amqp://me:hunter2@a # twice: ftp://b:hunter2@c",
+            "to: amqp://me:***@a # twice: ftp://b:***@c",
+        ),
+        ("{ Authorization: \"Bearer hunter2\" }", "{ Authorization: ***"),
+        ("{ 'authorization' : hunter2 }", "{ 'authorization' : ***"),
+        ("mail: http://a/b?to=me:x@y, time: 10:00", "mail: http://a/b?to=me:x@y, time: 10:00"),
+    ] {
+        let mut sources = Sources::default();
+        let source = sources.add("a", text);
+        let mut diagnostics = Diagnostics::new();
+        let all = Span { source, line: 1, column: 1, start: 0, end: text.len() };
+        diagnostics.error(all, format!("`{text}` is wrong"));
+        let said = diagnostics.render(&sources, false);
+        assert_eq!(said.matches(shown).count(), 2, "the message and the line: {said}");
+        let json = diagnostics.to_json(&sources).to_string();
+        assert!(!said.contains("hunter2") && !json.contains("hunter2"), "{said}{json}");
+    }
+}
+
+#[test]
 fn a_place_that_is_not_there_is_no_panic() {
     let mut sources = Sources::default();
     let source = sources.add("a", "é");

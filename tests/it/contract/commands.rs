@@ -50,6 +50,7 @@ fn contract_every_command_has_its_flags_and_defaults() {
         &["check", "-o", "pdf"],
         &["check", "--log.format", "xml"],
         &["report", "-o", "json="],
+        &["check", "-c", "/dev/null", "-o", "json=/tmp/one", "-o", "html=/tmp/one"],
     ] {
         assert_eq!(code(&greenlight(wrong)), 64, "{wrong:?}");
     }
@@ -113,6 +114,68 @@ fn contract_an_address_in_use_is_our_own_fault() {
     let output =
         greenlight(&["run", "-c", &plan, "--state", &state, "--web.listen-address", "nonsense"]);
     assert_eq!(code(&output), 64, "{}", err(&output));
+    // Nor is what somebody wrote into a file our fault.
+    let web = folder.path().join("web.yaml").display().to_string();
+    fs::write(&web, "tls_server_config: { cert_file: none.pem, key_file: none.key }\n")
+        .expect("written");
+    for file in [&*web, "/no/such/web.yaml"] {
+        let output =
+            greenlight(&["run", "-c", &plan, "--state", &state, "--web.config.file", file]);
+        assert_eq!(code(&output), 78, "{}", err(&output));
+        assert!(err(&output).contains(file) && !err(&output).contains("plan"), "{}", err(&output));
+    }
+    assert!(!std::path::Path::new(&state).exists(), "nothing was begun");
+}
+
+/// The binary with nobody who reads what it says on standard error: a full disk, or a pipe whose
+/// reader went away.
+fn unheard(arguments: &[&str]) -> [Command; 2] {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let (_, gone) = std::io::pipe().expect("a pipe");
+    [Stdio::from(full), Stdio::from(gone)].map(|said| {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        command
+    })
+}
+
+#[test]
+fn contract_what_is_decided_does_not_depend_on_who_reads_standard_error() {
+    let (folder, plan) = folder_with(&tcp_plan(closed_port(), "1s"));
+    let (_other, wrong) = folder_with("gates: [\n");
+    for (arguments, code) in [
+        (&["check", "-c", &plan][..], 1),
+        (&["once", "port", "-c", &plan], 1),
+        (&["plan", "-c", &wrong], 78),
+        (&["no-such-command"], 64),
+    ] {
+        for mut command in unheard(arguments) {
+            let ended = command.status().expect("it starts").code();
+            assert_eq!(ended, Some(code), "{arguments:?}");
+        }
+    }
+    let state = folder.path().join("state").display().to_string();
+    for format in ["logfmt", "json"] {
+        let address = format!("127.0.0.1:{}", closed_port());
+        let arguments = ["run", "-c", &plan, "--state", &state, "--log.format", format];
+        let [mut command, _] =
+            unheard(&[&arguments[..], &["--web.listen-address", &address]].concat());
+        let mut child = command.spawn().expect("it starts");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(&address).is_err() {
+            assert!(Instant::now() < deadline && child.try_wait().expect("ours").is_none());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // A verdict turns, which the log tells of.
+        let failing = |body: &str| body.contains("greenlight_decision 3\n");
+        while !failing(&crate::command::fetch("GET", &address, "/metrics").1) {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        kill(pid, Signal::SIGTERM).expect("it runs");
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{format}");
+    }
 }
 
 /// Runs under a terminal of its own (util-linux' script) and gives back all that it wrote there.

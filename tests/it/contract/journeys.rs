@@ -154,3 +154,16 @@ fn contract_the_api_the_report_and_the_metrics_agree_on_a_journey() {
     let round = daemon.metric("greenlight_journey_last_round_timestamp_seconds", &["\"j\""]);
     assert!(round.is_some_and(|at| at > 1_600_000_000.0), "{round:?}");
 }
+
+#[test]
+fn contract_a_store_that_nobody_can_look_into_is_an_error_in_the_time_that_a_check_takes() {
+    let gate = "gates: [ { id: g, require: { loss: j, over: 4s, at_least: 5, below: 0 } } ]\n";
+    let (code, report) = check(&format!("{}{gate}", journey(platform(Flaw::Blind))), &[]);
+    let found = row(&report["gates"], "g");
+    assert_eq!((code, &report["decision"]), (2, &"incomplete".into()), "{found:#}");
+    assert_eq!(found["verdict"], "error", "{found:#}");
+    assert_eq!(found["worst"]["target"], "stored");
+    let told = row(&report["journeys"], "j");
+    holds(told);
+    assert!(stage(told, "stored")["fates"]["inconclusive"].as_u64() >= Some(5), "{told:#}");
+}

@@ -220,3 +220,24 @@ fn contract_hysteresis_holds_a_failure_until_it_clears() {
     assert_eq!(row(&gates, "plain")["verdict"], "pass");
     assert_eq!(row(&gates, "held")["verdict"], "fail", "{:#}", row(&gates, "held"));
 }
+
+#[test]
+fn contract_check_goes_on_while_a_part_may_still_decide_a_gate() {
+    let gates = format!(
+        "- {{ id: can.pass, require: {{ any: [ {{ missing: a hand }}, {{ {ways} }} ] }} }}\n\
+         - {{ id: can.fail, level: optional, require: {{ all: [ {{ missing: a hand }}, {{ {all} }} ] }} }}\n\
+         - {{ id: cannot, level: optional, require: {{ all: [ {{ missing: a hand }}, {{ {ways} }} ] }} }}\n",
+        ways = "ratio: check.success, over: 1s, at_least: 3, above: 40%, pooled: true",
+        all = "ratio: check.success, over: 1s, at_least: 3, above: 60%, pooled: true",
+    );
+    let (code, report) = check(&plan(&[open_port(), closed_port()], &gates), &[]);
+    is(decided(code, &report, "can.pass"), 0, "go", "pass");
+    is(decided(code, &report, "can.fail"), 0, "go", "fail");
+    is(decided(code, &report, "cannot"), 0, "go", "open");
+    // With nothing else to wait for, it does not wait.
+    let began = Instant::now();
+    let (code, report) =
+        check("gates: [ { id: g, require: { missing: a hand } } ]\n", &["--for", "1h"]);
+    is(decided(code, &report, "g"), 2, "incomplete", "open");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}

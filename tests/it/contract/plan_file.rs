@@ -468,3 +468,43 @@ fn contract_all_mistakes_are_told_at_once_and_nothing_was_done() {
     let output = greenlight(&["check", "-o", &format!("json={}", nowhere.display())]);
     assert_eq!(code(&output), 64, "known before anything is measured: {}", err(&output));
 }
+
+/// The journey and the gate of the design, word by word: what others write theirs after.
+#[test]
+fn contract_journeys_and_gates_are_written_as_in_the_example() {
+    let plan = compiled(
+        r#"node: { name: ingest-1, labels: { role: ingest, zone: a } }
+nodes: [ ingest-1, ingest-2, lake-1 ]
+include: [ "pack:linux-node", "pack:partner-platform" ]
+checks:
+  - id: core-latency
+    icmp: { count: 20, size: 56 }
+    targets: { peers: { zone: "*" } }
+    every: 15s
+journeys:
+  - id: ssh-bruteforce
+    every: 5m
+    send: { syslog: { to: "tls://collector:6514", framing: octet } }
+    events: { usecase: ssh-bruteforce }
+    stages:
+      - stored:   { opensearch: { url: "https://lake:9200", index: "logs-*" }, within: 60s, expect: { fields: { enriched.asset.owner: soc-test } } }
+      - alerted:  { alertmanager: { url: "http://am:9093", match: { alertname: SSHBruteForce } }, within: 3m, exactly: 1 }
+      - notified: { webhook: {}, within: 4m }
+      - shown:    { grafana: { url: "https://grafana", dashboard: siem-overview, panel: Failed logins }, within: 5m, equals: sent }
+    must_not_alert: { usecase: ssh-normal-login }
+gates:
+  - id: net.latency.core
+    title: Latency between nodes is within the agreed threshold
+    level: mandatory
+    require: { p99: icmp.rtt, where: { check: core-latency }, over: 15m, at_least: 100, below: 5ms }
+    refs: [ "N5" ]
+    why: Replication stalls above 5 ms.
+    fix: Compare the path with `greenlight once core-latency --debug`; look for a detour or a saturated link.
+"#,
+        &[],
+    );
+    assert_eq!(plan["journeys"][0]["must_not_alert"]["name"], "ssh-normal-login");
+    assert!(plan["gates"].as_array().is_some_and(|gates| {
+        gates.iter().any(|gate| gate["id"] == "net.latency.core" && gate["level"] == "mandatory")
+    }));
+}

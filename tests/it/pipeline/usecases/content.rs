@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use regex::Regex;
 
-use super::{all, rules, value};
+use super::{all, rules, twins, value};
 use crate::tidy::committed;
 
 /// What a SIEM is accepted with at the least.
@@ -84,7 +84,7 @@ fn use_cases_speak_of_nobody() {
     let address =
         Regex::new(r"(?:^|[^\w.])(\d{1,3}(?:\.\d{1,3}){3})(?:[^\w.]|$)").expect("a pattern");
     let domain = Regex::new(r"[a-z0-9-]+\.(?:com|net|org|io)\b").expect("a pattern");
-    for (name, text) in all() {
+    for (name, text) in all().into_iter().chain(twins()) {
         // The rule's own address is somebody's; what its text quotes of programs is code.
         let text: String =
             text.lines().filter(|line| !line.starts_with("  url:")).collect::<Vec<_>>().join("\n");
@@ -133,6 +133,12 @@ fn the_table_of_use_cases_is_what_the_files_say() {
             of_rule(&case, "author"),
             of_rule(&case, "license"),
         );
+    }
+    text.push_str("\n## Twins alone\n\nThey are sent beside any use case: `must_not_alert: { usecase: NAME }`.\n\n");
+    text.push_str("| twin | what happens |\n| --- | --- |\n");
+    for (name, case) in twins() {
+        assert!(case.contains("\nbenign:\n"), "{name} has no benign");
+        let _ = writeln!(text, "| `{name}` | {} |", comment(&case));
     }
     committed("docs/usecases.md", &text);
 }
