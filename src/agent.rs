@@ -164,6 +164,9 @@ impl Agent {
         };
         let clients = Clients::default();
         clients.keep_time(clock::wall);
+        if bound.is_none() {
+            clients.inbox().close();
+        }
         clients.inbox().restore(notifications(std::mem::take(&mut recovered.notifications)));
         let (records, record_queue) = Records::new(RECORDS_LIMIT);
         let (asks, ask_queue) = mpsc::channel(ASKS_LIMIT);

@@ -146,7 +146,7 @@ enum Command {
         /// When a load is on, for gates with `during: load`: RFC 3339, `now`, `+10m` (an end so
         /// long after the start); may be repeated
         #[arg(long, value_name = "START/END", value_parser = load_window, allow_hyphen_values = true)]
-        load: Vec<LoadWindow>,
+        load: Vec<LoadText>,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -291,11 +291,26 @@ fn stage(text: &str) -> Result<Stage, String> {
     })
 }
 
-fn load_window(text: &str) -> Result<LoadWindow, String> {
+/// When a load is on, in words: `now` is when it is declared to an agent that looks already, for what
+/// was on before nobody saw.
+#[derive(Clone, Debug)]
+struct LoadText {
+    start: String,
+    end: String,
+}
+
+impl LoadText {
+    fn window(&self) -> Result<LoadWindow, String> {
+        declare(&self.start, &self.end, "check --load", crate::agent::clock::now())
+    }
+}
+
+fn load_window(text: &str) -> Result<LoadText, String> {
     let (start, end) = text
         .split_once('/')
         .ok_or("write START/END, such as `now/+10m` or two instants of RFC 3339")?;
-    declare(start, end, "check --load", crate::agent::clock::now())
+    let text = LoadText { start: start.to_owned(), end: end.to_owned() };
+    text.window().map(|_| text)
 }
 
 fn period(text: &str) -> Result<Period, String> {
@@ -329,7 +344,7 @@ pub fn main() -> ExitCode {
             run::run(&global, &plan, &state, &web, web_config)
         }
         Command::Check { plan, at_most, state, load, output } => {
-            check::run(&global, &plan, at_most, state.as_deref(), load, &output)
+            check::run(&global, &plan, at_most, state.as_deref(), &load, &output)
         }
         Command::Once { id, plan, debug, any_time, output } => {
             once::run(&global, &id, &plan, once::How { debug, any_time }, &output.output)

@@ -186,6 +186,9 @@ pub enum Subject {
 /// What judging remembers of a gate: hysteresis and "without interruption" live here. Stored.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Standing {
+    /// The sentence that it is of: under another threshold nothing has held or failed yet.
+    #[serde(default)]
+    pub of: String,
     /// One entry for each criterion and target of which something is to be remembered.
     pub parts: std::collections::BTreeMap<String, Part>,
 }

@@ -246,7 +246,12 @@ fn once(
     seen: &mut BTreeSet<String>,
     diagnostics: &mut Diagnostics,
 ) -> Option<()> {
-    let Some(id) = node.get("id").and_then(Node::as_str) else { return Some(()) };
+    let Some(at) = node.get("id") else { return Some(()) };
+    let Some(id) = at.as_str() else { return Some(()) };
+    if id.trim().is_empty() {
+        diagnostics.error(at.span, format!("the id of a {kind} is empty"));
+        return None;
+    }
     if seen.insert(id.to_owned()) {
         return Some(());
     }
@@ -364,6 +369,11 @@ fn purge(journeys: &[Journey]) -> Value {
         })
     };
     journeys.iter().flat_map(of).collect()
+}
+
+/// A short name of what something is evidence of.
+fn evidence(of: &Value) -> Arc<str> {
+    digest(of).get(..16).unwrap_or_default().into()
 }
 
 /// SHA-256 over the JSON with its keys sorted, so that the order in which a plan is written says

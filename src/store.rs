@@ -98,7 +98,23 @@ impl StoredTrack {
             labels: key.labels.clone(),
         }
     }
+
+    /// Keeps with the check or journey what its points are evidence of.
+    pub fn evidence_of(self, what: &str) -> Self {
+        Self { check: format!("{}{SEPARATOR}{what}", self.check).into(), ..self }
+    }
+
+    /// The check or journey, and what the points are evidence of, where that was kept.
+    pub fn parts(&self) -> (&str, Option<&str>) {
+        match self.check.rsplit_once(SEPARATOR) {
+            Some((check, evidence)) => (check, Some(evidence)),
+            None => (&self.check, None),
+        }
+    }
 }
+
+/// No id and no digest holds it.
+const SEPARATOR: char = '\u{1f}';
 
 /// One point of a series that some gate asked for.
 #[derive(Clone, Debug, PartialEq)]

@@ -125,6 +125,8 @@ pub enum RoundNews {
     },
     Ended {
         journey: Arc<str>,
+        /// What it is evidence of.
+        evidence: Arc<str>,
         run: Run,
         at: Now,
         /// Sent again, mended, where something came after it had been given up.

@@ -39,6 +39,8 @@ use walking::{Progress, Round};
 
 /// A look that takes longer than this saw nothing.
 pub(super) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The key beside a stored round's counts that says what they are evidence of.
+pub(super) const ROUND_OF: &str = "of";
 /// What a sender made is deleted in this time, or left.
 const CLEARING: Duration = Duration::from_secs(5);
 /// What `once` says that nobody hears.
@@ -201,6 +203,7 @@ pub async fn once(
         stop: CancellationToken::new(),
         cancel: CancellationToken::new(),
     };
+    hands.clients.inbox().close();
     let memory = Memory { alerted: None, since: clock::now().wall };
     let mut round = Round::begin(journey, memory, &hands, trace).await?;
     let listen = async { while unheard.recv().await.is_some() {} };
@@ -223,12 +226,15 @@ pub(super) fn sort(
     for round in left {
         let progress = serde_json::from_value::<Progress>(round.progress);
         match (plan.journey(&round.journey), progress) {
-            (Some(journey), Ok(progress)) => {
+            (Some(journey), Ok(progress)) if *progress.of == *journey.evidence => {
                 let left = Left { run: round.run, began: round.began, progress };
                 sorted.entry(journey.id.clone()).or_default().push(left);
             }
             (_, progress) => {
-                let why = progress.err().map(|error| error.to_string()).unwrap_or_default();
+                let why = match progress {
+                    Err(error) => error.to_string(),
+                    Ok(_) => "the plan has another journey of this name, or none".to_owned(),
+                };
                 tracing::warn!(
                     journey = &*round.journey,
                     run = &*round.run,

@@ -6,6 +6,7 @@ mod export;
 mod journeys;
 mod node;
 mod peaks;
+mod recovered;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -147,34 +148,6 @@ impl State {
         state
     }
 
-    /// Puts back what the store kept, so that windows go on over a restart.
-    fn recover_points(&mut self, recovered: &Recovered, now: Now) {
-        for point in &recovered.points {
-            let Some(metric) = catalogue::series(point.track.series) else { continue };
-            let key = TrackKey {
-                metric,
-                check: point.track.check.clone(),
-                target: point.track.target.clone(),
-                labels: point.track.labels.clone(),
-            };
-            let Some(cadence) = self.cadence_of(&key, point.at) else { continue };
-            self.tracks.push(&key, cadence, point.at, point.value, now.mono);
-        }
-    }
-
-    /// Rounds that had ended count in the windows and in the report; metrics start from zero, as a
-    /// counter of a process does.
-    fn recover_rounds(&mut self, recovered: &Recovered, now: Now) {
-        for ended in &recovered.ended {
-            let Ok(tally) = serde_json::from_value(ended.tally.clone()) else { continue };
-            self.add_round(&ended.journey, &ended.run, ended.at, &tally, now);
-        }
-        for done in &recovered.rechecked {
-            let Ok(Some(result)) = serde_json::from_value(done.result.clone()) else { continue };
-            self.add_look_back(&(done.journey.clone(), done.stage, done.after), &result);
-        }
-    }
-
     /// How often a track is due, by what the plan says of its check or journey.
     fn cadence_of(&self, key: &TrackKey, since: Mono) -> Option<Cadence> {
         if key.metric.labels.first() == Some(&"journey") {
@@ -288,9 +261,10 @@ impl State {
         self.load.drain(..surplus);
     }
 
-    /// A new plan: series, standings and tallies carry over by what they are of.
+    /// A new plan: series, standings and tallies carry over by what they are of. What was asked or
+    /// expected otherwise under the same id is no evidence any more.
     fn take_in(&mut self, plan: Arc<Plan>, now: Now) {
-        self.plan = plan;
+        let old = std::mem::replace(&mut self.plan, plan);
         self.findings.clear();
         self.paced.clear();
         // The next second finds its way into the new plan's tracks.
@@ -301,17 +275,21 @@ impl State {
         self.tracks.demand(gate::demands(&self.plan.gates));
         let plan = self.plan.clone();
         self.forget_targets();
-        self.totals.retain(|journey, _| plan.journey(journey).is_some());
-        self.specimens.retain(|journey, _| plan.journey(journey).is_some());
+        let same = |id: &str| match (old.journey(id), plan.journey(id)) {
+            (Some(old), Some(new)) => old.evidence == new.evidence,
+            _ => false,
+        };
+        self.journeys.retain(|record| same(&record.journey));
+        self.totals.retain(|journey, _| same(journey));
+        self.specimens.retain(|journey, _| same(journey));
         self.rechecked.retain(|(journey, stage, after), _| {
             let stage = plan.journey(journey).and_then(|journey| journey.stage(*stage));
-            stage.is_some_and(|stage| stage.recheck.contains(after))
+            same(journey) && stage.is_some_and(|stage| stage.recheck.contains(after))
         });
         self.standings.retain(|gate, _| plan.gates.iter().any(|own| own.id == *gate));
         self.history = Arc::new(History::default());
-        self.tracks.retain(|key| {
-            key.metric.labels.first() != Some(&"journey") || plan.journey(&key.check).is_some()
-        });
+        self.tracks
+            .retain(|key| recovered::evidence_of(&old, key) == recovered::evidence_of(&plan, key));
         self.registry.retain(|metric, labels| {
             // What gates export comes back with the judging below, with the levels and thresholds
             // that they have now.
@@ -447,7 +425,11 @@ impl State {
             return;
         }
         self.tracks.push(key, cadence, at, value, now.mono);
-        let track = Arc::new(StoredTrack::of(key));
+        let track = StoredTrack::of(key);
+        let track = Arc::new(match recovered::evidence_of(&self.plan, key) {
+            Some(what) => track.evidence_of(what),
+            None => track,
+        });
         self.store.points([StoredPoint { track, at, value }], now);
     }
 
@@ -461,9 +443,12 @@ impl State {
             RoundNews::Spared { journey, count } => {
                 self.registry.add(&catalogue::journey::ROUNDS_SPARED, &[&journey], count as f64);
             }
-            RoundNews::Ended { journey, run, at, tally, specimen } => {
-                self.ended(&journey, &run, at, &tally, now);
-                self.keep_specimen(&journey, *specimen);
+            RoundNews::Ended { journey, evidence, run, at, tally, specimen } => {
+                // A round ends under the plan that it began with, of which it is evidence alone.
+                if self.plan.journey(&journey).is_some_and(|own| own.evidence == evidence) {
+                    self.ended(&journey, &run, at, &tally, now);
+                    self.keep_specimen(&journey, *specimen);
+                }
             }
             RoundNews::Rechecked { journey, stage, after, at, result } => {
                 self.looked_back(&(journey, stage, after), at, &result, now);

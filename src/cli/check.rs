@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::output::{self, Format, Output};
 use super::run::{Stop, runtime};
-use super::{Failure, Global, OutputArgs, PlanArgs, colour, exit, node, say};
+use super::{Failure, Global, LoadText, OutputArgs, PlanArgs, colour, exit, node, say};
 use crate::agent::recorder::Snapshot;
 use crate::agent::{Agent, Options};
-use crate::gate::{LoadWindow, Verdict};
+use crate::gate::Verdict;
 use crate::ledger::Document;
 use crate::render;
 use crate::spec::units::Period;
@@ -30,16 +30,12 @@ pub(super) fn run(
     plan: &PlanArgs,
     at_most: Option<Period>,
     state: Option<&Path>,
-    load: Vec<LoadWindow>,
+    load: &[LoadText],
     output: &OutputArgs,
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
-    // What is to be judged under load is decided when the load has ended.
-    let ends = load.iter().map(|window| window.end.mono.since(Mono::now())).max();
-    let needed = plan.covering_time().max(ends.unwrap_or_default()) + SLACK;
-    let at_most = at_most.map_or(needed, |period| period.0);
     runtime()?.block_on(async {
         let mut stop = Stop::listen()?;
         let options = Options {
@@ -50,9 +46,14 @@ pub(super) fn run(
             banner: None,
         };
         let agent = Agent::start(plan.clone(), options).await.map_err(Failure::ours)?;
-        for window in load {
+        // What is to be judged under load is decided when the load has ended.
+        let mut needed = plan.covering_time();
+        for text in load {
+            let window = text.window().map_err(Failure::usage)?;
+            needed = needed.max(window.end.mono.since(Mono::now()));
             agent.declare_load(window).await.map_err(Failure::ours)?;
         }
+        let at_most = at_most.map_or(needed + SLACK, |period| period.0);
         let ended = until_decided(&agent, at_most, &mut stop).await?;
         let last = agent.stop().await.map_err(Failure::ours)?;
         write(&outputs, &last.document, output.verbose, None)?;

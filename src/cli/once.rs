@@ -100,6 +100,7 @@ type Seen = (Observation, Vec<Note>);
 
 async fn attempts(check: &Check, plan: &Plan, trace: &Trace) -> Vec<Seen> {
     let clients = Clients::default();
+    clients.inbox().close();
     clients.keep_time(crate::agent::clock::wall);
     let mut seen = Vec::new();
     for target in check.resolve(&plan.peers) {

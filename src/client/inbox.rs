@@ -2,13 +2,14 @@
 //! can ask what arrived.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::lanes::Fill;
-use crate::outcome::words;
+use crate::outcome::{Fault, FaultCode, words};
 use crate::time::{Mono, Now, Wall};
 
 /// One request's body. Alertmanager sends a group at a time; 1 MiB holds about a thousand alerts.
@@ -96,6 +97,8 @@ impl Notification {
 #[derive(Debug, Default)]
 pub struct Inbox {
     kept: Mutex<Kept>,
+    /// Nobody listens: that nothing comes says nothing.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +110,17 @@ struct Kept {
 }
 
 impl Inbox {
+    /// For who serves nothing, as `check` and `once`.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Why what did not come was not missed.
+    pub fn closed(&self) -> Option<Fault> {
+        let text = "nobody listens for notifications here: only the agent (`greenlight run`) does";
+        self.closed.load(Ordering::Relaxed).then(|| Fault::new(FaultCode::Blind, text))
+    }
+
     /// Takes one delivery; returns what it held, so that it can be stored. The error says why the
     /// bytes are no delivery of this kind; nothing of it is kept then.
     pub fn put(&self, kind: Kind, bytes: &[u8], now: Now) -> Result<Vec<Notification>, String> {

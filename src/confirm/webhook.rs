@@ -57,7 +57,9 @@ impl Confirmer for Webhook {
         // One that does not say when its alert began came after the round did.
         let after = on.span(Duration::ZERO).1;
         let mut look = alert::look(shown(found, after), None, &on);
-        if let Some(since) = inbox.complete_since()
+        if let Some(fault) = inbox.closed() {
+            look.horizon = Horizon::Blind(fault);
+        } else if let Some(since) = inbox.complete_since()
             && since.mono > sought.began.mono
         {
             look.horizon = Horizon::Partial(Fault::new(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::load::time_in;
 use super::newest::{fresh, last};
 use super::samples::Samples;
-use super::sentence::{measured as measured_words, span};
+use super::sentence::{measured as measured_words, sentence, span};
 use super::weigh::decide;
 use super::window::{Coverage, Window};
 use super::{
@@ -32,6 +32,11 @@ pub fn judge(
     standing: &Standing,
     now: Now,
 ) -> (Finding, Standing) {
+    let nothing = Standing::default();
+    let standing = match standing.parts.is_empty() || standing.of == sentence(gate) {
+        true => standing,
+        false => &nothing,
+    };
     let mut judging = Judging { gate, evidence, before: standing, after: BTreeMap::new(), now };
     let mut finding = judging.requirement(&gate.require, "0");
     let parts = judging.remember();
@@ -50,7 +55,8 @@ pub fn judge(
         }
         Some(When::True(_)) | None => {}
     }
-    (finding, Standing { parts })
+    let of = if parts.is_empty() { String::new() } else { sentence(gate) };
+    (finding, Standing { of, parts })
 }
 
 /// The code of a part that nothing measures yet.

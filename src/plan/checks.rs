@@ -35,6 +35,9 @@ pub struct Check {
     pub elsewhere: Option<String>,
     shared: bool,
     spec: Value,
+    /// What its attempts are evidence of: those of a check that asked or expected something else,
+    /// under the same id, are none of this one.
+    pub evidence: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -170,7 +173,10 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<C
     };
     let (probe, spec) = compiled?;
     let id = id?;
+    // A timeout that is not written follows from `every`, which says nothing of the target.
+    let written = timeout.map(|timeout| Period(timeout).to_string());
     Some(Check {
+        evidence: super::evidence(&json!([probe.kind(), spec, written])),
         elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
         id: id.into(),
         probe,

@@ -56,6 +56,9 @@ pub struct Journey {
     budget: Size,
     send: Value,
     event_spec: EventSpec,
+    /// What its rounds are evidence of: those of a journey that sent, saw or expected something else,
+    /// under the same id, are none of this one.
+    pub evidence: Arc<str>,
 }
 
 impl Journey {
@@ -88,9 +91,22 @@ impl Journey {
         self.stage(Stage::Alerted).is_some() && self.stage(Stage::Notified).is_some()
     }
 
+    /// A twin is watched until it can't alert any more. Where that takes longer than the next round is
+    /// due, what is due meanwhile is left out, as it is wherever a round takes long.
+    fn how_often(&self) -> String {
+        let every = Period(self.every).to_string();
+        let watched = self.stages.iter().filter(|plan| self.watches_twin(plan.stage));
+        match watched.map(|plan| self.length() + plan.give_up).max() {
+            Some(lasts) if lasts > self.every => {
+                format!("{every}, when the round before has ended, which lasts {}", Period(lasts))
+            }
+            _ => every,
+        }
+    }
+
     /// Each effect with how often it happens.
     pub fn effects(&self) -> Vec<(String, Effect)> {
-        let every = Period(self.every).to_string();
+        let every = self.how_often();
         let steps = self.usecase.as_ref().map(|chosen| {
             let over = self.events.length();
             format!(", the steps of the use case {} over {over:?}", chosen.name)
@@ -165,6 +181,15 @@ impl Journey {
         let parts = Value::Array(parts);
         let hash = sha2::Sha256::digest(parts.to_string().as_bytes());
         Some(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// What a round of it is, however often and when they come.
+    fn meaning(&self) -> Value {
+        let mut value = self.json();
+        if let Some(map) = value.as_object_mut() {
+            map.retain(|key, _| !["every", "budget", "allowed_times", "shared"].contains(&&**key));
+        }
+        value
     }
 
     pub fn json(&self) -> Value {
@@ -277,7 +302,8 @@ fn one(
     let copy = edges.then_some(&*events);
     let all = [Some(&*events), twin.as_ref().map(|twin| &*twin.events), copy, copy];
     within_budget(&all, every, budget, node, diagnostics);
-    let journey = Journey {
+    let mut journey = Journey {
+        evidence: Arc::from(""),
         elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
         id: id.into(),
         every,
@@ -301,6 +327,7 @@ fn one(
         has_edges(&journey, at, diagnostics)?;
         usecase::can_tell_of_twin(&journey, at, diagnostics)?;
     }
+    journey.evidence = super::evidence(&journey.meaning());
     Some(journey)
 }
 

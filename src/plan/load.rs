@@ -128,7 +128,11 @@ fn yaml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let is_yaml = path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
-        if is_yaml && path.is_file() {
+        let is_hidden =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        // A link that leads nowhere is read too, and is a mistake: a part of a plan that is not there
+        // must not be missed.
+        if is_yaml && !is_hidden && !path.is_dir() {
             files.push(path);
         }
     }
@@ -447,8 +451,14 @@ pub(super) fn node_name(loaded: &Loaded, facts: &Facts, diagnostics: &mut Diagno
         #[serde(default)]
         labels: Labels,
     }
-    let spec =
-        loaded.single("node", diagnostics).and_then(|(node, _)| decode::<Spec>(node, diagnostics));
+    let spec = loaded.single("node", diagnostics).and_then(|(node, _)| {
+        let spec = decode::<Spec>(node, diagnostics)?;
+        if spec.name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            let at = node.get("name").unwrap_or(node);
+            diagnostics.error(at.span, "the name of the node is empty");
+        }
+        Some(spec)
+    });
     let (name, labels) = spec.map_or((None, Labels::default()), |spec| (spec.name, spec.labels));
     NodeName { name: name.unwrap_or_else(|| facts.hostname.clone()), labels }
 }
@@ -457,6 +467,10 @@ pub(super) fn declared_nodes(loaded: &Loaded, diagnostics: &mut Diagnostics) -> 
     let mut nodes: Vec<String> = Vec::new();
     for node in loaded.items("nodes", diagnostics) {
         let Some(name) = decode::<String>(node, diagnostics) else { continue };
+        if name.trim().is_empty() {
+            diagnostics.error(node.span, "the name of a node is empty");
+            continue;
+        }
         if nodes.contains(&name) {
             diagnostics.error(node.span, format!("the node `{name}` is listed twice"));
             continue;

@@ -51,7 +51,14 @@ impl Probe for Webhook {
     async fn attempt(&self, on: Attempt<'_>) -> Reading {
         let Spec { from, labels, status, within } = &self.spec;
         let now = Mono::now();
-        let Some(newest) = on.clients.inbox().newest(*from, *status, labels, now) else {
+        let inbox = on.clients.inbox();
+        let newest = inbox.newest(*from, *status, labels, now);
+        if let Some(fault) = inbox.closed()
+            && newest.as_ref().is_none_or(|newest| now.since(newest.received.mono) > within.0)
+        {
+            return fault.into();
+        }
+        let Some(newest) = newest else {
             let text = format!(
                 "no {} notification of {} that matches {labels:?} has arrived at all",
                 status.word(),

@@ -76,7 +76,7 @@ async fn what_was_stored_is_recovered() {
         .collect();
     store.points(points.clone(), now);
     let part = Part { failing: true, held: None };
-    let standing = Standing { parts: [("x".to_owned(), part)].into() };
+    let standing = Standing { of: "x".to_owned(), parts: [("x".to_owned(), part)].into() };
     store.standing("net.core", &Standing::default());
     store.standing("net.core", &standing);
     for run in ["open", "ended", "mended"] {
@@ -313,7 +313,7 @@ async fn a_clock_that_is_set_between_two_runs_moves_nothing() {
         store.end_round(&"ended".into(), &"ssh".into(), before, json!({}));
         let held = Held { nanos: 60, mono: before.mono.0, wall: before.wall.0 };
         let part = Part { failing: false, held: Some(held) };
-        let standing = Standing { parts: [("p".to_owned(), part)].into() };
+        let standing = Standing { parts: [("p".to_owned(), part)].into(), ..Standing::default() };
         store.standing("g", &standing);
         let day = 86_400_000_000_000_i64;
         let set = Now { wall: Wall(before.wall.0 + days * day), ..later(before, 5) };

@@ -527,6 +527,30 @@ fn serve_with_tls_and_users() {
 }
 
 #[test]
+fn serve_speaks_the_suites_and_curves_that_were_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path(), "server", None);
+    let file = folder.path().join("web.yaml");
+    std::fs::write(
+        &file,
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  max_version: TLS12\n  \
+         cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n  \
+         curve_preferences: [CurveP384]\n  prefer_server_cipher_suites: true\n",
+    )
+    .unwrap();
+    let server = Running::with("127.0.0.1:0", WebConfig::load(&file).unwrap());
+    let ca = folder.path().join("server.pem").display().to_string();
+    let with = |bits: &str, curve: &str| {
+        let suites = format!("ECDHE-RSA-{bits}:ECDHE-ECDSA-{bits}");
+        curl(&server, "/metrics", &["--cacert", &ca, "--ciphers", &suites, "--curves", curve]).0
+    };
+    // The certificate is of the other curve, which the client has to know too.
+    assert_eq!(with("AES256-GCM-SHA384", "P-384:P-256"), "200");
+    assert_ne!(with("AES128-GCM-SHA256", "P-384:P-256"), "200", "another suite");
+    assert_ne!(with("AES256-GCM-SHA384", "P-256"), "200", "another curve");
+}
+
+#[test]
 fn serve_with_client_certificates() {
     let folder = tempfile::tempdir().unwrap();
     certificate(folder.path(), "server", None);
@@ -580,6 +604,10 @@ fn serve_refuses_a_wrong_web_configuration_with_every_mistake() {
             "RequireAndVerifyClientCert",
         ),
         ("tls_server_config: {cert_file: a, key_file: b, client_ca_file: c}\n", "go together"),
+        (
+            "tls_server_config: {cert_file: a, key_file: b, cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}\n",
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        ),
     ] {
         let text = said(wrong);
         assert!(text.contains(part), "{part} is missing in:\n{text}");

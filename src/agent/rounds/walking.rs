@@ -13,7 +13,8 @@ use tokio::sync::Mutex;
 use super::ruled::Ruling;
 use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought, turns};
 use super::{
-    AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks,
+    AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, Left, ROUND_OF, clock, json, new_run,
+    prepare, rechecks,
 };
 use crate::agent::recorder::{Record, RoundNews};
 use crate::confirm::LookContext;
@@ -61,6 +62,9 @@ pub(super) struct Progress {
     pub(super) exposed: BTreeMap<Stage, BTreeSet<u64>>,
     /// When its first event was to be sent, on the wall clock: events are rendered again from it.
     pub(super) intended: i64,
+    /// What it is evidence of.
+    #[serde(default)]
+    pub(super) of: String,
 }
 
 /// What is known of a clock, and by which events.
@@ -125,6 +129,7 @@ impl<'a> Round<'a> {
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
             ruling: ruling.clone(),
+            of: journey.evidence.to_string(),
         };
         let specimens = Specimens::default();
         let turns = turns(journey);
@@ -274,7 +279,7 @@ impl<'a> Round<'a> {
             }
         }
         self.tell(hands).await;
-        hands.store.end_round(&self.run, &self.journey.id, clock::now(), json(&self.tally()));
+        self.keep_end(hands);
         let Progress { own, intended, .. } = &self.progress;
         rechecks::expect(self.journey, &self.run, self.began, *intended, &own.walk, hands).await;
     }
@@ -434,9 +439,19 @@ impl<'a> Round<'a> {
         hands.store.round_progress(&self.run, json(&self.progress));
     }
 
+    /// Puts what it counted where a restart finds it, with what it is evidence of.
+    fn keep_end(&self, hands: &Hands) {
+        let mut tally = json(&self.tally());
+        if let Some(fields) = tally.as_object_mut() {
+            fields.insert(ROUND_OF.to_owned(), Value::from(&*self.journey.evidence));
+        }
+        hands.store.end_round(&self.run, &self.journey.id, clock::now(), tally);
+    }
+
     async fn tell(&self, hands: &Hands) {
         let news = RoundNews::Ended {
             journey: self.journey.id.clone(),
+            evidence: self.journey.evidence.clone(),
             run: self.run.clone(),
             at: clock::now(),
             tally: self.tally(),
@@ -481,12 +496,7 @@ impl<'a> Round<'a> {
             }
             if self.resurrected() > before {
                 self.tell(hands).await;
-                hands.store.end_round(
-                    &self.run,
-                    &self.journey.id,
-                    clock::now(),
-                    json(&self.tally()),
-                );
+                self.keep_end(hands);
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,7 +11,6 @@ use super::{Journey, StagePlan};
 use crate::journey::Stage;
 use crate::journey::event::{EventSpec, Events, WayIn};
 use crate::journey::usecase::UseCase;
-use crate::spec::units::Period;
 use crate::spec::{Diagnostics, Fields, Node, Tree, decode, did_you_mean, vars};
 
 /// Keys of a journey's events that a use case says itself.
@@ -205,17 +203,16 @@ fn put_in(node: &mut Node, given: Option<&Node>, diagnostics: &mut Diagnostics) 
     (diagnostics.len() == before).then_some(())
 }
 
-/// Whether what the twin brings about would be seen, and known as its own, before the next round.
+/// Whether what the twin brings about would be seen, and known as its own.
 pub(super) fn can_tell_of_twin(
     journey: &Journey,
     at: &Node,
     diagnostics: &mut Diagnostics,
 ) -> Option<()> {
     let alerts = |stage: &&StagePlan| matches!(stage.stage, Stage::Alerted | Stage::Notified);
-    let (mut right, mut give_up) = (false, Duration::ZERO);
+    let mut right = false;
     for stage in journey.stages.iter().filter(alerts) {
         right = true;
-        give_up = give_up.max(stage.give_up);
         let Some(confirmer) = stage.confirmer.as_ref().filter(|seen| !seen.tells_whose()) else {
             continue;
         };
@@ -234,20 +231,6 @@ pub(super) fn can_tell_of_twin(
         diagnostics
             .error(at.span, "the journey looks for no alert")
             .expected("a stage `alerted` or `notified`");
-        return None;
-    }
-    let lasts = journey.length() + give_up;
-    if journey.every < lasts {
-        diagnostics
-            .error(
-                at.span,
-                format!(
-                    "a round lasts {lasts:?}, until what must not alert can't any more, and the next \
-                     is due every {}",
-                    Period(journey.every)
-                ),
-            )
-            .hint("send rounds less often, or write a shorter `give_up` at alerted and notified");
         return None;
     }
     Some(())

@@ -226,6 +226,14 @@ fn contract_config_may_be_repeated_and_name_folders_files_and_standard_input() {
     assert_eq!(plan["nodes"], serde_json::json!(["a", "b"]));
     assert_eq!(plan["checks"][0]["id"], "port");
     assert_eq!(plan["sources"].as_array().map(Vec::len), Some(3), "{}", plan["sources"]);
+    // What an editor leaves is no part of it; a part that can't be read is missed.
+    let folder = more.display().to_string();
+    fs::write(more.join(".b.yaml"), "no: plan").expect("written");
+    assert_eq!(code(&greenlight(&["plan", "-c", &folder])), 0);
+    std::os::unix::fs::symlink("nowhere", more.join("c.yaml")).expect("linked");
+    let output = greenlight(&["plan", "-c", &folder]);
+    assert_eq!(code(&output), 78);
+    assert!(err(&output).contains("c.yaml"), "{}", err(&output));
 }
 
 #[test]

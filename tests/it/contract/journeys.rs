@@ -156,14 +156,33 @@ fn contract_the_api_the_report_and_the_metrics_agree_on_a_journey() {
 }
 
 #[test]
-fn contract_a_store_that_nobody_can_look_into_is_an_error_in_the_time_that_a_check_takes() {
-    let gate = "gates: [ { id: g, require: { loss: j, over: 4s, at_least: 5, below: 0 } } ]\n";
-    let (code, report) = check(&format!("{}{gate}", journey(platform(Flaw::Blind))), &[]);
-    let found = row(&report["gates"], "g");
-    assert_eq!((code, &report["decision"]), (2, &"incomplete".into()), "{found:#}");
-    assert_eq!(found["verdict"], "error", "{found:#}");
-    assert_eq!(found["worst"]["target"], "stored");
-    let told = row(&report["journeys"], "j");
-    holds(told);
-    assert!(stage(told, "stored")["fates"]["inconclusive"].as_u64() >= Some(5), "{told:#}");
+fn contract_what_nobody_can_look_at_is_an_error_in_the_time_that_a_check_takes() {
+    // A store that answers to nobody; and notifications, which only the agent listens for.
+    let told =
+        journey(platform(Flaw::None)).replace("journeys:\n", "").replace("id: j\n", "id: k\n")
+            + "      - notified: { webhook: {}, within: 1s, give_up: 2s, poll: 100ms }\n";
+    let plan = format!(
+        "{}{told}checks: [ {{ id: watchdog, webhook: {{ from: json, within: 1m }}, every: 1s }} ]\n\
+         gates:\n\
+         - {{ id: stored, require: {{ loss: j, over: 4s, at_least: 5, below: 0 }} }}\n\
+         - {{ id: told, require: {{ loss: k, over: 4s, at_least: 1, below: 0 }} }}\n",
+        journey(platform(Flaw::Blind))
+    );
+    let (code, report) = check(&plan, &[]);
+    for (gate, id, name, events) in [("stored", "j", "stored", 5), ("told", "k", "notified", 1)] {
+        let found = row(&report["gates"], gate);
+        assert_eq!((code, &report["decision"]), (2, &"incomplete".into()), "{found:#}");
+        assert_eq!(found["verdict"], "error", "{found:#}");
+        assert_eq!(found["worst"]["target"], name);
+        let told = row(&report["journeys"], id);
+        holds(told);
+        let inconclusive = stage(told, name)["fates"]["inconclusive"].as_u64();
+        assert!(inconclusive >= Some(events), "{told:#}");
+    }
+    let (_folder, file) = folder_with(&plan);
+    for id in ["k", "watchdog"] {
+        let output = greenlight(&["once", id, "-c", &file]);
+        assert_eq!(crate::command::code(&output), 2, "{}", out(&output));
+        assert!(out(&output).contains("nobody listens"), "{}", out(&output));
+    }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{check, closed_port, open_port, row, web};
-use crate::command::{Daemon, folder_with};
+use super::{Flaw, check, closed_port, open_port, platform, row, web};
+use crate::command::{Daemon, folder_with, greenlight, out};
 
 /// A check `port` of these targets, and gates.
 fn plan(targets: &[u16], gates: &str) -> String {
@@ -240,4 +240,58 @@ fn contract_check_goes_on_while_a_part_may_still_decide_a_gate() {
         check("gates: [ { id: g, require: { missing: a hand } } ]\n", &["--for", "1h"]);
     is(decided(code, &report, "g"), 2, "incomplete", "open");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// Under the same id another question is another check: what was answered before says nothing of it,
+/// neither to a running agent nor to the next one on the same state.
+#[test]
+fn contract_what_was_measured_under_another_plan_is_no_evidence() {
+    let server = web(|_| (200, "{}".to_owned()));
+    let platform = platform(Flaw::None);
+    let plan = |status: u16, count: u64, above: &str| {
+        format!(
+            "checks: [ {{ id: w, http: {{ status: {status} }}, targets: [ 'http://{server}/' ], every: 2s }} ]\n{}\
+             gates:\n\
+             - {{ id: asks, require: {{ ratio: check.success, where: {{ check: w }}, over: 4s, above: 50% }} }}\n\
+             - {{ id: sends, require: {{ complete: j, over: 3s, above: 100% }} }}\n\
+             - {{ id: holds, require: {{ ratio: check.success, where: {{ check: other }}, over: 1s, above: {above}, stable_for: 2s }} }}\n",
+            super::journey(platform).replace("count: 5", &format!("count: {count}"))
+        )
+        .replace("checks: [", &format!("checks: [ {{ id: other, tcp: {{}}, targets: [ '{server}' ], every: 200ms }},"))
+    };
+    let (folder, file) = folder_with(&plan(200, 5, "50%"));
+    let state = folder.path().join("state");
+    let verdicts = |report: &Value| {
+        ["asks", "sends", "holds"].map(|id| row(&report["gates"], id)["verdict"].clone())
+    };
+    let daemon = Daemon::start(&file, &state, &[]);
+    for id in ["asks", "sends", "holds"] {
+        daemon.until_verdict(id, "pass", Duration::from_secs(30));
+    }
+    std::fs::write(&file, plan(404, 6, "40%")).expect("written");
+    assert_eq!(daemon.post("/-/reload").0, 200);
+    let now = daemon.json("/api/v1/ledger");
+    assert!(verdicts(&now).iter().all(|verdict| verdict != "pass"), "{now:#}");
+    assert_eq!(row(&now["gates"], "holds")["reason"]["code"], "not_stable_yet");
+    daemon.until_verdict("asks", "fail", Duration::from_secs(20));
+    for id in ["sends", "holds"] {
+        daemon.until_verdict(id, "pass", Duration::from_secs(30));
+    }
+    daemon.end(nix::sys::signal::Signal::SIGTERM);
+    std::fs::write(&file, plan(200, 7, "50%")).expect("written");
+    let state = state.display().to_string();
+    let arguments = ["check", "-c", &file, "--state", &state, "-o", "json", "--for", "0s"];
+    let next: Value = serde_json::from_str(&out(&greenlight(&arguments))).expect("a document");
+    assert_eq!(verdicts(&next), ["open", "open", "open"], "{next:#}");
+}
+
+#[test]
+fn contract_a_load_from_now_on_is_judged_when_it_has_ended() {
+    let gates = "- { id: g, require: { ratio: check.success, over: 20s, at_least: 5, above: 99%, during: load } }\n";
+    let began = Instant::now();
+    let (code, report) = check(&plan(&[open_port()], gates), &["--load", "now/+3s"]);
+    is(decided(code, &report, "g"), 0, "go", "pass");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let windows = report["load_windows"].as_array().expect("an array");
+    assert_eq!(windows.len(), 1, "{windows:?}");
 }

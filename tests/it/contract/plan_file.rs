@@ -469,6 +469,19 @@ fn contract_all_mistakes_are_told_at_once_and_nothing_was_done() {
     assert_eq!(code(&output), 64, "known before anything is measured: {}", err(&output));
 }
 
+#[test]
+fn contract_nothing_that_is_named_goes_without_a_name() {
+    for plan in [
+        "node: { name: '' }",
+        "nodes: [ a, ' ' ]",
+        "nodes: [ '${CONTRACT_EMPTY}' ]\nvars: { CONTRACT_EMPTY: '' }",
+        "checks: [ { id: '', tcp: {}, targets: [ 'a:1' ] } ]",
+        "gates: [ { id: ' ', require: { missing: a hand } } ]",
+    ] {
+        assert!(mistakes(plan).contains("is empty"), "{plan}");
+    }
+}
+
 /// The journey and the gate of the design, word by word: what others write theirs after.
 #[test]
 fn contract_journeys_and_gates_are_written_as_in_the_example() {
