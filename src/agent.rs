@@ -266,12 +266,14 @@ impl Agent {
     /// Ends in the right order: no new ticks, what is in flight within the grace period, the
     /// store, and the exporter last.
     pub async fn stop(mut self) -> Result<Arc<Snapshot>, String> {
-        self.shared.work.lock().await.end(GRACE).await;
-        self.sampler.stop().await;
-        let last = self.settle().await;
+        // As of now: while what is in flight ends, nothing is tried anew, and a window that is not
+        // looked at any more would be open for no fault of anybody's.
+        let last = self.ask_settled(Record::Last).await;
         if let Ok(last) = &last {
             self.store.archive_report(clock::now(), &last.document);
         }
+        self.shared.work.lock().await.end(GRACE).await;
+        self.sampler.stop().await;
         if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
             tracing::error!("the store did not close in time; the last seconds may be lost");
         }
@@ -288,9 +290,16 @@ impl Agent {
 
     /// A snapshot that holds everything recorded so far.
     pub async fn settle(&self) -> Result<Arc<Snapshot>, String> {
+        self.ask_settled(Record::Settle).await
+    }
+
+    async fn ask_settled(
+        &self,
+        how: impl FnOnce(oneshot::Sender<Arc<Snapshot>>) -> Record,
+    ) -> Result<Arc<Snapshot>, String> {
         let (reply, answer) = oneshot::channel();
         // Behind every record that was sent before it.
-        self.records.send(Record::Settle(reply)).await.map_err(|_| ended())?;
+        self.records.send(how(reply)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())
     }
 }

@@ -100,6 +100,8 @@ pub enum Record {
     },
     /// Judge now and answer: everything sent before is in the answer.
     Settle(oneshot::Sender<Arc<Snapshot>>),
+    /// The same, for the last time: what comes after it is kept and judges nothing any more.
+    Last(oneshot::Sender<Arc<Snapshot>>),
 }
 
 /// What a journey's task tells.
@@ -220,6 +222,12 @@ pub(super) async fn run(
                 match record {
                     Record::Settle(reply) => {
                         state.judge(clock::now());
+                        publish.send_replace(state.judged());
+                        let _ = reply.send(Arc::new(state.snapshot()));
+                    }
+                    Record::Last(reply) => {
+                        state.judge(clock::now());
+                        state.close();
                         publish.send_replace(state.judged());
                         let _ = reply.send(Arc::new(state.snapshot()));
                     }

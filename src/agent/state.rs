@@ -77,6 +77,8 @@ pub(super) struct State {
     unnamed: Vec<culprits::Unnamed>,
     /// When a report was left in the archive, and what it decided.
     archived: Option<(Mono, Decision)>,
+    /// The last judging was done.
+    closed: bool,
     /// Where each gate of the plan is exported, in its order; made with the first scrape.
     gate_rows: Vec<export::GateRows>,
     /// Where each place with a limit is.
@@ -134,6 +136,7 @@ impl State {
             load: recovered.load.clone(),
             unnamed: Vec::new(),
             archived: None,
+            closed: false,
             gate_rows: Vec::new(),
             fill_rows: Vec::new(),
             exposed: EXPOSED,
@@ -242,7 +245,7 @@ impl State {
                 self.registry.add(&metric::HTTP_REQUESTS, &[route, code], 1.0);
             }
             // Answered by the recorder, which alone can publish.
-            Record::Settle(_) => {}
+            Record::Settle(_) | Record::Last(_) => {}
         }
     }
 
@@ -476,6 +479,9 @@ impl State {
     }
 
     fn judge_those(&mut self, now: Now, those: impl Fn(&Paced) -> bool) {
+        if self.closed {
+            return;
+        }
         let plan = self.plan.clone();
         if self.paced.len() != plan.gates.len() {
             let paced = |gate| Paced { judged: None, window: shortest_window(gate) };
@@ -523,6 +529,11 @@ impl State {
         self.findings = findings;
     }
 
+    /// Nothing is tried any more: what was found stands.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// What is kept of each judging.
     fn note(&mut self, now: Now) {
         self.judged = now;
@@ -553,6 +564,9 @@ impl State {
 
     /// Leaves the report where `report` finds it: each minute, and when the decision changes.
     fn archive(&mut self, now: Now) {
+        if self.closed {
+            return;
+        }
         let decision = self.decision();
         let is_new = self
             .archived

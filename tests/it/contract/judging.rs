@@ -295,3 +295,20 @@ fn contract_a_load_from_now_on_is_judged_when_it_has_ended() {
     let windows = report["load_windows"].as_array().expect("an array");
     assert_eq!(windows.len(), 1, "{windows:?}");
 }
+
+#[test]
+fn contract_the_report_is_as_of_the_end_and_not_of_what_is_still_under_way() {
+    // A round that nobody can look at goes on for long after the gate has passed.
+    let slow = super::journey(platform(Flaw::Blind)).replace("within: 1s", "within: 30s");
+    let slow = slow.replace("give_up: 2s", "give_up: 60s");
+    let gates = format!("{}{slow}", gate("g", ""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state").display().to_string();
+    let plan = plan(&[open_port()], &gates);
+    let (code, report) = check(&plan, &["--state", &state]);
+    is(decided(code, &report, "g"), 0, "go", "pass");
+    let (_folder, file) = folder_with(&plan);
+    let left = greenlight(&["report", "-c", &file, "--state", &state, "-o", "json"]);
+    let left: Value = serde_json::from_str(&out(&left)).expect("a document");
+    assert_eq!(left["decision"], "go", "what is left is the same: {left:#}");
+}
