@@ -204,3 +204,6 @@ fn stage_spec(plan: &StagePlan, side: Side, ruling: &Ruling) -> StageSpec {
         has_confirmer: plan.confirmer.is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests;
