@@ -173,7 +173,8 @@ impl Agent {
         let sampler = Sampler::new(&options.paths, &cells);
         let sockets = sampler.sockets();
         let seconds = Arc::new(seconds::Seconds::new());
-        let rechecks = rechecks::Rechecks::recovered(std::mem::take(&mut recovered.due));
+        let rechecks =
+            rechecks::Rechecks::recovered(std::mem::take(&mut recovered.due), &recovered.ended);
         let bounded = state::Bounded {
             cells: cells.clone(),
             clients: clients.clone(),

@@ -280,6 +280,9 @@ pub struct RecheckRow {
     /// There, and no longer what was seen before.
     pub changed: u64,
     pub inconclusive: u64,
+    /// Given up before, and come after all.
+    #[serde(default)]
+    pub found: u64,
     /// Which events went, or why it could not be told.
     pub reason: Option<String>,
 }
@@ -293,6 +296,7 @@ impl RecheckRow {
             vanished: rechecked.vanished,
             changed: rechecked.changed,
             inconclusive: rechecked.inconclusive,
+            found: rechecked.found,
             reason: rechecked.reason.clone(),
         }
     }

@@ -146,6 +146,8 @@ pub struct EndedRound {
     pub journey: Arc<str>,
     pub at: Now,
     pub tally: Value,
+    /// Its walk, where a look back may find what it lacks.
+    pub progress: Option<Value>,
 }
 
 /// What a stage had shown of a round, to be asked for again.
@@ -432,9 +434,17 @@ impl Store {
         self.later(None, |pending| pending.progress(run, progress));
     }
 
-    /// The round is decided. Called again it mends the tally.
-    pub fn end_round(&self, run: &Run, journey: &Arc<str>, at: Now, tally: Value) {
-        let ended = EndedRound { run: run.clone(), journey: journey.clone(), at, tally };
+    /// The round is decided. Called again it mends the tally. `progress` is kept, beyond its age,
+    /// as long as a look back at the round is due.
+    pub fn end_round(
+        &self,
+        run: &Run,
+        journey: &Arc<str>,
+        at: Now,
+        tally: Value,
+        progress: Option<Value>,
+    ) {
+        let ended = EndedRound { run: run.clone(), journey: journey.clone(), at, tally, progress };
         self.later(Some(at), |pending| pending.end(ended));
     }
 

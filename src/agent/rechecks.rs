@@ -12,19 +12,21 @@ use tokio::sync::Notify;
 
 use super::clock;
 use super::recorder::{Record, RoundNews};
-use super::rounds::{Hands, LOOK_TIMEOUT};
+use super::rounds::{self, Hands, LOOK_TIMEOUT, ROUND_OF};
 use crate::confirm::{LookContext, Sought};
 use crate::journey::recheck::{Expected, Rechecked, Rechecking};
-use crate::journey::{Look, Run, Stage};
+use crate::journey::{Horizon, Look, Run, Stage};
 use crate::lanes::Fill;
 use crate::outcome::{Fault, FaultCode};
 use crate::plan::{Journey, Plan};
 use crate::spec::trace::Trace;
-use crate::store::{DoneRecheck, DueRecheck};
+use crate::store::{DoneRecheck, DueRecheck, EndedRound};
 use crate::time::{Mono, Now, Wall};
 
 /// Looks back that may be due: thirty journeys' rounds of a day, every five minutes.
 const LIMIT: usize = 10_000;
+/// Events of the rounds in which a look back may find more: some 20 MB.
+const LACKING_LIMIT: usize = 100_000;
 /// A platform isn't flooded with looks after a night in which nobody asked.
 const AT_ONCE: usize = 4;
 /// Looks of one re-check, before what they could not tell is called inconclusive.
@@ -48,6 +50,18 @@ struct Promise {
 
 type Key = (Run, Stage, Duration);
 
+/// A round that ended without all of its events, as it is known now.
+#[derive(Clone)]
+pub(super) struct Lacking {
+    /// When it ended.
+    pub(super) at: Now,
+    pub(super) events: usize,
+    /// What it is evidence of, as the plan was then.
+    pub(super) evidence: Arc<str>,
+    /// What a restart finds too, as JSON.
+    pub(super) progress: Arc<str>,
+}
+
 /// What is due, and when. It outlives a plan: rounds end under the plan that they began with.
 #[derive(Clone, Default)]
 pub(super) struct Rechecks(Arc<Inner>);
@@ -57,21 +71,58 @@ struct Inner {
     due: Mutex<BTreeMap<Key, DueRecheck>>,
     more: Notify,
     dropped: AtomicU64,
+    /// Each with something due.
+    lacking: Mutex<BTreeMap<Run, Lacking>>,
+    forgotten: AtomicU64,
 }
 
 impl Rechecks {
     /// What an earlier run left.
-    pub(super) fn recovered(left: Vec<DueRecheck>) -> Self {
+    pub(super) fn recovered(left: Vec<DueRecheck>, ended: &[EndedRound]) -> Self {
         let rechecks = Self::default();
         for due in left {
             rechecks.put(due);
         }
+        for round in ended {
+            let Some(progress) = &round.progress else { continue };
+            if rechecks.due().keys().any(|(run, ..)| *run == round.run) {
+                let events = progress["own"]["walk"]["receipts"].as_array().map_or(0, Vec::len);
+                let progress = progress.to_string().into();
+                let evidence = round.tally[ROUND_OF].as_str().unwrap_or_default().into();
+                rechecks.keep(&round.run, Lacking { at: round.at, events, evidence, progress });
+            }
+        }
         rechecks
     }
 
-    pub(super) fn fill(&self) -> Fill {
+    pub(super) fn fills(&self) -> [Fill; 2] {
         let (length, dropped) = (self.due().len(), self.0.dropped.load(Relaxed));
-        Fill { queue: "rechecks", length, limit: LIMIT, dropped }
+        let due = Fill { queue: "rechecks", length, limit: LIMIT, dropped };
+        let lacking = self.lacking_rounds();
+        let length = lacking.values().map(|lacking| lacking.events).sum();
+        let dropped = self.0.forgotten.load(Relaxed);
+        [due, Fill { queue: "rechecks_lacking", length, limit: LACKING_LIMIT, dropped }]
+    }
+
+    fn lacking_rounds(&self) -> MutexGuard<'_, BTreeMap<Run, Lacking>> {
+        self.0.lacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a round that lacks something, until nothing is due of it any more.
+    pub(super) fn lacking(&self, run: &Run) -> Option<Lacking> {
+        self.lacking_rounds().get(run).cloned()
+    }
+
+    /// False where it found no room: what was lost there stays lost, whatever is found.
+    pub(super) fn keep(&self, run: &Run, lacking: Lacking) -> bool {
+        let mut all = self.lacking_rounds();
+        let held: usize = all.values().map(|lacking| lacking.events).sum();
+        if !all.contains_key(run) && held.saturating_add(lacking.events) > LACKING_LIMIT {
+            self.0.forgotten.fetch_add(1, Relaxed);
+            return false;
+        }
+        all.insert(run.clone(), lacking);
+        true
     }
 
     fn due(&self) -> MutexGuard<'_, BTreeMap<Key, DueRecheck>> {
@@ -104,7 +155,11 @@ impl Rechecks {
     }
 
     fn done(&self, key: &Key) {
-        self.due().remove(key);
+        let mut due = self.due();
+        due.remove(key);
+        if !due.keys().any(|(run, ..)| *run == key.0) {
+            self.lacking_rounds().remove(&key.0);
+        }
     }
 }
 
@@ -117,8 +172,12 @@ pub(super) async fn expect(
     walk: &crate::journey::walk::Walk,
     hands: &Hands,
 ) {
+    let lacks = hands.rechecks.lacking(run).is_some();
     for plan in journey.stages.iter().filter(|plan| !plan.recheck.is_empty()) {
-        let Some(events) = walk.shown(plan.stage) else { continue };
+        let events = walk.shown(plan.stage);
+        if events.count() == 0 && (!lacks || walk.lacking(plan.stage).is_empty()) {
+            continue;
+        }
         let Some(plan_of) = journey.promise(plan.stage) else { continue };
         let promise = Promise {
             events,
@@ -214,7 +273,8 @@ async fn tell(due: &DueRecheck, result: Rechecked, hands: &Hands) {
     let _ = hands.records.send(Record::Round(news)).await;
 }
 
-/// Looks until it can be told; None where the plan no longer asks.
+/// Looks until it can be told what became of what was there, and at least once wholly for what was
+/// not; None where the plan no longer asks.
 async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, Option<Rechecked>) {
     let promise = serde_json::from_value::<Promise>(due.expected.clone());
     let asked = plan
@@ -243,6 +303,7 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
     };
     let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);
     let mut rechecking = Rechecking::new(promise.events);
+    let (mut found, mut looked) = (0, hands.rechecks.lacking(&due.run).is_none());
     for look in 1..=LOOKS {
         if look > 1 {
             tokio::time::sleep(pause).await;
@@ -261,14 +322,18 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
                 Err(fault) => Look::blind(fault),
             }
         };
+        let began = Mono::now();
         let seen = tokio::time::timeout(LOOK_TIMEOUT * 2, asking).await.unwrap_or_else(|_| {
             Look::blind(Fault::new(FaultCode::Blind, "the look took too long"))
         });
         let render =
             |seq| journey.events.render(&due.run, &journey.id, seq, Wall(promise.intended));
-        rechecking.look(seen, &stage.expect, render);
-        if let Some(result) = rechecking.result(&due.run, look == LOOKS) {
-            return (due, Some(result));
+        rechecking.look(&seen, &stage.expect, render);
+        looked |= seen.horizon == Horizon::Complete;
+        found += rounds::looked_back(journey, &due, (began, seen), hands).await;
+        let last = look == LOOKS;
+        if let Some(result) = rechecking.result(&due.run, last).filter(|_| looked || last) {
+            return (due, Some(Rechecked { found, ..result }));
         }
     }
     (due, None)
@@ -330,7 +395,7 @@ mod tests {
         }
         assert!(rechecks.put(due(&plan, "r7", 7)), "the same again takes no room");
         assert!(!rechecks.put(due(&plan, "one more", 1)));
-        let fill = rechecks.fill();
+        let [fill, _] = rechecks.fills();
         assert_eq!((fill.length, fill.limit, fill.dropped), (LIMIT, LIMIT, 1));
         let first = rechecks.next(&BTreeSet::new()).expect("there are many");
         assert_eq!(&*first.run, "r7");
@@ -338,7 +403,7 @@ mod tests {
         let next = rechecks.next(&BTreeSet::from([key.clone()])).expect("there are many");
         assert_eq!(next.due.mono, Mono::from_secs(51), "what is under way is not begun twice");
         rechecks.done(&key);
-        assert_eq!(rechecks.fill().length, LIMIT - 1);
+        assert_eq!(rechecks.fills()[0].length, LIMIT - 1);
     }
 
     #[tokio::test]

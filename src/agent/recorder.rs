@@ -13,10 +13,10 @@ use super::clock;
 use super::seconds::Seconds;
 use super::state::State;
 use crate::gate::LoadWindow;
+use crate::journey::Stage;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
-use crate::journey::{Run, Stage};
 use crate::lanes::Fill;
 use crate::ledger::Document;
 use crate::metrics::Format;
@@ -129,11 +129,11 @@ pub enum RoundNews {
         journey: Arc<str>,
         /// What it is evidence of.
         evidence: Arc<str>,
-        run: Run,
         at: Now,
-        /// Sent again, mended, where something came after it had been given up.
         tally: Tally,
-        specimen: Box<Specimen>,
+        /// What it had been told to be, where something came after it had been given up.
+        before: Option<Box<Tally>>,
+        specimen: Option<Box<Specimen>>,
     },
     /// What a stage had shown was asked for again.
     Rechecked {

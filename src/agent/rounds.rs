@@ -17,20 +17,21 @@ use super::clock;
 use super::rechecks::{self, Rechecks};
 use super::recorder::{Record, Records, RoundNews};
 use crate::client::Clients;
-use crate::journey::Run;
 use crate::journey::event::run_from;
 use crate::journey::rule::Memory;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
+use crate::journey::{Look, Run};
 use crate::outcome::{Fault, FaultCode};
 use crate::plan::{Journey, Plan};
 use crate::send::SendContext;
 use crate::spec::secret::Secret;
 use crate::spec::trace::Trace;
-use crate::store::{OpenRound, Store};
+use crate::store::{DueRecheck, OpenRound, Store};
 use crate::time::{Mono, Now, Schedule};
 
 mod beside;
+mod ended;
 mod ruled;
 mod sides;
 mod walking;
@@ -106,6 +107,24 @@ pub(super) async fn clear_away(journey: &Journey, clients: &Clients) {
     if let Ok(Err(fault)) = cleared {
         tracing::warn!(journey = &*journey.id, %fault, "what it had made is left behind");
     }
+}
+
+/// What a look back saw of a round that had ended without all of its events; how many came after
+/// all.
+pub(super) async fn looked_back(
+    journey: &Journey,
+    due: &DueRecheck,
+    (began, look): (Mono, Look),
+    hands: &Hands,
+) -> u64 {
+    let lacking = hands.rechecks.lacking(&due.run);
+    // A round of another question is counted nowhere.
+    let Some(lacking) = lacking.filter(|kept| kept.evidence == journey.evidence) else { return 0 };
+    let Ok(progress) = serde_json::from_str(&lacking.progress) else { return 0 };
+    let left = Left { run: due.run.clone(), began: due.began, progress };
+    let mut round = Round::resumed(journey, left);
+    (round.ended, round.kept) = (Some(lacking.at), Some(lacking.progress));
+    round.looked_back(due.stage, began, look, hands).await
 }
 
 async fn resume(journey: &Journey, left: Left, hands: &Hands) {
@@ -241,7 +260,8 @@ pub(super) fn sort(
                     why,
                     "a round of an earlier run can't be gone on with"
                 );
-                store.end_round(&round.run, &round.journey, clock::now(), json(&Tally::default()));
+                let tally = json(&Tally::default());
+                store.end_round(&round.run, &round.journey, clock::now(), tally, None);
             }
         }
     }

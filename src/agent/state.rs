@@ -8,7 +8,7 @@ mod node;
 mod peaks;
 mod recovered;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{
     self, Criterion, Evidence, Finding, Function, Gate, LoadWindow, Standing, Verdict,
 };
-use crate::journey::Run;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
@@ -52,7 +51,8 @@ pub(super) struct State {
     texts: Vec<Texts>,
     tracks: Tracks,
     journeys: Vec<JourneyRecord>,
-    totals: BTreeMap<Arc<str>, Total>,
+    /// All rounds of a journey.
+    totals: BTreeMap<Arc<str>, Tally>,
     /// What looks back came to, by journey, stage and how long after a round.
     rechecked: BTreeMap<journeys::LookBack, Rechecked>,
     /// One event of each journey as each stage showed it: of the newest round in which one failed,
@@ -92,15 +92,6 @@ struct Last {
     at: Wall,
     outcome: Outcome,
     notes: Vec<String>,
-}
-
-/// All rounds of a journey.
-#[derive(Default)]
-struct Total {
-    /// The older rounds, added up.
-    settled: Tally,
-    /// The newest rounds, one by one, so that each can still be mended.
-    recent: VecDeque<(Run, Tally)>,
 }
 
 impl State {
@@ -446,11 +437,16 @@ impl State {
             RoundNews::Spared { journey, count } => {
                 self.registry.add(&catalogue::journey::ROUNDS_SPARED, &[&journey], count as f64);
             }
-            RoundNews::Ended { journey, evidence, run, at, tally, specimen } => {
+            RoundNews::Ended { journey, evidence, at, tally, before, specimen } => {
                 // A round ends under the plan that it began with, of which it is evidence alone.
                 if self.plan.journey(&journey).is_some_and(|own| own.evidence == evidence) {
-                    self.ended(&journey, &run, at, &tally, now);
-                    self.keep_specimen(&journey, *specimen);
+                    match before {
+                        None => self.ended(&journey, at, &tally, now),
+                        Some(before) => self.mended(&journey, at, &before, &tally),
+                    }
+                    if let Some(specimen) = specimen {
+                        self.keep_specimen(&journey, *specimen);
+                    }
                 }
             }
             RoundNews::Rechecked { journey, stage, after, at, result } => {

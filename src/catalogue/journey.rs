@@ -29,7 +29,7 @@ metrics! {
     LAST_ROUND = Gauge "greenlight_journey_last_round_timestamp_seconds" [journey] Seconds;
     /// Events that arrived after they had been given up; the tally and the report are mended, counters never taken back.
     RESURRECTED = Counter "greenlight_journey_resurrected_total" [journey, stage] Count;
-    /// Events that a stage had shown and was asked for again, by how long after the round's end and by what came of it: kept, vanished, changed, inconclusive.
+    /// Events that a stage had shown and was asked for again, by how long after the round's end and by what came of it: kept, vanished, changed, inconclusive; and, as found, those that it had not shown and shows now.
     RECHECKED = Counter "greenlight_journey_rechecked_events_total" [journey, stage, after, result] Count;
     /// Events that a stage had shown and that the newest look back did not find, or not as they were.
     VANISHED = Gauge "greenlight_journey_vanished_events" [journey, stage, after] Count as "journey.vanished";

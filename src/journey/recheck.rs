@@ -107,6 +107,9 @@ pub struct Rechecked {
     pub changed: u64,
     /// It could not be told.
     pub inconclusive: u64,
+    /// Not seen before: they had been given up, and came after all.
+    #[serde(default)]
+    pub found: u64,
     /// Which events went, or why it could not be told; of several re-checks, the first.
     pub reason: Option<String>,
 }
@@ -144,6 +147,7 @@ impl Rechecked {
             (&mut self.vanished, other.vanished),
             (&mut self.changed, other.changed),
             (&mut self.inconclusive, other.inconclusive),
+            (&mut self.found, other.found),
         ] {
             *ours = ours.saturating_add(theirs);
         }
@@ -163,7 +167,12 @@ impl Rechecking {
     }
 
     /// What one look saw. `rendered` renders an event of the round again.
-    pub fn look(&mut self, look: Look, expectation: &Expectation, rendered: impl Fn(u64) -> Event) {
+    pub fn look(
+        &mut self,
+        look: &Look,
+        expectation: &Expectation,
+        rendered: impl Fn(u64) -> Event,
+    ) {
         for arrival in &look.arrivals {
             let Some((seq, place)) =
                 arrival.seq.and_then(|seq| Some((seq, self.expected.place(seq)?)))
@@ -190,7 +199,7 @@ impl Rechecking {
                 }
             }
         }
-        match look.horizon {
+        match &look.horizon {
             Horizon::Complete => self.complete += 1,
             Horizon::Partial(fault) | Horizon::Blind(fault) => {
                 self.complete = 0;
@@ -223,7 +232,7 @@ impl Rechecking {
             vanished: gone,
             changed,
             inconclusive: untold,
-            reason: None,
+            ..Rechecked::default()
         };
         result.reason = if gone > 0 {
             Some(format!("{gone} of {expected} are gone: {} of run {run}", named(&missing)))
@@ -306,7 +315,7 @@ mod tests {
                         Horizon::Partial(Fault::new(FaultCode::Blind, "half"))
                     };
                     let look = Look { arrivals: arrivals.collect(), horizon };
-                    rechecking.look(look, &Expectation::default(), render);
+                    rechecking.look(&look, &Expectation::default(), render);
                     taken = at + 1;
                     told = rechecking.result(&"r".into(), taken == looks.len());
                     if told.is_some() {

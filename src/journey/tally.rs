@@ -1,7 +1,7 @@
 //! The counts of rounds, per stage and fate, and what follows from them: percentiles, the bound
 //! on the loss, the first stage that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,15 @@ impl Tally {
         }
         self.stages.sort_by_key(|tally| tally.stage);
     }
+
+    /// One of the rounds that are counted here was `was`, and is `is` now.
+    pub fn mend(&mut self, was: &Self, is: &Self) {
+        for ours in &mut self.stages {
+            if let (Some(was), Some(is)) = (was.stage(ours.stage), is.stage(ours.stage)) {
+                ours.mend(was, is);
+            }
+        }
+    }
 }
 
 impl StageTally {
@@ -236,6 +245,35 @@ impl StageTally {
         }
     }
 
+    fn mend(&mut self, was: &Self, is: &Self) {
+        // Where it is not in, there is nothing to mend: a journey left the plan and came back.
+        if was.fates.iter().any(|(fate, n)| self.count(*fate) < *n) {
+            return;
+        }
+        let exchanged = |ours: u64, was: u64, is: u64| ours.saturating_sub(was).saturating_add(is);
+        for fate in Fate::ALL {
+            let now = exchanged(self.count(fate), was.count(fate), is.count(fate));
+            match now {
+                0 => drop(self.fates.remove(&fate)),
+                now => drop(self.fates.insert(fate, now)),
+            }
+        }
+        self.expected = exchanged(self.expected, was.expected, is.expected);
+        self.duplicate = exchanged(self.duplicate, was.duplicate, is.duplicate);
+        self.resurrected = exchanged(self.resurrected, was.resurrected, is.resurrected);
+        exchange(&mut self.latencies, &was.latencies, &is.latencies);
+        exchange(&mut self.after_alert, &was.after_alert, &is.after_alert);
+        // What is of the newest round, or of the first, is this one's where it says the same.
+        for_this(&mut self.clock, &was.clock, &is.clock);
+        for_this(&mut self.exposed, &was.exposed, &is.exposed);
+        for_this(&mut self.reason, &was.reason, &is.reason);
+    }
+
+    /// Seconds to what has come since this round was told of as `was`.
+    pub fn come_since(&self, was: &Self) -> Vec<f64> {
+        difference(&was.latencies, &self.latencies).1
+    }
+
     /// None where nothing arrived: never a zero.
     pub fn latency(&self) -> Option<Percentiles> {
         Percentiles::of(self.latencies.clone())
@@ -250,6 +288,38 @@ impl StageTally {
     /// refused or dead-lettered, as a gate on loss counts them); None before anything is known.
     pub fn loss_upper_bound_95(&self) -> Option<f64> {
         upper_bound_95(self.sum(Fate::carries_on), self.known())
+    }
+}
+
+/// Takes out of a list of many rounds what one of them no longer has, and puts in what it has now.
+fn exchange<T: Copy + PartialEq>(all: &mut Vec<T>, was: &[T], is: &[T]) {
+    let (gone, come) = difference(was, is);
+    for one in gone {
+        if let Some(place) = all.iter().position(|other| *other == one) {
+            all.remove(place);
+        }
+    }
+    all.extend(come);
+    let over = all.len().saturating_sub(LATENCIES_LIMIT);
+    all.drain(..over);
+}
+
+/// What was and is not, and what is and was not. Both are in the same order but for a few.
+fn difference<T: Copy + PartialEq>(was: &[T], is: &[T]) -> (VecDeque<T>, Vec<T>) {
+    let mut gone: VecDeque<T> = was.iter().copied().collect();
+    let mut come = Vec::new();
+    for one in is {
+        match gone.iter().position(|other| other == one) {
+            Some(place) => drop(gone.remove(place)),
+            None => come.push(*one),
+        }
+    }
+    (gone, come)
+}
+
+fn for_this<T: Clone + PartialEq>(ours: &mut T, was: &T, is: &T) {
+    if ours == was {
+        ours.clone_from(is);
     }
 }
 
@@ -387,6 +457,42 @@ mod tests {
         assert_eq!(parsed.latency().map(|p| p.max), Some(0.5));
         let stored = sum.stage(Stage::Stored).expect("a stage");
         assert_eq!((stored.count(Fate::Lost), stored.failed(), stored.latency()), (2, 4, None));
+    }
+
+    #[test]
+    fn a_mended_round_takes_the_place_of_what_it_was() {
+        let round = |fates: &[Fate], latencies: &[f64], reason: &str| {
+            let mut stored = StageTally::new(Stage::Stored);
+            fates.iter().for_each(|fate| stored.decide(*fate));
+            stored.latencies = latencies.to_vec();
+            stored.reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+            Tally { rounds: 1, stages: vec![stored] }
+        };
+        use Fate::{Late, Lost, Ok};
+        let other = round(&[Ok, Lost], &[0.5], "another");
+        let was = round(&[Ok, Lost, Lost], &[0.5], "2 of 3 not here");
+        let mut is = round(&[Ok, Lost, Late], &[0.5, 3600.0], "1 of 3 not here");
+        is.stages[0].resurrected = 1;
+        for first in [&was, &other] {
+            let mut sum = Tally::default();
+            sum.add(first);
+            sum.add(if first == &was { &other } else { &was });
+            let reason = if first == &was { &is } else { &other }.stages[0].reason.clone();
+            sum.mend(&was, &is);
+            let stored = sum.stage(Stage::Stored).expect("a stage");
+            let fates = [Ok, Late, Lost].map(|fate| stored.count(fate));
+            assert_eq!((sum.rounds, stored.expected, fates), (2, 5, [2, 1, 2]));
+            assert_eq!((stored.resurrected, stored.loss_upper_bound_95().is_some()), (1, true));
+            assert_eq!(
+                (stored.latencies.as_slice(), &stored.reason),
+                (&[0.5, 0.5, 3600.0][..], &reason)
+            );
+        }
+        assert_eq!(is.stages[0].come_since(&was.stages[0]), [3600.0]);
+        // The journey left the plan meanwhile and came back: this round is not in.
+        let mut anew = other.clone();
+        anew.mend(&was, &is);
+        assert_eq!(anew, other);
     }
 
     #[test]

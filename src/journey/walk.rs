@@ -539,16 +539,31 @@ impl Walk {
         Tally { rounds: 1, stages }
     }
 
-    /// The events that a stage has shown, for a look back; None where it showed none.
-    pub fn shown(&self, stage: Stage) -> Option<Expected> {
-        let state = self.stages.iter().find(|state| state.spec.stage == stage)?;
+    /// The events that a stage has shown, for a look back.
+    pub fn shown(&self, stage: Stage) -> Expected {
         let mut shown = Expected::new(self.first_seq);
-        for (unit, seen) in state.seen.iter().enumerate() {
+        let state = self.stages.iter().find(|state| state.spec.stage == stage);
+        for (unit, seen) in state.iter().flat_map(|state| state.seen.iter().enumerate()) {
             if let Some(seen) = seen {
                 shown.add(unit, seen.flaw);
             }
         }
-        (shown.count() > 0).then_some(shown)
+        shown
+    }
+
+    /// The events that were or may have been taken and that a stage has not shown.
+    pub fn lacking(&self, stage: Stage) -> BTreeSet<u64> {
+        let states = self.stages.iter().filter(|state| state.spec.stage == stage);
+        let looked = states.filter(|state| state.spec.has_confirmer && !state.counts_things());
+        let taken = |unit: &usize| {
+            let receipt = self.receipts.get(*unit).copied().flatten();
+            !matches!(receipt, None | Some(Kept::NotSent | Kept::Refused))
+        };
+        looked
+            .flat_map(|state| state.seen.iter().enumerate())
+            .filter(|(unit, seen)| seen.is_none() && taken(unit))
+            .map(|(unit, _)| self.seq(unit))
+            .collect()
     }
 
     /// When the last thing of a stage was seen.

@@ -199,7 +199,7 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
                     typed::<Proof>(generator),
                 );
                 let hidden = with_kind(generator, vec![("proof", proof)], &[], confirm::kinds());
-                common.push(("recheck", described("How long after a round's end what it showed here is asked for again, `[ 1h, 24h ]`: a store that loses what it had is found. Of stores that are searched.", json!({ "type": "array", "minItems": 1, "items": typed::<Period>(generator) }))));
+                common.push(("recheck", described("How long after a round's end what it showed here is asked for again, `[ 1h, 24h ]`: a store that loses what it had is found, and what was lost and has come after all is late. Of stores that are searched.", json!({ "type": "array", "minItems": 1, "items": typed::<Period>(generator) }))));
                 common.push(("must_not_see", described("How a wrong tenant looks, after the right one saw an event, and must not see it.", hidden)));
             }
             if stage.counts_things() {

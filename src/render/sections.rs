@@ -250,6 +250,7 @@ fn rechecks(stage: &StageRow) -> Vec<(bool, String)> {
             (row.vanished, "vanished"),
             (row.changed, "changed"),
             (row.inconclusive, "inconclusive"),
+            (row.found, "came after all"),
         ] {
             if n > 0 {
                 parts.push(format!("{} {word}", count(n)));

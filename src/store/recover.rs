@@ -160,7 +160,7 @@ fn open_rounds(db: &Connection, clock: &Clock) -> rusqlite::Result<Vec<OpenRound
 }
 
 fn ended_rounds(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result<Vec<EndedRound>> {
-    let sql = "SELECT run, journey, ended_wall, ended_mono, ended_boot, tally FROM round \
+    let sql = "SELECT run, journey, ended_wall, ended_mono, ended_boot, tally, progress FROM round \
                WHERE ended_wall IS NOT NULL ORDER BY ended_wall DESC LIMIT ?1";
     let mut ended = rows(db, sql, [ENDED], |row| {
         Ok(EndedRound {
@@ -168,9 +168,12 @@ fn ended_rounds(db: &Connection, clock: &Clock, since: Mono) -> rusqlite::Result
             journey: row.get::<_, String>(1)?.into(),
             at: clock.at(row.get(2)?, row.get(3)?, row.get(4)?),
             tally: json(row, 5)?.unwrap_or(Value::Null),
+            progress: row
+                .get::<_, Option<String>>(6)?
+                .and_then(|text| serde_json::from_str(&text).ok()),
         })
     })?;
-    ended.retain(|round| round.at.mono >= since);
+    ended.retain(|round| round.at.mono >= since || round.progress.is_some());
     ended.sort_by_key(|round| round.at.mono);
     Ok(ended)
 }

@@ -126,9 +126,9 @@ pub(super) fn rest(
         transaction
             .prepare_cached(
                 "INSERT INTO round (run, journey, wall, mono, boot, first_seq, count, \
-                                    ended_wall, ended_mono, ended_boot, tally) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?3, ?4, ?5, ?6) \
-                 ON CONFLICT (run) DO UPDATE SET progress = NULL, tally = ?6, \
+                                    ended_wall, ended_mono, ended_boot, tally, progress) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (run) DO UPDATE SET progress = ?7, tally = ?6, \
                     ended_mono = coalesce(ended_mono, ?4), ended_boot = coalesce(ended_boot, ?5), \
                     ended_wall = coalesce(ended_wall, ?3)",
             )?
@@ -139,6 +139,7 @@ pub(super) fn rest(
                 ended.at.mono.0,
                 boot,
                 ended.tally.to_string(),
+                ended.progress.as_ref().map(Value::to_string),
             ])?;
     }
     for due in &batch.due {
@@ -273,12 +274,14 @@ impl Before {
     }
 }
 
-/// Deletes what is `old`; notifications that were `received` before that, but none that came since
+/// Deletes what is `old`, but no round of which a look back may still find more; notifications that were `received` before that, but none that came since
 /// an open round began.
 pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> rusqlite::Result<()> {
     while delete_old_points(db, old)? {}
     let sql = "DELETE FROM round \
-               WHERE CASE WHEN ended_boot = ?1 THEN ended_mono < ?2 ELSE ended_wall < ?3 END";
+               WHERE CASE WHEN ended_boot = ?1 THEN ended_mono < ?2 ELSE ended_wall < ?3 END \
+                 AND (progress IS NULL OR NOT EXISTS \
+                     (SELECT 1 FROM recheck WHERE run = round.run AND expected IS NOT NULL))";
     db.execute(sql, old.params())?;
     let sql = "DELETE FROM recheck \
                WHERE CASE WHEN done_boot = ?1 THEN done_mono < ?2 ELSE done_wall < ?3 END";

@@ -85,10 +85,16 @@ async fn what_was_stored_is_recovered() {
     store.round_progress(&"open".into(), json!({"step": 1}));
     store.round_progress(&"open".into(), json!({"step": 2}));
     let journey: Arc<str> = "ssh".into();
-    store.end_round(&"ended".into(), &journey, later(now, 1), json!({"ok": 5}));
-    store.end_round(&"mended".into(), &journey, later(now, 2), json!({"ok": 4}));
+    store.end_round(&"ended".into(), &journey, later(now, 1), json!({"ok": 5}), None);
+    store.end_round(
+        &"mended".into(),
+        &journey,
+        later(now, 2),
+        json!({"ok": 4}),
+        Some(json!({"walk": 1})),
+    );
     store.flush().await.expect("flushes");
-    store.end_round(&"mended".into(), &journey, later(now, 9), json!({"ok": 5}));
+    store.end_round(&"mended".into(), &journey, later(now, 9), json!({"ok": 5}), None);
     store.verdict_change(VerdictChange {
         gate: "net.core".into(),
         from: Some("open"),
@@ -110,6 +116,7 @@ async fn what_was_stored_is_recovered() {
         journey: journey.clone(),
         at: later(now, seconds),
         tally: json!({"ok": 5}),
+        progress: None,
     };
     assert_eq!(found.ended, [ended("ended", 1), ended("mended", 2)]);
     assert_eq!(found.marks, [("drill".to_owned(), "2".to_owned())].into());
@@ -226,7 +233,12 @@ async fn old_points_and_tallies_go() {
     }
     store.begin_round(round("open", now)).await.expect("begins");
     store.begin_round(round("ended", now)).await.expect("begins");
-    store.end_round(&"ended".into(), &"ssh".into(), now, json!({}));
+    // Of one nothing is due, of another it is, but it lacks nothing.
+    for (run, progress) in [("ended", None), ("done", Some(1)), ("waits", Some(2)), ("whole", None)]
+    {
+        store.end_round(&run.into(), &"ssh".into(), now, json!({}), progress.map(|n| json!(n)));
+    }
+    store.recheck_due(due("whole", 60, now), now);
     store.recheck_due(due("done", 60, now), now);
     store.recheck_due(due("waits", 60, now), now);
     store.recheck_done(DoneRecheck {
@@ -246,15 +258,16 @@ async fn old_points_and_tallies_go() {
     raw(dir.path()).execute("UPDATE boot SET name = 'another'", []).expect("updates");
     let two_days_on = Now { mono: Mono::now(), wall: later(now, 49 * 3600).wall };
     let (store, found) = open(dir.path(), two_days_on);
-    assert_eq!((found.points.len(), found.ended.len(), found.rounds.len()), (0, 0, 1));
+    assert_eq!((found.points.len(), found.rounds.len()), (0, 1));
+    assert!(found.ended.iter().any(|round| &*round.run == "waits"), "it can still be mended");
     let until = Mono::now().plus(Duration::from_secs(5));
     while count(dir.path(), "instant") > 0 {
         assert!(Mono::now() < until, "nothing was deleted");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     store.close().await.expect("closes");
-    assert_eq!(count(dir.path(), "round"), 1);
-    assert_eq!(count(dir.path(), "recheck"), 1, "what is still due stays");
+    assert_eq!(count(dir.path(), "round"), 2, "the open one, and the one that may be mended");
+    assert_eq!(count(dir.path(), "recheck"), 2, "what is still due stays");
     assert_eq!(count(dir.path(), "standing"), 1);
 }
 
@@ -310,7 +323,7 @@ async fn a_clock_that_is_set_between_two_runs_moves_nothing() {
         for run in ["open", "ended"] {
             store.begin_round(round(run, before)).await.expect("begins");
         }
-        store.end_round(&"ended".into(), &"ssh".into(), before, json!({}));
+        store.end_round(&"ended".into(), &"ssh".into(), before, json!({}), None);
         let held = Held { nanos: 60, mono: before.mono.0, wall: before.wall.0 };
         let part = Part { failing: false, held: Some(held) };
         let standing = Standing { parts: [("p".to_owned(), part)].into(), ..Standing::default() };

@@ -281,6 +281,7 @@ pub(crate) fn sample() -> Document {
                 vanished: 2,
                 changed: 0,
                 inconclusive: 0,
+                found: 0,
                 reason: Some("2 of 100 are gone: sequence 3, 7 of run gl0a1b2c3d".into()),
             }],
             ..stage(Stage::Stored, &[(Fate::Ok, 1188), (Fate::Lost, 12)], Some(2.1))

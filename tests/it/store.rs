@@ -93,7 +93,7 @@ async fn write_until_killed(dir: &Path, rounds: u64) {
         }
         store.round_progress(&run, json!({"sent": 10}));
         if round_number % 3 == 0 {
-            store.end_round(&run, &journey, now(), json!({"ok": round_number}));
+            store.end_round(&run, &journey, now(), json!({"ok": round_number}), None);
         }
         if round_number % 7 == 0 {
             store.flush().await.expect("flushes");

@@ -12,10 +12,7 @@ use tokio::sync::Mutex;
 
 use super::ruled::Ruling;
 use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought, turns};
-use super::{
-    AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, Left, ROUND_OF, clock, json, new_run,
-    prepare, rechecks,
-};
+use super::{Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks};
 use crate::agent::recorder::{Record, RoundNews};
 use crate::confirm::LookContext;
 use crate::journey::offset::Offset;
@@ -23,7 +20,7 @@ use crate::journey::rule::Memory;
 use crate::journey::specimen::{Specimen, Specimens};
 use crate::journey::tally::Tally;
 use crate::journey::walk::Step;
-use crate::journey::{Event, Fate, Look, Run, Stage, edges, twin};
+use crate::journey::{Event, Look, Run, Stage, edges, twin};
 use crate::outcome::{Fault, FaultCode};
 use crate::plan::Journey;
 use crate::send::SendContext;
@@ -73,8 +70,12 @@ type Clock = (Option<Offset>, BTreeSet<u64>);
 /// One round under way.
 pub(super) struct Round<'a> {
     pub(super) journey: &'a Journey,
-    run: Run,
+    pub(super) run: Run,
     began: Now,
+    /// When the last of its fates was decided.
+    pub(super) ended: Option<Now>,
+    /// What looks back know of it, where it ended without all of its events.
+    pub(super) kept: Option<Arc<str>>,
     pub(super) progress: Progress,
     /// Not stored: after a restart the later stages show only what they showed since.
     specimens: Specimens,
@@ -133,7 +134,8 @@ impl<'a> Round<'a> {
         };
         let specimens = Specimens::default();
         let turns = turns(journey);
-        let round = Self { journey, run, began, progress, specimens, turns, spared: None };
+        let (ended, kept, spared) = (None, None, None);
+        let round = Self { journey, run, began, ended, kept, progress, specimens, turns, spared };
         hands.store.begin_round(round.record()).await?;
         clock::sleep_until(intended.mono).await;
         Ok(round)
@@ -154,7 +156,8 @@ impl<'a> Round<'a> {
         progress.began.0 = began.mono.0;
         let specimens = Specimens::default();
         let turns = turns(journey);
-        Self { journey, run, began, progress, specimens, turns, spared: None }
+        let (ended, kept, spared) = (None, None, None);
+        Self { journey, run, began, ended, kept, progress, specimens, turns, spared }
     }
 
     fn beside(&self, side: Side) -> Option<&Beside> {
@@ -278,8 +281,10 @@ impl<'a> Round<'a> {
                 () = sleep => {}
             }
         }
-        self.tell(hands).await;
-        self.keep_end(hands);
+        self.ended = Some(clock::now());
+        let news = self.news(None, Some(self.specimen(hands)));
+        let _ = hands.records.send(Record::Round(news)).await;
+        self.keep_end(&self.tally(), hands);
         let Progress { own, intended, .. } = &self.progress;
         rechecks::expect(self.journey, &self.run, self.began, *intended, &own.walk, hands).await;
     }
@@ -321,7 +326,7 @@ impl<'a> Round<'a> {
         self.keep(hands);
     }
 
-    fn look<'b>(
+    pub(super) fn look<'b>(
         &self,
         side: Side,
         stage: Stage,
@@ -372,7 +377,23 @@ impl<'a> Round<'a> {
         })
     }
 
-    async fn seen(&mut self, mut seen: Seen, hands: &Hands) {
+    async fn seen(&mut self, seen: Seen, hands: &Hands) {
+        self.tell_blind(&seen, hands).await;
+        let arrived = !seen.look.arrivals.is_empty();
+        self.take_in(seen);
+        if arrived {
+            self.keep(hands);
+        }
+    }
+
+    pub(super) async fn tell_blind(&self, seen: &Seen, hands: &Hands) {
+        if matches!(seen.look.horizon, crate::journey::Horizon::Blind(_)) {
+            let news = RoundNews::BlindLook { journey: self.journey.id.clone(), stage: seen.stage };
+            let _ = hands.records.send(Record::Round(news)).await;
+        }
+    }
+
+    pub(super) fn take_in(&mut self, mut seen: Seen) {
         if seen.side == Side::Own {
             self.judge_feeds(seen.stage, &mut seen.look);
             self.bound_clock(seen.stage, &seen.look);
@@ -386,19 +407,10 @@ impl<'a> Round<'a> {
             }
             strand.marks.insert(seen.stage, Mark::Set(mark));
         }
-        let blind = matches!(seen.look.horizon, crate::journey::Horizon::Blind(_));
-        if blind {
-            let news = RoundNews::BlindLook { journey: self.journey.id.clone(), stage: seen.stage };
-            let _ = hands.records.send(Record::Round(news)).await;
-        }
-        let arrived = !seen.look.arrivals.is_empty();
         let (journey, run) = (self.journey, self.run_of(seen.side).clone());
         let aged = self.aged(seen.side);
         let render = renderer(journey, seen.side, &run, self.progress.intended, aged);
         self.strand_mut(seen.side).walk.look(seen.stage, seen.look, seen.began, render);
-        if arrived {
-            self.keep(hands);
-        }
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -439,73 +451,17 @@ impl<'a> Round<'a> {
         hands.store.round_progress(&self.run, json(&self.progress));
     }
 
-    /// Puts what it counted where a restart finds it, with what it is evidence of.
-    fn keep_end(&self, hands: &Hands) {
-        let mut tally = json(&self.tally());
-        if let Some(fields) = tally.as_object_mut() {
-            fields.insert(ROUND_OF.to_owned(), Value::from(&*self.journey.evidence));
-        }
-        hands.store.end_round(&self.run, &self.journey.id, clock::now(), tally);
-    }
-
-    async fn tell(&self, hands: &Hands) {
-        let news = RoundNews::Ended {
-            journey: self.journey.id.clone(),
-            evidence: self.journey.evidence.clone(),
-            run: self.run.clone(),
-            at: clock::now(),
-            tally: self.tally(),
-            specimen: Box::new(self.specimen(hands)),
-        };
-        let _ = hands.records.send(Record::Round(news)).await;
-    }
-
-    /// Whether something may still come: an event or thing that did not arrive, or of which
-    /// nobody knows.
-    pub(super) fn is_wanting(&self) -> bool {
-        let absent = [Fate::Lost, Fate::Unknown, Fate::Inconclusive];
-        let tally = self.progress.own.walk.tally();
-        tally.stages.iter().any(|stage| absent.iter().any(|fate| stage.count(*fate) > 0))
-    }
-
-    fn resurrected(&self) -> u64 {
-        self.progress.own.walk.tally().stages.iter().map(|stage| stage.resurrected).sum()
-    }
-
     /// Renders any event of a side again.
     fn renderer(&self, side: Side) -> impl Fn(u64) -> Event + '_ {
         let aged = self.aged(side);
         renderer(self.journey, side, self.run_of(side), self.progress.intended, aged)
     }
-
-    /// Looks on at a slow pace after the end, and mends the tally when something comes.
-    pub(super) async fn watch_on(&mut self, hands: &Hands) {
-        let longest =
-            self.journey.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
-        let until = Mono::now().plus(longest * AFTERWATCH);
-        let pace = self.journey.stages.iter().map(|stage| stage.poll).max().unwrap_or(LOOK_TIMEOUT)
-            * AFTERWATCH_PACE;
-        while Mono::now() < until && self.is_wanting() {
-            tokio::time::sleep(pace).await;
-            let before = self.resurrected();
-            for stage in self.journey.stages.iter().map(|plan| plan.stage) {
-                if let Some(look) = self.look(Side::Own, stage, hands, &Trace::off()) {
-                    let seen = look.await;
-                    self.seen(seen, hands).await;
-                }
-            }
-            if self.resurrected() > before {
-                self.tell(hands).await;
-                self.keep_end(hands);
-            }
-        }
-    }
 }
 
-struct Seen {
-    side: Side,
-    stage: Stage,
-    began: Mono,
-    look: Look,
-    mark: Option<Value>,
+pub(super) struct Seen {
+    pub(super) side: Side,
+    pub(super) stage: Stage,
+    pub(super) began: Mono,
+    pub(super) look: Look,
+    pub(super) mark: Option<Value>,
 }

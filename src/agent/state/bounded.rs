@@ -24,7 +24,8 @@ pub(in crate::agent) struct Bounded {
 
 impl Bounded {
     fn fills(&self) -> Vec<Fill> {
-        let mut fills = vec![self.cells.fill(), self.seconds.fill(), self.rechecks.fill()];
+        let mut fills = vec![self.cells.fill(), self.seconds.fill()];
+        fills.extend(self.rechecks.fills());
         fills.extend(self.clients.fills());
         fills.extend(self.web.iter().flat_map(serve::Web::fills));
         fills

@@ -68,7 +68,7 @@ impl State {
                 registry.add(&crate::catalogue::journey::RESURRECTED, &[&journey.id, word], 0.0);
                 for after in &stage.recheck {
                     let after = Period(*after).to_string();
-                    for result in ["kept", "vanished", "changed", "inconclusive"] {
+                    for result in ["kept", "vanished", "changed", "inconclusive", "found"] {
                         let labels = [&*journey.id, word, &after, result];
                         registry.add(&crate::catalogue::journey::RECHECKED, &labels, 0.0);
                     }
@@ -181,7 +181,7 @@ impl State {
 
     fn followed(&self) -> Vec<Followed> {
         let total = |journey: &Journey| {
-            let sum = self.totals.get(&journey.id).map(super::Total::sum).unwrap_or_default();
+            let sum = self.totals.get(&journey.id).cloned().unwrap_or_default();
             // A journey that no round has ended of shows its stages all the same.
             let stages = journey.stages.iter().map(|plan| plan.stage);
             let stages = stages

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{State, Total};
+use super::State;
 use crate::catalogue::{Metric, journey as metric};
 use crate::gate::journey_window;
 use crate::journey::offset::Offset;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::{StageTally, Tally};
-use crate::journey::{Fate, Run, Stage};
+use crate::journey::{Fate, Stage};
 use crate::outcome::Fault;
 use crate::plan::{Journey, StagePlan};
 use crate::series::{Cadence, RoundPoint, StageCount, TrackKey, Value};
 use crate::spec::units::Period;
 use crate::time::{Mono, Now};
-
-/// Rounds whose tally can still be mended.
-const RECENT: usize = 16;
 
 pub(super) fn latency_key(journey: &Arc<str>, stage: Stage) -> TrackKey {
     key(&metric::STAGE_LATENCY, journey, stage)
@@ -67,6 +64,7 @@ impl State {
             ("vanished", result.vanished),
             ("changed", result.changed),
             ("inconclusive", result.inconclusive),
+            ("found", result.found),
         ] {
             let labels = [&**journey, stage.word(), &span, word];
             self.registry.add(&metric::RECHECKED, &labels, count as f64);
@@ -84,6 +82,10 @@ impl State {
             tracing::warn!(journey = &**journey, stage = stage.word(), after = span, why, "gone");
         }
         self.add_look_back(of, result);
+        // Where the stage had shown nothing, nothing could go.
+        if result.expected() == 0 {
+            return;
+        }
         let Some(cadence) = self.cadence_of(&vanished_key(of), at.mono) else { return };
         self.push(&vanished_key(of), cadence, at.mono, value, now);
     }
@@ -142,88 +144,76 @@ impl State {
         self.registry.add(&metric::BLIND_LOOKS, &[journey, stage.word()], 1.0);
     }
 
-    /// A round whose every fate is decided; or, where it is known already, one whose tally was
-    /// mended by what came after it had been given up.
-    pub(super) fn ended(
-        &mut self,
-        journey: &Arc<str>,
-        run: &Run,
-        at: Now,
-        tally: &Tally,
-        now: Now,
-    ) {
+    /// A round whose every fate is decided.
+    pub(super) fn ended(&mut self, journey: &Arc<str>, at: Now, tally: &Tally, now: Now) {
         self.registry.set(&metric::UNDER_WAY, &[journey], 0.0);
-        let before = self.add_round(journey, run, at, tally, now);
-        self.count(journey, tally, before.as_ref());
-        if before.is_none() {
-            self.latencies(journey, at.mono, tally, now);
-        }
+        self.add_round(journey, at, tally, now);
+        self.count(journey, tally);
+        self.latencies(journey, at.mono, tally, now);
     }
 
-    /// Puts a round into the journey's total and into what gates judge. Returns what it was
-    /// before, if it was known.
-    pub(super) fn add_round(
-        &mut self,
-        journey: &Arc<str>,
-        run: &Run,
-        at: Now,
-        tally: &Tally,
-        now: Now,
-    ) -> Option<Tally> {
-        let before = self.replace_in_total(journey, run, tally);
-        let counts = |tally: &Tally| -> Vec<_> {
-            tally.stages.iter().map(|stage| (stage.stage, count_of(stage))).collect()
-        };
+    /// Puts a round into the journey's total and into what gates judge.
+    pub(super) fn add_round(&mut self, journey: &Arc<str>, at: Now, tally: &Tally, now: Now) {
+        self.totals.entry(journey.clone()).or_default().add(tally);
         let window = journey_window(&self.plan.gates, journey).unwrap_or_default();
         if let Some(record) = self.journeys.iter_mut().find(|record| record.journey == *journey) {
-            let mut point = RoundPoint { at: at.mono, stages: counts(tally), inconclusive: false };
-            if let Some(before) = &before {
-                // The mended round takes the place of the one that it was.
-                let old = counts(before);
-                if let Some(place) = record.rounds.iter().rposition(|round| round.stages == old)
-                    && let Some(round) = record.rounds.remove(place)
-                {
-                    point.at = round.at;
-                }
-            }
-            record.cadence.since = record.cadence.since.min(point.at);
-            record.push(point);
+            record.cadence.since = record.cadence.since.min(at.mono);
+            let stages = counts_of(tally);
+            record.push(RoundPoint { at: at.mono, stages, inconclusive: false });
             record.forget(window, now.mono);
         }
-        before
     }
 
-    /// Counters are never taken back: a mended tally adds what came, as `resurrected`.
-    fn count(&mut self, journey: &Arc<str>, tally: &Tally, before: Option<&Tally>) {
+    /// Something came of a round that had ended then, after it had been given up: the round is
+    /// another one, in the total and in what gates judge. Counters are never taken back, they count
+    /// what came as resurrected; nor are the samples of a latency, which was beyond any threshold
+    /// and still is long.
+    pub(super) fn mended(&mut self, journey: &Arc<str>, at: Now, was: &Tally, is: &Tally) {
+        self.totals.entry(journey.clone()).or_default().mend(was, is);
+        let record = self.journeys.iter_mut().find(|record| record.journey == *journey);
+        let ended = |round: &&mut RoundPoint| round.at == at.mono && !round.inconclusive;
+        if let Some(round) = record.and_then(|record| record.rounds.iter_mut().find(ended)) {
+            round.stages = counts_of(is);
+        }
+        for stage in &is.stages {
+            let Some(was) = was.stage(stage.stage) else { continue };
+            let labels = [&**journey, stage.stage.word()];
+            let more = |now: u64, was: u64| now.saturating_sub(was) as f64;
+            let duplicates = more(stage.duplicate, was.duplicate);
+            self.registry.add(&metric::DUPLICATES, &labels, duplicates);
+            let back = more(stage.resurrected, was.resurrected);
+            self.registry.add(&metric::RESURRECTED, &labels, back);
+            for latency in stage.come_since(was) {
+                self.registry.observe(&metric::STAGE_LATENCY, &labels, latency);
+            }
+        }
+    }
+
+    fn count(&mut self, journey: &Arc<str>, tally: &Tally) {
         for stage in &tally.stages {
             let word = stage.stage.word();
-            let earlier = before.and_then(|before| before.stage(stage.stage));
-            if earlier.is_none() {
-                for fate in Fate::ALL {
-                    let labels = [&**journey, word, fate.word()];
-                    self.registry.add(&metric::EVENTS, &labels, stage.count(fate) as f64);
-                }
-                for age in stage.feed_ages.iter().flatten() {
-                    self.registry.observe(&metric::FEED_AGE, &[journey, word], *age);
-                }
-                for latency in &stage.latencies {
-                    self.registry.observe(&metric::STAGE_LATENCY, &[journey, word], *latency);
-                }
-                for after in stage.after_alert.iter().flatten() {
-                    self.registry.observe(&metric::ALERT_TO_PERSON, &[journey, word], *after);
-                }
-                if stage.twin.is_some() || stage.edges.is_some() {
-                    let labels = [&**journey, word];
-                    let (alarms, untold) = (stage.false_alarms(), stage.untold_alarms());
-                    self.registry.add(&metric::FALSE_ALARMS_TOTAL, &labels, alarms as f64);
-                    self.registry.add(&metric::TWINS_UNTOLD, &labels, untold as f64);
-                }
+            for fate in Fate::ALL {
+                let labels = [&**journey, word, fate.word()];
+                self.registry.add(&metric::EVENTS, &labels, stage.count(fate) as f64);
             }
-            let more = |now: u64, was: u64| now.saturating_sub(was) as f64;
-            let duplicates = more(stage.duplicate, earlier.map_or(0, |stage| stage.duplicate));
-            self.registry.add(&metric::DUPLICATES, &[journey, word], duplicates);
-            let back = more(stage.resurrected, earlier.map_or(0, |stage| stage.resurrected));
-            self.registry.add(&metric::RESURRECTED, &[journey, word], back);
+            for age in stage.feed_ages.iter().flatten() {
+                self.registry.observe(&metric::FEED_AGE, &[journey, word], *age);
+            }
+            for latency in &stage.latencies {
+                self.registry.observe(&metric::STAGE_LATENCY, &[journey, word], *latency);
+            }
+            for after in stage.after_alert.iter().flatten() {
+                self.registry.observe(&metric::ALERT_TO_PERSON, &[journey, word], *after);
+            }
+            if stage.twin.is_some() || stage.edges.is_some() {
+                let labels = [&**journey, word];
+                let (alarms, untold) = (stage.false_alarms(), stage.untold_alarms());
+                self.registry.add(&metric::FALSE_ALARMS_TOTAL, &labels, alarms as f64);
+                self.registry.add(&metric::TWINS_UNTOLD, &labels, untold as f64);
+            }
+            let labels = [&**journey, word];
+            self.registry.add(&metric::DUPLICATES, &labels, stage.duplicate as f64);
+            self.registry.add(&metric::RESURRECTED, &labels, stage.resurrected as f64);
         }
     }
 
@@ -370,20 +360,6 @@ impl State {
         plan.is_some_and(|plan| plan.expect.fresh.is_some())
     }
 
-    /// Puts the round's tally into the journey's total, in place of what it was before.
-    fn replace_in_total(&mut self, journey: &Arc<str>, run: &Run, tally: &Tally) -> Option<Tally> {
-        let total = self.totals.entry(journey.clone()).or_default();
-        let place = total.recent.iter().position(|(other, _)| other == run);
-        let before = place.and_then(|place| total.recent.remove(place)).map(|(_, tally)| tally);
-        total.recent.push_back((run.clone(), tally.clone()));
-        while total.recent.len() > RECENT {
-            if let Some((_, settled)) = total.recent.pop_front() {
-                total.settled.add(&settled);
-            }
-        }
-        before
-    }
-
     fn journey_cadence(&self, journey: &str, since: Mono) -> Option<Cadence> {
         let journey = self.plan.journey(journey)?;
         Some(Cadence { interval: journey.every, since, lag: journey.give_up() })
@@ -397,21 +373,6 @@ impl State {
     }
 }
 
-impl Total {
-    /// All rounds, the newest ones included.
-    pub(super) fn sum(&self) -> Tally {
-        let mut sum = self.settled.clone();
-        for (_, tally) in &self.recent {
-            sum.add(tally);
-        }
-        sum
-    }
-}
-
-pub(super) fn count_of(stage: &StageTally) -> StageCount {
-    StageCount {
-        expected: stage.expected,
-        fates: stage.fates.iter().map(|(fate, count)| (*fate, *count)).collect(),
-        duplicate: stage.duplicate,
-    }
+fn counts_of(tally: &Tally) -> Vec<(Stage, StageCount)> {
+    tally.stages.iter().map(|stage| (stage.stage, StageCount::from(stage))).collect()
 }

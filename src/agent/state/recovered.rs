@@ -41,7 +41,7 @@ impl State {
                 continue;
             }
             let Ok(tally) = serde_json::from_value(ended.tally.clone()) else { continue };
-            self.add_round(&ended.journey, &ended.run, ended.at, &tally, now);
+            self.add_round(&ended.journey, ended.at, &tally, now);
         }
         for done in &recovered.rechecked {
             let Ok(Some(result)) = serde_json::from_value(done.result.clone()) else { continue };

@@ -54,6 +54,51 @@ fn copy(seq: u64, name: u64, seen: i64) -> Arrival {
     }
 }
 
+/// Hours after its end, from what was stored of it then.
+#[test]
+fn what_a_look_back_finds_is_late_and_not_lost() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 5);
+    walk.next(Mono(0));
+    let refused = Receipt::Refused(Reason::new(ReasonCode::Rejected, "no"));
+    let sent = || Receipt::Sent { at: Mono(0) };
+    for (seq, receipt) in [sent(), sent(), sent(), refused, sent()].into_iter().enumerate() {
+        walk.receipt(seq as u64, receipt);
+    }
+    assert_eq!(
+        walk.lacking(Stage::Stored),
+        BTreeSet::from([0, 1, 2, 4]),
+        "what was refused is none"
+    );
+    let look = |arrivals| Look { arrivals, horizon: Horizon::Complete };
+    walk.look(Stage::Stored, look(vec![copy(0, 0, 1)]), Mono::from_secs(30), event);
+    assert_eq!(walk.next(Mono::from_secs(31)), [Step::Done]);
+    assert_eq!(walk.lacking(Stage::Stored), BTreeSet::from([1, 2, 4]));
+    assert_eq!(walk.lacking(Stage::Sent), BTreeSet::new(), "nobody looks there");
+    let before = walk.tally();
+
+    let stored = serde_json::to_string(&walk).expect("it can be stored");
+    let mut walk: Walk = serde_json::from_str(&stored).expect("it can be read");
+    walk.rebase(Mono(0));
+    walk.resumed();
+    assert_eq!(walk.tally(), before, "reading it changes nothing");
+    walk.look(Stage::Stored, look(vec![copy(2, 2, 7_200)]), Mono::from_secs(7_200), event);
+    let after = walk.tally();
+    let of = |tally: &Tally, fate| tally.stage(Stage::Stored).map(|stage| stage.count(fate));
+    let fates = [Fate::Ok, Fate::Late, Fate::Lost, Fate::Refused];
+    assert_eq!(fates.map(|fate| of(&before, fate)), [Some(1), Some(0), Some(3), Some(1)]);
+    assert_eq!(fates.map(|fate| of(&after, fate)), [Some(1), Some(1), Some(2), Some(1)]);
+    let stored = after.stage(Stage::Stored).expect("a stage");
+    assert_eq!((stored.resurrected, &stored.latencies[..]), (1, &[1.0, 7_200.0][..]));
+    // Nobody looked as far: what was lost stays lost, and is none that nobody could see.
+    walk.look(
+        Stage::Stored,
+        Look::blind(Fault::new(FaultCode::Blind, "no")),
+        Mono::from_secs(7_201),
+        event,
+    );
+    assert_eq!(walk.tally(), after);
+}
+
 #[test]
 fn sends_come_first_then_looks_as_often_as_the_poll_says() {
     let mut walk = walk(&[Stage::Sent, Stage::Stored], 2);

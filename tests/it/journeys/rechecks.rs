@@ -1,8 +1,16 @@
 //! A lake that loses what it had: asked again after a while, over a restart of the agent.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use nix::sys::signal::Signal;
+use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use super::*;
+use crate::http::server::{Act, Received, Server};
 use crate::peers::{opensearch, post};
 
 const INDEX: &str = "rechecks-kept";
@@ -86,4 +94,116 @@ fn journeys_find_what_a_lake_lost_after_it_had_it() {
     assert_eq!(fates.keys().collect::<Vec<_>>(), ["ok"], "{row:#}");
     let page = daemon.get("/").1;
     assert!(page.contains("sequence 3, 7"), "the page names them");
+}
+
+/// The tallies of the rounds that have ended, as they are on disk.
+fn on_disk(state: &Path) -> Vec<Value> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let Ok(db) = Connection::open_with_flags(state.join("greenlight.db"), flags) else {
+        return Vec::new();
+    };
+    let Ok(mut statement) = db.prepare("SELECT tally FROM round WHERE tally IS NOT NULL") else {
+        return Vec::new();
+    };
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+    rows.map(|row| serde_json::from_str(&row.expect("a row")).expect("JSON")).collect()
+}
+
+/// Events that a lake shows only hours after they were given up are late and not lost: in the tally,
+/// what gates judge, the report and its sentences, over a kill -9 before and after. What it had
+/// shown and shows no more stays as it was counted, and is gone; what never comes stays lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn journeys_find_what_a_lake_shows_long_after_it_was_given_up() {
+    const COUNT: u64 = 6;
+    let (held, later) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let (lake, shows) = (held.clone(), later.clone());
+    let server = Server::start(move |request: &Received| {
+        let mut held = held.lock().expect("no test panicked");
+        if request.method == "POST" {
+            held.push(serde_json::from_str::<Value>(&request.body).expect("JSON"));
+            return Act::status(201);
+        }
+        // At first neither 2 nor 5; then neither 1, which was there, nor 5.
+        let hidden = if later.load(SeqCst) { [1, 5] } else { [2, 5] };
+        let shown =
+            |event: &&Value| !hidden.contains(&event["greenlight.seq"].as_i64().unwrap_or(0));
+        Act::json(json!(held.iter().filter(shown).collect::<Vec<_>>()).to_string())
+    })
+    .await;
+    let plan = |every: &str| {
+        format!(
+            "node: {{ name: n1 }}\njourneys:\n  - id: slow\n    every: {every}\n    timeout: 2s\n    \
+             send: {{ http: {{ to: '{}' }} }}\n    events: {{ count: {COUNT} }}\n    stages:\n      \
+             - stored: {{ json_api: {{ url: '{}', items: '.[]' }}, within: 500ms, give_up: 1s, poll: 100ms, \
+             recheck: [ 12s ] }}\ngates:\n  \
+             - {{ id: slow.loss, require: {{ loss: slow, over: 1h, below: 1% }} }}\n",
+            server.url("/in"),
+            server.url("/search?run={run}"),
+        )
+    };
+    let ((folder, often), (_quiet, once)) = (folder_with(&plan("2s")), folder_with(&plan("1h")));
+    let state = folder.path().join("state");
+    let fates = |daemon: &Daemon| counts(&row(daemon, "slow")["stages"])["stored"].0.clone();
+    let of = |fates: &Fates, fate: &str| fates.get(fate).copied().unwrap_or(0);
+    let metric = |daemon: &Daemon, name: &str, label: &str| {
+        daemon.metric(name, &["stage=\"stored\"", label]).unwrap_or(0.0) as u64
+    };
+    let loss = |daemon: &Daemon| daemon.json("/api/v1/gates")[0]["value"].as_f64();
+    let patience = Duration::from_secs(60);
+
+    let daemon = Daemon::start(&often, &state, &[]);
+    until("rounds have ended on disk", patience, || on_disk(&state).len() >= 2);
+    let (code, said) = daemon.end(Signal::SIGKILL);
+    assert_eq!(code, None, "{said}");
+    assert!(!lake.lock().expect("no test panicked").is_empty());
+
+    // No further round is due: what is left of the earlier ones is walked to its end, and asked for
+    // again when it is time.
+    let daemon = Daemon::start(&once, &state, &[]);
+    until("all have ended", patience, || {
+        on_disk(&state).len() as u64 == row(&daemon, "slow")["rounds"].as_u64().unwrap_or(0)
+    });
+    let rounds = row(&daemon, "slow")["rounds"].as_u64().expect("a count");
+    let before = fates(&daemon);
+    assert_eq!((of(&before, "lost"), of(&before, "late")), (2 * rounds, 0), "{before:?}");
+    assert_eq!(loss(&daemon), Some(2.0 / COUNT as f64));
+    shows.store(true, SeqCst);
+    let due = || daemon.metric("greenlight_queue_length", &["queue=\"rechecks\""]);
+    until("all are asked for again", patience, || due() == Some(0.0));
+    let after = fates(&daemon);
+    let expected = Fates::from([
+        ("ok".to_owned(), (COUNT - 2) * rounds),
+        ("late".to_owned(), rounds),
+        ("lost".to_owned(), rounds),
+    ]);
+    assert_eq!(after, expected);
+    let told = |daemon: &Daemon| {
+        let row = row(daemon, "slow");
+        let stored =
+            row["stages"].as_array().and_then(|stages| stages.last()).expect("stages").clone();
+        assert_eq!(row["first_failing_stage"], "stored", "{row:#}");
+        let again = &stored["rechecks"][0];
+        let counts = ["rounds", "kept", "vanished", "found"].map(|key| again[key].as_u64());
+        assert_eq!(counts, [rounds, rounds * 3, rounds, rounds].map(Some), "{again:#}");
+        assert!(stored["latency_seconds"]["max"].as_f64() > Some(10.0), "{stored:#}");
+    };
+    told(&daemon);
+    until("gates know", patience, || loss(&daemon) == Some(1.0 / COUNT as f64));
+    let resurrected = "greenlight_journey_resurrected_total";
+    assert_eq!(metric(&daemon, resurrected, ""), rounds);
+    let rechecked = "greenlight_journey_rechecked_events_total";
+    assert_eq!(metric(&daemon, rechecked, "result=\"found\""), rounds);
+    let events = "greenlight_journey_events_total";
+    assert_eq!(metric(&daemon, events, "fate=\"late\""), 0, "what was counted is not taken back");
+    let page = daemon.get("/").1;
+    assert!(page.contains("came after all"), "the page says so");
+
+    let late = |tally: &Value| tally["stages"].to_string().contains("\"late\":1");
+    until("it is on disk", patience, || on_disk(&state).iter().all(late));
+    daemon.end(Signal::SIGKILL);
+    let daemon = Daemon::start(&once, &state, &[]);
+    assert_eq!(fates(&daemon), expected, "it stays mended");
+    told(&daemon);
+    assert_eq!(loss(&daemon), Some(1.0 / COUNT as f64));
+    assert_eq!(metric(&daemon, resurrected, ""), 0, "and once");
 }
