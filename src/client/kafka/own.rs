@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, Topi
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::classify::trouble;
-use super::session::{Ear, left, metadata};
+use super::session::{Ear, Found, left, metadata};
 use super::{Cluster, Kafka, NoAnswer};
 use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::time::Mono;
@@ -35,7 +35,8 @@ pub(super) struct Use {
 }
 
 impl Kafka {
-    /// Makes the topic, where none of that name is there. `user` has use for it from here on.
+    /// Makes the topic, where none of that name is there. `user` has use for it from here on. Who is
+    /// not let in makes nothing: what is sent is refused as well, and says why for each event.
     pub async fn own(
         &self,
         cluster: &Cluster,
@@ -51,9 +52,17 @@ impl Kafka {
         }
         let name = topic.clone();
         let made = self.ask(cluster, None, timeout, move |session, deadline| {
-            session.administer(|admin| admin.make(&name, shape, deadline))
+            match session.find(&name, deadline)? {
+                Found::There => Ok(Some(false)),
+                Found::NotLetIn => Ok(None),
+                Found::Missing => {
+                    let made = session.administer(|admin| admin.make(&name, shape, deadline));
+                    made.map(Some)
+                }
+            }
         });
-        let made = made.await.map_err(NoAnswer::into_fault)??;
+        let made = made.await.map_err(NoAnswer::into_fault)?;
+        let Some(made) = made? else { return Ok(()) };
         let mut owned = self.pool.owned();
         let known = owned.entry(key).or_default();
         known.users.insert(user);
@@ -99,13 +108,8 @@ pub(super) struct Admin<'a> {
 }
 
 impl Admin<'_> {
-    /// Whether it was made; it was not where it is there already.
+    /// Whether it was made; it was not where somebody else made it meanwhile.
     fn make(&self, topic: &str, shape: Shape, deadline: Mono) -> Result<bool, Trouble> {
-        match self.leaders(topic, deadline) {
-            Ok(_) => return Ok(false),
-            Err(Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {}
-            Err(code) => return Err(self.failed(topic, code)),
-        }
         let retention = shape.retention.as_millis().to_string();
         let replication = TopicReplication::Fixed(shape.replication);
         let new = NewTopic::new(topic, shape.partitions, replication)

@@ -22,7 +22,7 @@ use super::produce::{Batch, Layout, Producer, Sent};
 use super::raw;
 use super::read::Consumer;
 use super::{Cluster, token};
-use crate::outcome::{Fault, FaultCode, Trouble};
+use crate::outcome::{Fault, FaultCode, ReasonCode, Trouble};
 use crate::spec::Secret;
 use crate::time::Mono;
 
@@ -62,6 +62,15 @@ pub(super) struct Session {
     /// Whether the client met an error and is to be closed.
     spent: bool,
     made: Mono,
+}
+
+/// Of a topic that may be made.
+#[derive(Clone, Copy)]
+pub(super) enum Found {
+    There,
+    Missing,
+    /// The login, or the certificate, is refused.
+    NotLetIn,
 }
 
 pub(super) struct Told {
@@ -113,6 +122,23 @@ impl Session {
         let layout = self.with_producer(|one| one.layout(topic, None, deadline), |_| true);
         self.told =
             layout.ok().map(|layout| Told { topic: topic.clone(), layout, at: Mono::now() });
+    }
+
+    /// Whether a topic is there, asked as who sends to it: an administrator's client does not tell
+    /// why it is not let in.
+    pub(super) fn find(&mut self, topic: &str, deadline: Mono) -> Result<Found, Trouble> {
+        let asked = self.with_producer(|one| one.layout(topic, Some(&[]), deadline), |_| true);
+        match asked {
+            Ok(_) => Ok(Found::There),
+            Err(Trouble::Reason(reason)) => match reason.code {
+                ReasonCode::NotFound => Ok(Found::Missing),
+                ReasonCode::AuthFailed | ReasonCode::CertificateInvalid | ReasonCode::TlsFailed => {
+                    Ok(Found::NotLetIn)
+                }
+                _ => Err(reason.into()),
+            },
+            Err(fault) => Err(fault),
+        }
     }
 
     fn with_producer<R>(

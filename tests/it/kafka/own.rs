@@ -26,6 +26,31 @@ async fn cleared(to: &send::kafka::Kafka, round: &Round) {
     Sender::clear_away(to, on).await.expect("it is cleared away");
 }
 
+/// By the broker's own words, which are no secret.
+fn assert_refused(receipts: &[Receipt], secret: &str) {
+    let [Receipt::NotSent(reason)] = receipts else { panic!("{receipts:?}") };
+    assert_eq!(reason.code, ReasonCode::AuthFailed, "{reason}");
+    assert!(reason.text.contains("SASL"), "it says what was refused: {reason}");
+    assert!(!reason.text.contains(secret), "a secret is never told: {reason}");
+}
+
+#[tokio::test]
+async fn kafka_topic_of_our_own_is_not_made_by_who_has_a_wrong_password() {
+    let kafka = kafka();
+    let to: send::kafka::Kafka = planned(json!({
+        "brokers": kafka.secured,
+        "topic": "own-by-nobody",
+        "create": {},
+        "security": login(kafka, Mechanism::ScramSha256, "no-such-word"),
+    }));
+    let round = Round::new(1);
+    let began = Instant::now();
+    prepared(&to, &round).await;
+    assert_refused(&round.send(&to, 0..1).await, "no-such-word");
+    assert!(began.elapsed() < round.timeout, "a refusal is not waited out");
+    assert!(!kafka.topics().iter().any(|name| name == "own-by-nobody"));
+}
+
 /// A topic that is deleted is still told for a moment.
 async fn until_gone(kafka: &Kafka, topic: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -75,11 +100,11 @@ async fn kafka_topic_of_our_own_is_made_and_deleted_by_who_logs_in_by_a_token() 
             "security": by_token(kafka, token),
         }))
     };
-    let trace = Trace::off();
-    let timeout = Duration::from_secs(4);
-    let on = SendContext { timeout, clients: &round.clients, trace: &trace };
-    let refused = Sender::prepare(&of("opaque"), on).await.expect_err("nobody is let in");
-    assert!(!refused.text.contains("opaque"), "a secret is never told: {refused}");
+    // Who is not let in makes nothing, and each event says why it was not taken.
+    let opaque = of("opaque");
+    prepared(&opaque, &round).await;
+    assert_refused(&round.send(&opaque, 0..1).await, "opaque");
+    cleared(&opaque, &round).await;
     let to = of(&sending::jws(&json!({
         "sub": "alice", "iat": 1_700_000_000, "exp": 4_000_000_000_u64,
     })));
