@@ -1,12 +1,14 @@
 //! Use cases on the embedded platform: a benign twin that alerts, and a sequence that is cut off.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use greenlight::demo::Platform;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::command::{Daemon, folder_with};
+use crate::command::{Daemon, err, folder_with, greenlight, out};
 
 /// A busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -79,14 +81,14 @@ fn a_twin_that_alerts_is_red_and_a_sequence_that_is_cut_off_is_no_loss() {
     let platform = runtime.block_on(Platform::start(None)).expect("a platform");
     let vars = platform.plan_vars();
 
-    let (folder, plan) = folder_with("include: [ 'pack:demo-usecases' ]");
+    let (folder, twins_plan) = folder_with("include: [ 'pack:demo-usecases' ]");
     let quick =
         [("demo_usecases_every", "11s"), ("demo_usecases_give_up", "4s"), ("demo_window", "12s")];
     let all = vars.iter().map(|(name, value)| format!("{name}={value}"));
     let all: Vec<String> =
         all.chain(quick.map(|(name, value)| format!("{name}={value}"))).collect();
     let arguments: Vec<&str> = all.iter().flat_map(|var| ["--var", var.as_str()]).collect();
-    let twins = Daemon::start(&plan, &folder.path().join("state"), &arguments);
+    let twins = Daemon::start(&twins_plan, &folder.path().join("state"), &arguments);
     platform.notify(&format!("http://{}/api/v1/webhook/alertmanager", twins.address));
 
     let (cut, plan) = folder_with(&cut_off(&vars));
@@ -148,4 +150,77 @@ fn a_twin_that_alerts_is_red_and_a_sequence_that_is_cut_off_is_no_loss() {
     let (code, said) = twins.end(Signal::SIGTERM);
     assert_eq!(code, Some(0), "{said}");
     runtime.block_on(platform.stop());
+    layer(&folder.path().join("state"), &twins_plan, &arguments);
+}
+
+/// What alerted as a layer of the ATT&CK Navigator, from the report that the agent left: whole by the
+/// format's description (layer format 4.5), and with the report's own counts.
+fn layer(state: &Path, plan: &str, vars: &[&str]) {
+    let file = state.with_file_name("layer.json");
+    let (state, shown) = (state.display().to_string(), file.display().to_string());
+    let mut arguments =
+        vec!["report", "-c", plan, "--state", &state, "--attack-layer", &shown, "-o", "json"];
+    arguments.extend(vars);
+    let output = greenlight(&arguments);
+    let report: Value =
+        serde_json::from_str(&out(&output)).unwrap_or_else(|e| panic!("{e}: {}", err(&output)));
+    let text = std::fs::read_to_string(&file).expect("the layer is written");
+    let layer: Value = serde_json::from_str(&text).expect("JSON");
+
+    assert!(layer["name"].as_str().is_some_and(|name| !name.is_empty()), "{text}");
+    assert_eq!(layer["versions"]["layer"], "4.5");
+    assert_eq!(layer["domain"], "enterprise-attack");
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let colour =
+        |value: &Value| value.as_str().is_some_and(|text| text.len() == 7 && text.starts_with('#'));
+    let gradient = &layer["gradient"];
+    assert!(
+        gradient["colors"].as_array().is_some_and(|all| all.len() >= 2 && all.iter().all(colour)),
+        "{text}"
+    );
+    assert!(gradient["minValue"].as_f64() < gradient["maxValue"].as_f64(), "{text}");
+    for item in layer["legendItems"].as_array().expect("an array") {
+        assert!(is_text(&item["label"]) && colour(&item["color"]), "{item}");
+    }
+
+    // By the report: of each technique, in time and expected.
+    let mut expected: BTreeMap<String, (u64, u64, BTreeSet<String>)> = BTreeMap::new();
+    for row in report["journeys"].as_array().expect("an array") {
+        let alerted = stage(&row["stages"], "alerted");
+        for technique in row["usecase"]["attack"].as_array().expect("use cases alone") {
+            let technique = technique.as_str().expect("a text").to_owned();
+            let (ok, all, journeys) = expected.entry(technique).or_default();
+            *ok += alerted["fates"]["ok"].as_u64().expect("a count");
+            *all += alerted["expected"].as_u64().expect("a count");
+            journeys.insert(row["id"].as_str().expect("an id").to_owned());
+        }
+    }
+    assert!(expected.len() >= 3 && expected.values().all(|(_, all, _)| *all > 0), "{expected:?}");
+    let techniques = layer["techniques"].as_array().expect("an array");
+    assert_eq!(techniques.len(), expected.len(), "each once: {text}");
+    for technique in techniques {
+        let id = technique["techniqueID"].as_str().expect("an id");
+        let (main, sub) = id.strip_prefix('T').expect("T first").split_at(4);
+        assert!(main.chars().all(|c| c.is_ascii_digit()), "{id}");
+        let sub_is = |sub: &str| sub.len() == 4 && sub[1..].chars().all(|c| c.is_ascii_digit());
+        assert!(sub.is_empty() || (sub.starts_with('.') && sub_is(sub)), "{id}");
+        let (ok, all, journeys) = &expected[id];
+        assert_eq!(technique["score"].as_f64(), Some((100 * ok / all) as f64), "{technique}");
+        let comment = technique["comment"].as_str().expect("a comment");
+        assert!(comment.starts_with(&format!("alerted {ok} of {all} within ")), "{comment}");
+        let date = report["finished_at"].as_str().and_then(|at| at.get(..10)).expect("a date");
+        assert!(comment.contains(date), "{comment}");
+        let named = technique["metadata"].as_array().expect("an array").iter().map(|entry| {
+            assert!(is_text(&entry["name"]) && is_text(&entry["value"]), "{entry}");
+            entry["value"].as_str().unwrap_or_default().to_owned()
+        });
+        assert_eq!(&named.collect::<BTreeSet<_>>(), journeys, "{technique}");
+        assert!(technique["enabled"].is_boolean() && technique["showSubtechniques"].is_boolean());
+    }
+    let alarmed = expected.iter().find(|(_, (_, _, all))| all.contains("demo-new-admin-account"));
+    let alarmed = techniques
+        .iter()
+        .find(|one| Some(one["techniqueID"].as_str()) == alarmed.map(|(id, _)| Some(id.as_str())));
+    let comment = alarmed.and_then(|one| one["comment"].as_str()).unwrap_or_default();
+    assert!(comment.contains("false alarms of benign twins"), "{comment}");
 }
