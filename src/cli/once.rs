@@ -259,14 +259,18 @@ fn journey_text(
             let _ = writeln!(text, "            the benign twin: {came}");
         }
     }
-    match tally.first_failing_stage() {
-        Some(stage) => {
+    match (tally.first_failing_stage(), tally.first_repeating_stage()) {
+        (Some(stage), _) => {
             let _ = writeln!(text, "first failing stage: {}", stage.word());
         }
-        None if journey_code(tally) == exit::SUCCESS => {
+        (None, Some(stage)) => {
+            let first = stage.word();
+            let _ = writeln!(text, "no stage failed, but further copies came, first at {first}");
+        }
+        (None, None) if journey_code(tally) == exit::SUCCESS => {
             text.push_str("every event arrived at every stage\n")
         }
-        None => text.push_str("no stage failed, but not every event could be followed\n"),
+        (None, None) => text.push_str("no stage failed, but not every event could be followed\n"),
     }
     text
 }

@@ -1,5 +1,7 @@
 //! VictoriaLogs' query API: JSON lines, read to their end.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,13 +28,16 @@ pub struct Asked<'a> {
     pub to: i64,
     /// Rows in all.
     pub limit: usize,
+    /// Fields by which rows of one instant and one stream are told apart.
+    pub keys: &'a [&'a str],
     pub headers: &'a HeaderMap,
 }
 
 /// All rows of a query, `limit` of them at most. An answer has no order and no mark at its end but
 /// that of HTTP; a server that fails in the middle breaks the connection off. Pages are taken of
 /// the rows in order, and counted after the last one: rows that came meanwhile would move others
-/// from one page to another.
+/// from one page to another. So would rows that no key tells apart, whose order is another with each
+/// query: one that two pages show, and that is not where they meet, stands for one that none did.
 pub async fn query(
     api: &Api,
     clients: &Clients,
@@ -47,46 +52,65 @@ pub async fn query(
         rows(&response)
     };
     let mut answer = Answer::default();
+    let keys: String = asked.keys.iter().map(|key| format!(", {}", Value::from(*key))).collect();
+    let (mut offset, mut told) = (0, HashSet::new());
     loop {
-        let offset = answer.rows.len();
         let text = format!(
-            "{} | sort by (_time, _stream_id, _msg) offset {offset} limit {PAGE}",
+            "{} | sort by (_time, _stream_id, _msg{keys}) offset {offset} limit {PAGE}",
             asked.query
         );
         let page = match ask(&text).await {
             Ok(page) => page,
             // What earlier pages showed stays seen.
             Err(trouble) if offset > 0 => {
-                answer.lacking = Some(trouble.to_string());
+                answer.lacks(trouble.to_string());
                 return Ok(answer);
             }
             Err(trouble) => return Err(trouble),
         };
         let got = page.len();
-        answer.rows.extend(page);
+        let seam = answer.rows.last().map(mark);
+        let mut marks = Vec::with_capacity(got);
+        for row in page {
+            let mark = mark(&row);
+            if told.contains(&mark) && Some(mark) != seam {
+                answer.lacks("two pages show one row: the order of the rows is not kept");
+                continue;
+            }
+            marks.push(mark);
+            answer.rows.push(row);
+        }
+        told.extend(marks);
+        offset += got;
         if got < PAGE {
             break;
         }
-        if answer.rows.len() >= asked.limit {
+        if offset >= asked.limit {
             answer.rows.truncate(asked.limit);
-            answer.lacking = Some(format!("{} rows or more match", asked.limit));
+            answer.lacks(format!("{} rows or more match", asked.limit));
             return Ok(answer);
         }
     }
-    if answer.rows.len() >= PAGE {
+    if offset >= PAGE {
         let counted = ask(&format!("{} | stats count() rows", asked.query)).await;
         let rows = counted.map(|rows| rows.first().and_then(|row| number(row.get("rows")?)));
-        let read = answer.rows.len() as u64;
+        let read = offset as u64;
         match rows {
             Ok(Some(rows)) if rows == read => {}
             Ok(rows) => {
-                answer.lacking =
-                    Some(format!("{read} rows were read of {rows:?}: more came meanwhile"));
+                answer.lacks(format!("{read} rows were read of {rows:?}: more came meanwhile"));
             }
-            Err(trouble) => answer.lacking = Some(trouble.to_string()),
+            Err(trouble) => answer.lacks(trouble.to_string()),
         }
     }
     Ok(answer)
+}
+
+/// What tells one row from another.
+fn mark(row: &Map<String, Value>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    row.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn number(value: &Value) -> Option<u64> {

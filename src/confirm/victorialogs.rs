@@ -110,6 +110,13 @@ impl Confirmer for VictoriaLogs {
             from: from.0.div_euclid(1_000_000_000),
             to: to.0.div_euclid(1_000_000_000),
             limit: RECORDS_LIMIT,
+            keys: &[
+                &self.text,
+                "greenlight.seq",
+                "greenlight_seq",
+                "greenlight.id",
+                "greenlight_id",
+            ],
             headers: &self.headers,
         };
         let answer = match query(&self.api, on.clients, asked, on.timeout, on.trace).await {

@@ -46,22 +46,25 @@ impl Sums {
     }
 }
 
-/// The first stage, in their order, where a decided event is not `ok`.
+/// The first stage, in their order, where a decided event is not `ok`, or more things came than were
+/// expected.
 pub(super) fn first_failing_stage(record: &JourneyRecord, window: Window<'_>) -> Option<Stage> {
-    first_where(record, window, |count| count.flawed() > 0)
+    first_where(record, window, |stage, count| {
+        count.flawed() > 0 || (stage.counts_things() && count.duplicate > 0)
+    })
 }
 
 fn first_where(
     record: &JourneyRecord,
     window: Window<'_>,
-    fails: impl Fn(&StageCount) -> bool,
+    fails: impl Fn(Stage, &StageCount) -> bool,
 ) -> Option<Stage> {
     record
         .rounds
         .iter()
         .filter(|round| window.holds(round.at))
         .flat_map(|round| &round.stages)
-        .filter(|(_, count)| fails(count))
+        .filter(|(stage, count)| fails(*stage, count))
         .map(|(stage, _)| *stage)
         .min()
 }
@@ -98,8 +101,8 @@ pub(super) fn judge(
     };
     if matches!(finding.verdict, Verdict::Warn | Verdict::Fail) {
         finding.first_failing_stage = match criterion.function {
-            Function::Loss => first_where(record, window, |count| count.gone() > 0),
-            Function::Duplicates => first_where(record, window, |count| count.duplicate > 0),
+            Function::Loss => first_where(record, window, |_, count| count.gone() > 0),
+            Function::Duplicates => first_where(record, window, |_, count| count.duplicate > 0),
             _ => first_failing_stage(record, window),
         };
     }

@@ -119,10 +119,17 @@ impl Tally {
     }
 
     /// The first stage at which an event or thing failed, by [`Fate::is_failure`], or one came that
-    /// must not.
+    /// must not, or more things came than were expected.
     pub fn first_failing_stage(&self) -> Option<Stage> {
-        let fails = |tally: &&StageTally| tally.failed() > 0 || tally.false_alarms() > 0;
+        let fails = |tally: &&StageTally| {
+            tally.failed() > 0 || tally.false_alarms() > 0 || tally.too_many() > 0
+        };
         self.stages.iter().find(fails).map(|tally| tally.stage)
+    }
+
+    /// The first stage that showed further copies.
+    pub fn first_repeating_stage(&self) -> Option<Stage> {
+        self.stages.iter().find(|tally| tally.duplicate > 0).map(|tally| tally.stage)
     }
 
     /// Adds the counts of further rounds.
@@ -197,6 +204,12 @@ impl StageTally {
     pub fn untold_alarms(&self) -> u64 {
         let twin = self.twin.as_ref().map_or(0, |twin| twin.inconclusive);
         twin.saturating_add(self.edges.as_ref().map_or(0, |edges| edges.inconclusive))
+    }
+
+    /// Things beyond those that were expected. Further copies of an event are counted apart and fail
+    /// no stage; two alerts where one was expected do.
+    pub fn too_many(&self) -> u64 {
+        if self.stage.counts_things() { self.duplicate } else { 0 }
     }
 
     /// How many are known to be either there or not: all but unknown and inconclusive.

@@ -127,7 +127,10 @@ impl Sender for Loki {
 
 impl Loki {
     fn entry(&self, event: &Event) -> Value {
-        let (time, line) = (event.time.0.to_string(), text(event));
+        // Each has an instant of its own: Loki's answers are read on from an instant, and one that
+        // bears more entries than an answer holds could not be passed.
+        let place = i64::try_from(event.seq).unwrap_or(0);
+        let (time, line) = (event.time.0.saturating_add(place).to_string(), text(event));
         if !self.metadata {
             return json!([time, line]);
         }
@@ -145,9 +148,12 @@ impl Loki {
 
 /// What the answer says of all the lines of one request.
 fn judge(posted: Posted, count: usize, to: &Url) -> Receipt {
-    let (status, said) = match &posted {
-        Posted::Answered(response) => (response.status.as_u16(), response.excerpt()),
-        Posted::Cut { status, why } => (*status, why.clone()),
+    let (status, said, whole) = match &posted {
+        Posted::Answered(response) => {
+            let whole = String::from_utf8_lossy(&response.body).into_owned();
+            (response.status.as_u16(), response.excerpt(), whole)
+        }
+        Posted::Cut { status, why } => (*status, why.clone(), why.clone()),
         Posted::Nothing(receipt) => return receipt.clone(),
     };
     match status {
@@ -160,7 +166,7 @@ fn judge(posted: Posted, count: usize, to: &Url) -> Receipt {
         }
         // The lines that are valid are stored all the same, and so are those that came before a
         // stream's limit; the answer names no line.
-        400 | 429 if count > 1 && !all_refused(status, &said, count) => {
+        400 | 429 if count > 1 && !all_refused(status, &whole, count) => {
             let text = format!(
                 "{to} answered {status}, refused some lines of {count} and does not say which \
                  (`per_request: 1` finds out): {said}"
@@ -172,16 +178,19 @@ fn judge(posted: Posted, count: usize, to: &Url) -> Receipt {
 }
 
 /// Whether the answer is about the whole request: a tenant's rate is checked before any line is
-/// taken, a body that can't be read has none, and ingesters count what they ignored ("total
-/// ignored: 3 out of 3").
+/// taken, a distributor counts what it finds wrong alike ("3 errors like: "), and ingesters count, at
+/// the end of what may be a long answer, what they ignored ("total ignored: 3 out of 3").
 fn all_refused(status: u16, said: &str, count: usize) -> bool {
     let tenant = status == 429 && said.to_ascii_lowercase().starts_with("ingestion rate limit");
+    let alike = said.split_once(" errors like: ").and_then(|(n, _)| n.parse::<usize>().ok());
     let ignored = said.split_once("total ignored: ").and_then(|(_, rest)| {
         let (ignored, rest) = rest.split_once(" out of ")?;
         let total = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         Some((ignored.parse::<usize>().ok()?, total.parse::<usize>().ok()?))
     });
-    tenant || ignored.is_some_and(|(ignored, total)| ignored == count && total == count)
+    tenant
+        || alike == Some(count)
+        || ignored.is_some_and(|(ignored, total)| ignored == count && total == count)
 }
 
 #[cfg(test)]

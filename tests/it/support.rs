@@ -90,8 +90,20 @@ const WAYS_IN: &[(&str, &[Met])] = &[
             ],
         )],
     ),
-    ("loki", &[Fixture("send/loki.txt", &["property_answers_of_loki"])]),
-    ("otlp", &[Fixture("send/otlp.txt", &["property_answers_of_otlp"])]),
+    (
+        "loki",
+        &[
+            Fixture("send/loki.txt", &["property_answers_of_loki"]),
+            Fixture("send/loki-partial.txt", &["property_answers_of_loki"]),
+        ],
+    ),
+    (
+        "otlp",
+        &[
+            Fixture("send/otlp.txt", &["property_answers_of_otlp"]),
+            Fixture("send/otlp-partial.txt", &["property_answers_of_otlp"]),
+        ],
+    ),
     (
         "relp",
         &[Real(

@@ -186,8 +186,11 @@ fn layer(state: &Path, plan: &str, vars: &[&str]) {
     // By the report: of each technique, in time and expected.
     let mut expected: BTreeMap<String, (u64, u64, BTreeSet<String>)> = BTreeMap::new();
     for row in report["journeys"].as_array().expect("an array") {
+        if row["usecase"].is_null() {
+            continue;
+        }
         let alerted = stage(&row["stages"], "alerted");
-        for technique in row["usecase"]["attack"].as_array().expect("use cases alone") {
+        for technique in row["usecase"]["attack"].as_array().expect("an array") {
             let technique = technique.as_str().expect("a text").to_owned();
             let (ok, all, journeys) = expected.entry(technique).or_default();
             *ok += alerted["fates"]["ok"].as_u64().expect("a count");

@@ -359,7 +359,9 @@ impl Walk {
 /// Why the first that is not ok is not.
 fn reason(state: &StageState, tally: &StageTally, missing: &[u64], late: u64) -> Option<String> {
     if tally.count(Fate::Ok) == tally.expected {
-        return None;
+        let came = tally.expected.saturating_add(tally.too_many());
+        return (came > tally.expected)
+            .then(|| format!("{came} came where {} was expected", tally.expected));
     }
     let wrong = state.wrong.as_ref().filter(|_| tally.count(Fate::Misparsed) > 0);
     if let Some(text) = state.limit().filter(|_| tally.count(Fate::Truncated) > 0) {

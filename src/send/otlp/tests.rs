@@ -4,10 +4,13 @@ use super::*;
 #[test]
 fn property_answers_of_otlp() {
     let to: Url = "http://h:4318/v1/logs".parse().unwrap();
-    let fixture = include_str!("../../../tests/fixtures/send/otlp.txt");
-    hold("otlp", fixture, 3, false, |posted, events| {
-        vec![judge(posted, events.len(), &to); events.len()]
-    });
+    let collector = include_str!("../../../tests/fixtures/send/otlp.txt");
+    let partial = include_str!("../../../tests/fixtures/send/otlp-partial.txt");
+    for fixture in [collector, partial] {
+        hold("otlp", fixture, 3, false, |posted, events| {
+            vec![judge(posted, events.len(), &to); events.len()]
+        });
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A fixture's first line says where it comes from; each further line is a case: the status, what
 //! is expected of each event (one word for all), and the answer's body, where `{0}` is the token of
-//! the first event.
+//! the first event and `{lf}` a line feed.
 
 use std::cell::Cell;
 
@@ -63,7 +63,7 @@ pub(in crate::send) fn hold(
         let parts: Vec<&str> = line.splitn(3, " | ").collect();
         let [status, expected, body] = parts[..] else { panic!("{name}: no case: {line}") };
         let status: u16 = status.parse().unwrap();
-        let mut body = body.to_owned();
+        let mut body = body.replace("{lf}", "\n");
         for (index, event) in events.iter().enumerate() {
             body = body.replace(&format!("{{{index}}}"), &event.token);
         }

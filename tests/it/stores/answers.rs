@@ -123,6 +123,21 @@ async fn victorialogs_reads_lines_to_their_end() {
         let seen = look::<VictoriaLogs>(spec(&server), round(2_100)).await;
         assert_eq!(saw(&seen), expected, "{:?}", seen.horizon);
     }
+    // A row that two pages show hides one that none does: it is no copy, and nothing is lost for it.
+    // Where pages meet, equal rows are copies.
+    let [overlap, seam] = [1_000, 1_999].map(|again| {
+        let first = events[..2_000].iter().chain([&events[again]]);
+        let all: Vec<String> = first.chain(&events[2_000..2_099]).map(row).collect();
+        [all[..2_000].concat(), all[2_000..].concat()]
+    });
+    for ([first, rest], expected) in [(overlap, ("partial", 2_099)), (seam, ("complete", 2_100))] {
+        let count = Act::json("{\"rows\":\"2100\"}\n");
+        let server = scripted(vec![Act::json(first), Act::json(rest), count]).await;
+        let seen = look::<VictoriaLogs>(spec(&server), round(2_100)).await;
+        assert_eq!(saw(&seen), expected, "{:?}", seen.horizon);
+        let asked = &server.seen()[0].body;
+        assert!(asked.contains("_msg") && asked.contains("greenlight.seq"), "{asked}");
+    }
 }
 
 fn job(state: &str, results: u64, messages: Value) -> Act {
