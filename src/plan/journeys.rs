@@ -361,5 +361,21 @@ fn has_edges(journey: &Journey, at: &Node, diagnostics: &mut Diagnostics) -> Opt
             .hint("leave `edges` out");
         return None;
     }
+    // What stands outside of a window is counted from round to round: none may be left out.
+    let alerts = journey.stages.iter().filter(|plan| journey.watches_twin(plan.stage));
+    let lasts = journey.length() + alerts.map(|plan| plan.give_up).max().unwrap_or_default();
+    if journey.every < lasts {
+        diagnostics
+            .error(
+                at.span,
+                format!(
+                    "a round lasts {lasts:?}, until what must not alert can't any more, and the next \
+                     is due every {}",
+                    Period(journey.every)
+                ),
+            )
+            .hint("send rounds less often, or write a shorter `give_up` at alerted and notified");
+        return None;
+    }
     Some(())
 }
