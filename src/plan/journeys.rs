@@ -361,7 +361,7 @@ fn has_edges(journey: &Journey, at: &Node, diagnostics: &mut Diagnostics) -> Opt
             .hint("leave `edges` out");
         return None;
     }
-    // What stands outside of a window is counted from round to round: none may be left out.
+    // A journey with edges keeps to its schedule.
     let alerts = journey.stages.iter().filter(|plan| journey.watches_twin(plan.stage));
     let lasts = journey.length() + alerts.map(|plan| plan.give_up).max().unwrap_or_default();
     if journey.every < lasts {
