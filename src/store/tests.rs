@@ -228,9 +228,7 @@ async fn old_points_and_tallies_go() {
     let dir = tempfile::tempdir().expect("a directory");
     let now = now();
     let (store, _) = open(dir.path(), now);
-    for n in 0..100 {
-        store.points([point(now.mono, series::Value::Number(f64::from(n)))], now);
-    }
+    store.points((0..100).map(|n| point(now.mono, series::Value::Number(f64::from(n)))), now);
     store.begin_round(round("open", now)).await.expect("begins");
     store.begin_round(round("ended", now)).await.expect("begins");
     // Of one nothing is due, of another it is, but it lacks nothing.
@@ -477,16 +475,18 @@ async fn a_database_that_is_torn_while_it_is_open_is_moved_aside() {
     raw(dir.path()).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("done");
     let length = std::fs::metadata(&path).expect("there").len();
     std::fs::write(&path, vec![0xa5; usize::try_from(length).expect("small")]).expect("written");
+    // What it still has in memory may carry it over the first writings.
+    let aside = || {
+        let entries = std::fs::read_dir(dir.path()).expect("listed").filter_map(Result::ok);
+        entries.filter(|e| e.file_name().to_string_lossy().contains(".corrupt-")).count() > 0
+    };
     let until = Mono::now().plus(Duration::from_secs(20));
     let mut n = 0;
-    while store.begin_round(round(&format!("r{n}"), now())).await.is_err() {
+    while store.begin_round(round(&format!("r{n}"), now())).await.is_err() || !aside() {
         n += 1;
         assert!(Mono::now() < until, "it never came back: {:?}", store.state());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let aside = std::fs::read_dir(dir.path()).expect("listed").filter_map(Result::ok);
-    let aside = aside.filter(|e| e.file_name().to_string_lossy().contains(".corrupt-"));
-    assert!(aside.count() >= 1);
 }
 
 #[test]
