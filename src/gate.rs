@@ -94,6 +94,9 @@ pub enum Requirement {
     Elsewhere {
         criterion: Criterion,
         node: String,
+        /// Whether this node is of that fleet. To one that is not, it says nothing: where every node is
+        /// called otherwise than under `nodes`, none runs it.
+        member: bool,
     },
 }
 

@@ -297,6 +297,7 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         journeys: &journeys,
         vars: &loaded.vars,
         facts,
+        member: nodes.contains(&node.name),
         check_ids: loaded.ids("checks"),
         journey_ids: loaded.ids("journeys"),
     };

@@ -59,6 +59,9 @@ pub fn judge(
     (finding, Standing { of, parts })
 }
 
+/// The code of what another node runs.
+const ELSEWHERE: &str = "elsewhere";
+
 /// The code of a part that nothing measures yet.
 const NOT_MEASURED: &str = "not_measured";
 
@@ -157,10 +160,17 @@ impl Judging<'_> {
                 Some(if among { named(criterion, finding) } else { finding })
             }
             Requirement::Missing(what) => Some(Finding::open(NOT_MEASURED, what.clone())),
-            Requirement::Elsewhere { node, .. } => Some(Finding {
+            Requirement::Elsewhere { node, member: true, .. } => Some(Finding {
                 verdict: Verdict::NotApplicable,
-                ..Finding::open("elsewhere", format!("{node} runs and judges this for the fleet"))
+                ..Finding::open(ELSEWHERE, format!("{node} runs and judges this for the fleet"))
             }),
+            Requirement::Elsewhere { node, member: false, .. } => Some(Finding::open(
+                ELSEWHERE,
+                format!(
+                    "{node} is to run and judge this for the fleet, of which this node is none: its \
+                     name is not under `nodes`"
+                ),
+            )),
             Requirement::All(parts) => {
                 let parts = judged(parts);
                 // A part that fails fails the whole, whatever the missing ones would have said.
@@ -498,7 +508,7 @@ impl Finding {
     /// Whether more time may still decide it: not where a part is not measured at all and all others
     /// have spoken, nor where a condition is not set.
     pub fn may_change(&self) -> bool {
-        let settled = [NOT_MEASURED, UNSET];
+        let settled = [NOT_MEASURED, UNSET, ELSEWHERE];
         match self.verdict {
             Verdict::Open => {
                 let reason = self.reason.as_ref();

@@ -29,6 +29,8 @@ pub(super) struct Known<'a> {
     pub journeys: &'a [Journey],
     pub vars: &'a BTreeMap<String, Value>,
     pub facts: &'a Facts,
+    /// Whether this node is one of those under `nodes`.
+    pub member: bool,
     pub check_ids: Vec<String>,
     pub journey_ids: Vec<String>,
 }
@@ -276,7 +278,7 @@ fn one_criterion(
 ) -> Option<Requirement> {
     let criterion = criterion(node, known, diagnostics)?;
     Some(match known.elsewhere(&criterion) {
-        Some(node) => Requirement::Elsewhere { criterion, node },
+        Some(node) => Requirement::Elsewhere { criterion, node, member: known.member },
         None => Requirement::Criterion(criterion),
     })
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::{Daemon, code, err, folder_with, greenlight, out};
 
@@ -115,6 +115,18 @@ fn one_node_of_the_fleet_asks_for_all_and_the_others_say_which() {
             plan("rules", &[]),
         ));
     }
+    // Who is called otherwise than the declared ones knows nothing of what they do.
+    let (folder, file) = folder_with(
+        "node: { name: n1.example }\nnodes: [ n1, n2, n3 ]\n\
+         checks:\n- { id: query, tcp: {}, targets: [ '127.0.0.1:1' ], every: 200ms, shared: true }\n\
+         gates:\n- { id: shared, require: { ratio: check.success, where: { check: query }, over: 1s, above: 99% } }\n",
+    );
+    let state = folder.path().join("state").display().to_string();
+    let seen = greenlight(&["check", "-c", &file, "--state", &state, "--for", "30s", "-o", "json"]);
+    assert_eq!(code(&seen), 2, "{}", err(&seen));
+    let row = gate(&serde_json::from_str(&out(&seen)).unwrap(), "shared").clone();
+    assert_eq!((&row["verdict"], &row["reason"]["code"]), (&json!("open"), &json!("elsewhere")));
+    assert!(row["reason"]["text"].as_str().unwrap().contains("not under `nodes`"), "{row:#}");
     let chosen: Vec<&str> =
         askers.iter().filter(|(_, where_)| where_.is_none()).map(|(name, _)| *name).collect();
     let [chosen] = chosen.as_slice() else { panic!("{askers:?}") };
