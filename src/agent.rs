@@ -9,7 +9,8 @@ mod lookout;
 pub mod node;
 mod peers;
 mod rechecks;
-pub mod recorder;
+pub mod record;
+mod recorder;
 pub mod rounds;
 pub mod runner;
 mod sampler;
@@ -41,7 +42,7 @@ use crate::serve;
 use crate::store::{Limits, Store};
 use crate::time::Now;
 use exporter::Exporter;
-use recorder::{Ask, Judged, Record, Records, Snapshot};
+use record::{Ask, Judged, Record, Records, Snapshot};
 
 /// Records that may wait for the recorder. When it is full the senders wait, and the scheduler's
 /// missed ticks say so.

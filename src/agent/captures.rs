@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::recorder::{Record, Records};
+use super::record::{Record, Records};
 use crate::lanes::{Cells, Rounds};
 use crate::node::culprits::{Capture, Cause, Found, Resource};
 use crate::node::processes::Processes;

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use super::recorder::{Ask, Judged, Record};
+use super::record::{Ask, Judged, Record};
 use super::{Shared, ask_metrics, ask_snapshot, clock};
 use crate::client::inbox;
 use crate::gate::load;

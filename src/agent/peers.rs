@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::{Record, Records};
+use super::record::{Record, Records};
 use super::run_blocking;
 use crate::lanes::Cells;
 use crate::plan::Peers;

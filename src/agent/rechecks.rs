@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::clock;
-use super::recorder::{Record, RoundNews};
+use super::record::{Record, RoundNews};
 use super::rounds::{self, Hands, LOOK_TIMEOUT, ROUND_OF};
 use crate::confirm::{LookContext, Sought};
 use crate::journey::recheck::{Expected, Rechecked, Rechecking};
@@ -342,7 +342,7 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::recorder::Records;
+    use crate::agent::record::Records;
     use crate::client::Clients;
     use crate::plan::Facts;
     use crate::plan::load::Inputs;

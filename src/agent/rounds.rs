@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::rechecks::{self, Rechecks};
-use super::recorder::{Record, Records, RoundNews};
+use super::record::{Record, Records, RoundNews};
 use crate::client::Clients;
 use crate::journey::event::run_from;
 use crate::journey::rule::Memory;

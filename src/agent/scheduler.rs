@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::{Record, Records};
+use super::record::{Record, Records};
 use super::{clock, runner};
 use crate::client::Clients;
 use crate::outcome::{CheckId, TargetName};

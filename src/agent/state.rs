@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) use bounded::Bounded;
 
 use super::captures::Captures;
-use super::recorder::{Judged, Record, RoundNews, Snapshot};
+use super::record::{Judged, Record, RoundNews, Snapshot};
 use super::seconds::{Patience, Second};
 use crate::catalogue::{self, Kind, Metric, agent as metric};
 use crate::gate::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::recorder::{Record, Records};
+use super::record::{Record, Records};
 
 /// A task that dies at once must not spin.
 const PAUSE: Duration = Duration::from_secs(1);

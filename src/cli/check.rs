@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::output::{self, Format, Output};
 use super::run::{Stop, runtime};
 use super::{Failure, Global, LoadText, OutputArgs, PlanArgs, colour, exit, node, say};
-use crate::agent::recorder::Snapshot;
+use crate::agent::record::Snapshot;
 use crate::agent::{Agent, Options};
 use crate::gate::Verdict;
 use crate::ledger::Document;

@@ -113,14 +113,19 @@ what was not yet sent, and an alert that does not come, are `unknown`.
 which is read by API before each round and never touched:
 
 ```yaml
-stages:
-  - stored: { opensearch: { url: \"http://lake:9200\", index: logs }, within: 20s }
-  - alerted:
-      opensearch: { url: \"http://lake:9200\", alerting: { monitor: ssh-logins } }
-      within: rule + 30s       # 20s to arrive, the monitor's interval, 30s for the run
-      give_up: 30m             # the longest that a round waits
-  - notified: { webhook: { from: alertmanager }, within: rule + 60s }
-edges: true                    # and copies just inside and just outside of the look-back
+journeys:
+  - id: ssh-logins
+    every: 1h
+    send: { syslog: { to: \"tcp://collector:6514\" } }
+    events: { usecase: ssh-bruteforce }
+    stages:
+      - stored: { opensearch: { url: \"http://lake:9200\", index: logs }, within: 20s }
+      - alerted:
+          opensearch: { url: \"http://lake:9200\", alerting: { monitor: ssh-logins } }
+          within: rule + 30s   # 20s to arrive, the monitor's interval, 30s for the run
+          give_up: 30m         # the longest that a round waits
+      - notified: { webhook: { from: alertmanager }, within: rule + 60s }
+    edges: true                # and copies just inside and just outside of the look-back
 ```
 
 | what the rule says | what becomes of the round |

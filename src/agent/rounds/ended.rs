@@ -9,7 +9,7 @@ use super::sides::Side;
 use super::walking::{Round, Seen};
 use super::{AFTERWATCH, AFTERWATCH_PACE, Hands, LOOK_TIMEOUT, ROUND_OF, clock, json};
 use crate::agent::rechecks::Lacking;
-use crate::agent::recorder::{Record, RoundNews};
+use crate::agent::record::{Record, RoundNews};
 use crate::journey::specimen::Specimen;
 use crate::journey::tally::Tally;
 use crate::journey::{Fate, Look, Stage};

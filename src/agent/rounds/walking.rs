@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::ruled::Ruling;
 use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought, turns};
 use super::{Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks};
-use crate::agent::recorder::{Record, RoundNews};
+use crate::agent::record::{Record, RoundNews};
 use crate::confirm::LookContext;
 use crate::journey::offset::Offset;
 use crate::journey::rule::Memory;
