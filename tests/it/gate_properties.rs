@@ -273,10 +273,11 @@ fn worse_samples_never_make_a_better_verdict() {
                 if fresh && attempt % 2 == 1 {
                     continue;
                 }
-                // Without any number nobody knows what an attempt yields: a window that is not
+                // Without any number in the window nobody knows what an attempt yields: one that is not
                 // covered yet then waits, where before it was certain.
-                let any = worse.targets[target].attempts.iter().any(|(_, values)| {
-                    values.iter().any(|value| matches!(value, Value::Number(_)))
+                let start = input.now - input.criterion.over.as_secs() as i64;
+                let any = worse.targets[target].attempts.iter().any(|(at, values)| {
+                    *at >= start && values.iter().any(|value| matches!(value, Value::Number(_)))
                 });
                 if !any {
                     continue;
