@@ -274,10 +274,13 @@ fn worse_samples_never_make_a_better_verdict() {
                     continue;
                 }
                 // Without any number in the window nobody knows what an attempt yields: one that is not
-                // covered yet then waits, where before it was certain.
-                let start = input.now - input.criterion.over.as_secs() as i64;
-                let any = worse.targets[target].attempts.iter().any(|(at, values)| {
-                    *at >= start && values.iter().any(|value| matches!(value, Value::Number(_)))
+                // covered yet then waits, where before it was certain. What is older than a window
+                // before the newest attempt is not kept.
+                let attempts = &worse.targets[target].attempts;
+                let newest = attempts.last().map_or(input.now, |(at, _)| input.now.max(*at));
+                let kept = newest - input.criterion.over.as_secs() as i64..=input.now;
+                let any = attempts.iter().any(|(at, values)| {
+                    kept.contains(at) && values.iter().any(|v| matches!(v, Value::Number(_)))
                 });
                 if !any {
                     continue;
