@@ -261,9 +261,8 @@ fn is_named(row: &Value, broken: Option<Broken>) -> bool {
         Some(fate) => broken["duplicate"] == 0 && broken["fates"][fate] == broken["expected"],
         None => broken["duplicate"] == 1 && broken["fates"]["ok"] == broken["expected"],
     };
-    // Further copies are counted beside the fates, and make no stage a failing one.
-    let wrong = fate.filter(|fate| *fate != NOT_EXPECTED);
-    let failing = wrong.map_or(Value::Null, |_| stage.into());
+    // Two where one was due are counted beside the fates, and fail their stage all the same.
+    let failing = if fate == Some(NOT_EXPECTED) { Value::Null } else { stage.into() };
     row["first_failing_stage"] == failing
         && stages[..place].iter().all(clean)
         && counted
