@@ -76,6 +76,16 @@ impl ElastAlert {
         hits.iter().map(|hit| hit["_source"].clone()).collect()
     }
 
+    /// Whether it has written down a run of the rule.
+    pub(crate) fn has_run(&self, rule: &str) -> bool {
+        let at = format!("{}/{}_status/_search", opensearch().url, self.index);
+        let query = json!({"query": {"match_phrase": {"rule_name": rule}}}).to_string();
+        let answer = post(&at, "application/json", &query);
+        let answer = answer.filter(|(status, _)| *status == 200);
+        let answer = answer.and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
+        answer.is_some_and(|body| body["hits"]["hits"].as_array().is_some_and(|h| !h.is_empty()))
+    }
+
     pub(crate) fn last_words(&self) -> String {
         self.process.last_words()
     }

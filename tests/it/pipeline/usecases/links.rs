@@ -230,6 +230,10 @@ fn each_broken_link_behind_the_store_is_named_by_its_stage_and_why() {
         let of = |id: &&str| told.iter().any(|alert| alert["rule_name"] == format!("link-{id}"));
         throttled.iter().all(of)
     });
+    // A rule of which no run is written down is not known yet to who asks for its timing.
+    until("a run of each rule that is asked for", || {
+        ["edges", "deep", "held"].iter().all(|id| elastalert.has_run(&format!("link-{id}")))
+    });
     let journeys: String = LINKS
         .iter()
         .map(|link| journey(link, &pipeline, &elastalert.index, &alertmanager.url, mail.imap))
