@@ -274,8 +274,8 @@ impl Before {
     }
 }
 
-/// Deletes what is `old`, but no round of which a look back may still find more; notifications that were `received` before that, but none that came since
-/// an open round began.
+/// Deletes what is `old`, but no round of which a look back may still find more; notifications that
+/// were `received` before that, but none that came since an open round began.
 pub(super) fn delete_old(db: &Connection, old: &Before, received: &Before) -> rusqlite::Result<()> {
     while delete_old_points(db, old)? {}
     let sql = "DELETE FROM round \

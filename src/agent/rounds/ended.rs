@@ -29,7 +29,8 @@ impl Round<'_> {
         }
     }
 
-    /// Puts its end on disk with what it is evidence of, and what a look back may still mend where it can be found then.
+    /// Puts its end on disk with what it is evidence of, and, where a look back may still find more,
+    /// what that needs to mend it.
     pub(super) fn keep_end(&mut self, tally: &Tally, hands: &Hands) {
         let at = self.ended.unwrap_or_else(clock::now);
         let asked = self.journey.stages.iter().filter(|plan| !plan.recheck.is_empty());
