@@ -217,6 +217,22 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// Writes what both sides of a connection on loopback need: ca.pem, cert.pem with key.pem for the
+    /// server, and client.pem with client.key.
+    pub(crate) fn write_both_sides(&self, folder: &std::path::Path) {
+        let (cert, key) = self.issue(&["localhost", "127.0.0.1"], 2100);
+        let (client, client_key) = self.issue(&["client"], 2100);
+        for (name, text) in [
+            ("ca.pem", self.pem()),
+            ("cert.pem", cert),
+            ("key.pem", key),
+            ("client.pem", client),
+            ("client.key", client_key),
+        ] {
+            std::fs::write(folder.join(name), text).expect("the folder can be written");
+        }
+    }
+
     /// A certificate for these names, valid from 2000 to the end of that year, and its key, as PEM.
     pub(crate) fn issue(&self, names: &[&str], until_year: i32) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

@@ -27,25 +27,14 @@ impl SyslogNg {
             home.display()
         );
         let folder = folder("syslog-ng");
-        let authority = Authority::new();
-        let (cert, key) = authority.issue(&["localhost", "127.0.0.1"], 2100);
-        let (client, client_key) = authority.issue(&["client"], 2100);
+        Authority::new().write_both_sides(&folder);
         let [port, lines, tls] = [(); 3].map(|()| free_port());
         let config = include_str!("../../peers/syslog-ng.conf")
             .replace("@FOLDER@", &folder.display().to_string())
             .replace("@PORT@", &port.to_string())
             .replace("@LINES@", &lines.to_string())
             .replace("@TLS@", &tls.to_string());
-        for (name, text) in [
-            ("ca.pem", authority.pem()),
-            ("cert.pem", cert),
-            ("key.pem", key),
-            ("client.pem", client),
-            ("client.key", client_key),
-            ("syslog-ng.conf", config),
-        ] {
-            fs::write(folder.join(name), text).expect("the folder can be written");
-        }
+        fs::write(folder.join("syslog-ng.conf"), config).expect("the folder can be written");
         let at = |path: PathBuf| path.display().to_string();
         let libraries = fs::read_dir(home.join("lib")).expect("it was unpacked").flatten();
         let libraries: Vec<String> =

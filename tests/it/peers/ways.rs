@@ -31,18 +31,7 @@ pub(crate) fn rsyslog_ways() -> Ways {
         assert!(found, "rsyslog has no {module}: run tests/run, or install {package}");
     }
     let folder = folder("rsyslog-ways");
-    let authority = Authority::new();
-    let (cert, key) = authority.issue(&["localhost", "127.0.0.1"], 2100);
-    let (client, client_key) = authority.issue(&["client"], 2100);
-    for (name, text) in [
-        ("ca.pem", authority.pem()),
-        ("cert.pem", cert),
-        ("key.pem", key),
-        ("client.pem", client),
-        ("client.key", client_key),
-    ] {
-        fs::write(folder.join(name), text).expect("the folder can be written");
-    }
+    Authority::new().write_both_sides(&folder);
     let [port, tls, relp, relp_tls] = [(); 4].map(|()| free_port());
     let text = include_str!("../../peers/rsyslog-ways.conf")
         .replace("@FOLDER@", &folder.display().to_string())
