@@ -258,16 +258,25 @@ async fn kafka_paused_in_the_middle_of_a_batch_never_claims_what_is_not_known() 
     );
     assert_eq!(events.len(), seen.len(), "no event has two copies");
     assert!(events.is_disjoint(&never), "it was certainly not sent");
-    assert!(accepted.len() >= 1_100 && !unknown.is_empty(), "it was paused in the middle");
+    let begun = events.range(1_000..9_000).next().is_some();
+    assert!(begun && !unknown.is_empty(), "it was paused in the middle of the batch");
 
-    // Leaders that were asked for a word before the events were due are not asked again.
+    // Leaders that were asked for a word before the events were due are not asked again, unless a
+    // connection told of trouble since: the pause before this one may still echo.
     let trace = Trace::off();
-    let on = SendContext { timeout: round.timeout, clients: &round.clients, trace: &trace };
-    Sender::prepare(&to, on).await.expect("it is ready");
-    kafka.pause(true);
-    round.timeout = Duration::from_secs(3);
-    let receipts = round.send(&to, 9_599..9_600).await;
-    assert!(matches!(receipts[..], [Receipt::Unknown(_)]), "{receipts:?}");
+    for left in (0..5).rev() {
+        round.timeout = Duration::from_secs(20);
+        let on = SendContext { timeout: round.timeout, clients: &round.clients, trace: &trace };
+        Sender::prepare(&to, on).await.expect("it is ready");
+        kafka.pause(true);
+        round.timeout = Duration::from_secs(3);
+        let receipts = round.send(&to, 9_599..9_600).await;
+        if matches!(receipts[..], [Receipt::Unknown(_)]) {
+            break;
+        }
+        assert!(left > 0, "{receipts:?}");
+        kafka.pause(false);
+    }
     let receipts = round.send(&to, 9_599..9_600).await;
     assert!(matches!(receipts[..], [Receipt::NotSent(_) | Receipt::Fault(_)]), "{receipts:?}");
 }
