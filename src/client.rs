@@ -56,7 +56,7 @@ impl<T> Default for Answer<T> {
 }
 
 impl<T> Answer<T> {
-    fn lacks(&mut self, why: impl Into<String>) {
+    pub fn lacks(&mut self, why: impl Into<String>) {
         self.lacking.get_or_insert_with(|| why.into());
     }
 }

@@ -219,6 +219,7 @@ pub mod alertmanager;
 pub mod clickhouse;
 pub mod elastalert;
 pub mod file;
+pub mod fired;
 mod found;
 pub mod grafana;
 pub mod imap;

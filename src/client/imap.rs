@@ -1,8 +1,10 @@
 //! A mailbox by IMAP4rev1 (RFC 3501), as far as new mail is read: log in, open read-only, which
 //! numbers are new, and their bytes. Nothing in the mailbox changes by it.
 //!
-//! An own client, since what is needed is five commands: the crates bring a parser of the whole
+//! An own client, since what is needed is six commands: the crates bring a parser of the whole
 //! language, and none has a limit for what a server sends or a deadline for all of it.
+
+mod login;
 
 use std::fmt;
 use std::time::Duration;
@@ -39,9 +41,17 @@ pub struct Account {
     pub port: u16,
     pub way: Way,
     pub user: String,
-    pub password: Secret,
+    pub proof: Proof,
     pub mailbox: String,
     pub tls: tls::Options,
+}
+
+/// What shows that the user is who it says.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    Password(Secret),
+    /// Of OAuth 2.
+    Token(Secret),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +199,7 @@ impl<'a> Session<'a> {
         let mut session = Self { stream, read: BytesMut::new(), tag: 0, to, deadline, trace };
         let greeting = session.response().await?;
         let greeting = greeting.text.to_ascii_uppercase();
+        let mut offered = login::offered(&greeting);
         let known = greeting.starts_with("* PREAUTH");
         if !known && !greeting.starts_with("* OK") {
             return Err(session.odd("it did not greet", greeting.as_bytes()));
@@ -206,33 +217,13 @@ impl<'a> Session<'a> {
             let secured = stream.secured(clients, &account.host, &account.tls, deadline, &to);
             let stream = secured.await?;
             session = Self { stream, read: BytesMut::new(), tag: 1, to, deadline, trace };
+            // What was said in clear counts no more.
+            offered = None;
         }
         if !known {
-            let password = account.password.reveal()?;
-            session.log_in(&account.user, password.expose()).await?;
+            session.log_in(account, offered).await?;
         }
         Ok(session)
-    }
-
-    /// A refusal is told by its code alone: what else stands there may be what we sent.
-    async fn log_in(&mut self, user: &str, password: &str) -> Result<(), Trouble> {
-        let Err(Failed { trouble, said }) = self.try_ask("LOGIN", &[user, password]).await else {
-            return Ok(());
-        };
-        let Some(said) = said else { return Err(trouble) };
-        let code = said.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-        let code = code.map(|(code, _)| code.split(' ').next().unwrap_or_default());
-        let is_code = |code: &&str| {
-            code.len() < 32 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
-        };
-        let code = code.filter(is_code).unwrap_or("no reason");
-        let text = format!("{} refused the login of {user}: {code}", self.to);
-        // RFC 5530: the server can't check it now.
-        let kind = match code {
-            "UNAVAILABLE" | "LIMIT" | "INUSE" => ReasonCode::UnexpectedStatus,
-            _ => ReasonCode::AuthFailed,
-        };
-        Err(Trouble::reason(kind, text))
     }
 
     async fn examine(&mut self, account: &Account) -> Result<Place, Trouble> {
@@ -332,13 +323,7 @@ impl<'a> Session<'a> {
         for literal in literals {
             line.push_str(&format!(" {{{}}}\r\n", literal.len()));
             self.send(&line).await?;
-            loop {
-                let response = self.response().await?;
-                if response.text.starts_with('+') {
-                    break;
-                }
-                self.refused(&tag, command, &response.text)?;
-            }
+            self.may_go_on(&tag, command).await?;
             line = (*literal).to_owned();
         }
         line.push_str("\r\n");
@@ -357,6 +342,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Waits until the server asks for the rest of a command.
+    async fn may_go_on(&mut self, tag: &str, command: &str) -> Result<(), Failed> {
+        loop {
+            let response = self.response().await?;
+            if response.text.starts_with('+') {
+                return Ok(());
+            }
+            self.refused(tag, command, &response.text)?;
+        }
+    }
+
     /// Whether this ends the command, or all of it.
     fn refused(&self, tag: &str, command: &str, text: &str) -> Result<(), Failed> {
         if starts_word(text, "* BYE") && command != "LOGOUT" {
@@ -366,7 +362,8 @@ impl<'a> Session<'a> {
         let Some(rest) = text.strip_prefix(tag) else { return Ok(()) };
         let said = rest.trim().to_owned();
         // The words of a refused login are not for showing.
-        let shown = if command == "LOGIN" { String::new() } else { excerpt(said.as_bytes()) };
+        let secret = matches!(command, "LOGIN" | "AUTHENTICATE");
+        let shown = if secret { String::new() } else { excerpt(said.as_bytes()) };
         let text = format!("{} refused {command}: {shown}", self.to);
         let trouble = Trouble::reason(ReasonCode::Rejected, text);
         Err(Failed { trouble, said: Some(said) })

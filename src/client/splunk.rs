@@ -1,4 +1,4 @@
-//! Splunk's search API: a job, awaited, and all of its results.
+//! Splunk's search API: a job, awaited, and all of its results; and what its saved searches fired.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::http::{Api, Request, Response, expect_success};
 use super::{Answer, Clients};
 use crate::outcome::{ReasonCode, Trouble};
 use crate::spec::trace::Trace;
+use crate::time::Wall;
 
 /// Results in one answer; Splunk gives out 50,000 at most (`maxresultrows`).
 const PAGE: usize = 1_000;
@@ -61,6 +62,102 @@ pub async fn search(
     let answer = talk.results(&job, asked.limit).await;
     talk.end(&job).await;
     answer
+}
+
+/// One time that a saved search triggered.
+#[derive(Debug)]
+pub struct FiredAlert {
+    /// Its own, and nobody else's.
+    pub name: String,
+    pub search: String,
+    /// The job that found it.
+    pub sid: String,
+    pub began: Wall,
+    pub fields: Map<String, Value>,
+}
+
+/// What saved searches fired since then, the newest first.
+pub async fn fired(
+    api: &Api,
+    clients: &Clients,
+    from: Wall,
+    timeout: Duration,
+    trace: &Trace,
+) -> Result<Answer<FiredAlert>, Trouble> {
+    let talk = Talk { api, clients, trace, deadline: Instant::now() + timeout };
+    let count = PAGE.to_string();
+    let asked = [
+        ("output_mode", "json"),
+        ("count", count.as_str()),
+        ("sort_key", "trigger_time"),
+        ("sort_mode", "num"),
+        ("sort_dir", "desc"),
+    ];
+    // A dash stands for whatever fired.
+    let path = "servicesNS/-/-/alerts/fired_alerts/-";
+    let listed: Listed = talk.ask(Method::GET, path, &asked, String::new()).await?;
+    let mut answer = Answer { rows: Vec::new(), lacking: complaint(&listed.messages) };
+    let read = listed.entry.len() as u64;
+    for entry in listed.entry {
+        match entry.fired() {
+            Some(alert) => answer.rows.push(alert),
+            None => answer.lacks("a fired alert has no time, no search or no job"),
+        }
+    }
+    // What was not read is older than what was, where it is sorted as asked.
+    let sorted = answer.rows.is_sorted_by(|a, b| a.began >= b.began);
+    let reaches = sorted && answer.rows.last().is_some_and(|last| last.began < from);
+    let total = listed.paging.map(|paging| paging.total);
+    if !reaches && total.is_none_or(|total| total > read) {
+        answer.lacks(format!("{read} fired alerts were read, and there may be more"));
+    }
+    Ok(answer)
+}
+
+/// What a job of before had found, the beginning of it.
+pub async fn results(
+    api: &Api,
+    clients: &Clients,
+    sid: &str,
+    timeout: Duration,
+    trace: &Trace,
+) -> Result<Vec<Map<String, Value>>, Trouble> {
+    let talk = Talk { api, clients, trace, deadline: Instant::now() + timeout };
+    let sid: String = byte_serialize(sid.as_bytes()).collect();
+    let path = format!("services/search/v2/jobs/{sid}/results");
+    let asked = [("output_mode", "json"), ("count", "100")];
+    let found: Results = talk.ask(Method::GET, &path, &asked, String::new()).await?;
+    Ok(found.results)
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    entry: Vec<Named>,
+    paging: Option<Paging>,
+    #[serde(default)]
+    messages: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    total: u64,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    content: Map<String, Value>,
+}
+
+impl Named {
+    fn fired(self) -> Option<FiredAlert> {
+        let text = |key: &str| self.content.get(key).and_then(Value::as_str).map(str::to_owned);
+        let at = self.content.get("trigger_time")?;
+        let at = at.as_i64().or_else(|| at.as_str()?.parse().ok())?;
+        let (search, sid) = (text("savedsearch_name")?, text("sid")?);
+        let began = Wall::from_secs(at);
+        Some(FiredAlert { name: self.name, search, sid, began, fields: self.content })
+    }
 }
 
 struct Talk<'a> {

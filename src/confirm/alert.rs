@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::found::plain;
 use super::{LookContext, recognise};
+use crate::client::rules::{Engine, Place, rules};
 use crate::journey::reconcile::lookup;
 use crate::journey::{Arrival, Horizon, Look};
-use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, words};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble, words};
 use crate::time::{Mono, Wall};
 
 /// More alerts than this are not looked at in one look: a round brings about a few.
@@ -85,6 +86,32 @@ fn arrival(alert: Alert) -> Arrival {
     }
 }
 
+/// What is known of the rule that raised none: it only explains.
+pub(super) async fn why_none(what: &str, place: &Place, on: &LookContext<'_>) -> String {
+    let Place { engine, index, api, name } = place;
+    // A search of Splunk is read by its name; a plugin lists all that it has.
+    let named = (*engine == Engine::Splunk).then_some(name.as_str());
+    let asked = rules(*engine, index, named, api, on.clients, on.timeout / 2, on.trace).await;
+    let rules = match asked.map_err(Trouble::blind) {
+        Ok(answer) => answer.rows,
+        Err(fault) => return format!("no alert, and the {what} can't be read: {fault}"),
+    };
+    match rules.iter().find(|rule| rule.name == *name) {
+        None => format!("there is no {what} {name:?}"),
+        Some(rule) if !rule.enabled => format!("the {what} {name:?} is disabled"),
+        Some(rule) => match (&rule.failing, rule.ran) {
+            (Some(why), _) => format!("the {what} {name:?} fails: {why}"),
+            (None, Some(ran)) => {
+                format!("the {what} {name:?} ran last at {} and raised none", ran.rfc3339())
+            }
+            (None, None) if *engine == Engine::Splunk => {
+                format!("the {what} {name:?} is enabled and raised none")
+            }
+            (None, None) => format!("the {what} {name:?} never ran"),
+        },
+    }
+}
+
 /// Every text among the fields, at any depth: a token may stand in any of them.
 pub(super) fn strings(fields: &Map<String, Value>) -> Vec<&str> {
     let mut found = Vec::new();
@@ -118,11 +145,35 @@ pub(super) fn matches(fields: &Map<String, Value>, wanted: &BTreeMap<String, Str
     })
 }
 
+/// Under this key of the mark stand the alerts that were raised.
+const RAISED: &str = "raised";
+
+fn raised(mark: &Value) -> Vec<Value> {
+    mark.get(RAISED).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// Keeps these too, a bounded number of them.
+fn keep_raised<'a>(mut raised: Vec<Value>, new: impl Iterator<Item = &'a str>, mark: &mut Value) {
+    for copy in new.map(Value::from) {
+        if raised.len() < LIMIT && !raised.contains(&copy) {
+            raised.push(copy);
+        }
+    }
+    if raised.is_empty() {
+        return;
+    }
+    if !mark.is_object() {
+        *mark = Value::Object(Map::new());
+    }
+    if let Some(mark) = mark.as_object_mut() {
+        mark.insert(RAISED.into(), raised.into());
+    }
+}
+
 /// What was raised and is not there any more has ended. `mark` remembers what was raised; only a
 /// complete look may be asked.
 pub(super) fn ended(look: &mut Look, mark: &mut Value) {
-    const RAISED: &str = "raised";
-    let before = mark.get(RAISED).and_then(Value::as_array).cloned().unwrap_or_default();
+    let before = raised(mark);
     let is_raised = |copy: &str| look.arrivals.iter().any(|arrival| arrival.copy == copy);
     let gone: Vec<String> = before
         .iter()
@@ -130,28 +181,26 @@ pub(super) fn ended(look: &mut Look, mark: &mut Value) {
         .filter(|copy| !is_raised(copy))
         .map(str::to_owned)
         .collect();
-    let complete = look.horizon == Horizon::Complete;
-    let mut raised: Vec<Value> = before;
-    for arrival in look.arrivals.iter().take(LIMIT) {
-        let copy = Value::from(arrival.copy.as_str());
-        if !raised.contains(&copy) && raised.len() < LIMIT {
-            raised.push(copy);
-        }
-    }
-    if complete {
+    keep_raised(before, look.arrivals.iter().map(|arrival| arrival.copy.as_str()), mark);
+    if look.horizon == Horizon::Complete {
         look.arrivals.extend(gone.into_iter().map(|copy| {
             let alert = Alert::new(copy, None, Map::new());
             arrival(Alert { ended: true, ..alert })
         }));
     }
-    if !raised.is_empty() {
-        if !mark.is_object() {
-            *mark = Value::Object(Map::new());
-        }
-        if let Some(mark) = mark.as_object_mut() {
-            mark.insert(RAISED.into(), raised.into());
-        }
+}
+
+/// Of alerts that stay where they are when somebody closes them: one that was open has ended, and one
+/// that never was is one that nobody hears of.
+pub(super) fn closed(look: &mut Look, mark: &mut Value) {
+    let before = raised(mark);
+    for arrival in &mut look.arrivals {
+        let was_open = before.iter().any(|copy| copy.as_str() == Some(&*arrival.copy));
+        arrival.ended &= was_open;
+        arrival.wrong.take_if(|_| arrival.ended);
     }
+    let open = look.arrivals.iter().filter(|arrival| arrival.wrong.is_none());
+    keep_raised(before, open.map(|arrival| arrival.copy.as_str()), mark);
 }
 
 /// What is found are alerts and not events: each counts that names the round, or names none and
@@ -215,6 +264,11 @@ impl Shape {
         given.or_else(|| self.of.map(Product::fields)?.get(at).copied())
     }
 
+    /// Whether an alert shows that it is over.
+    pub(super) fn ends(&self) -> bool {
+        self.of == Some(Product::ElasticSecurity)
+    }
+
     /// Alerts since the round began, as a search of OpenSearch and Elasticsearch.
     pub(super) fn query(&self, on: &LookContext<'_>) -> Value {
         let (from, _) = on.span(MARGIN);
@@ -235,22 +289,20 @@ impl Shape {
         }
         let of = |at| self.field(at).and_then(|path| lookup(&fields, path)).cloned();
         let (name, severity, began) = (of(0), of(1), of(2).as_ref().and_then(wall));
-        let wrong = match self.of {
-            Some(Product::ElasticSecurity) => closed(&fields),
-            _ => None,
-        };
+        let ended = self.ends() && is_closed(&fields);
+        let wrong = ended.then(|| "the alert was raised and is closed already".into());
         let alert = Alert::new(copy, began, fields).named(name.as_ref(), severity.as_ref());
-        Some(Alert { text, wrong, ..alert })
+        Some(Alert { text, wrong, ended, ..alert })
     }
 }
 
 /// Clocks of two machines differ by less.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// An alert that something closed at once is one that nobody hears of.
-fn closed(fields: &Map<String, Value>) -> Option<String> {
+/// By a person, or by something that closes what it raises.
+fn is_closed(fields: &Map<String, Value>) -> bool {
     let status = lookup(fields, "kibana.alert.workflow_status").and_then(Value::as_str);
-    (status == Some("closed")).then(|| "the alert was raised and is closed already".into())
+    status == Some("closed")
 }
 
 /// A time as text, or as seconds or milliseconds since 1970.

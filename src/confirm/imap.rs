@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::alert::{self, Alert};
 use super::{Confirmer, LookContext};
-use crate::client::imap::{Account, Place, Way, end, parse, since};
+use crate::client::imap::{Account, Place, Proof, Way, end, parse, since};
 use crate::client::mail::Mail;
 use crate::client::tls;
 use crate::journey::{Arrival, Horizon, Look};
@@ -33,7 +33,13 @@ pub struct Spec {
     /// and goes over to TLS (STARTTLS) before the login.
     pub url: String,
     pub user: String,
-    pub password: Secret,
+    /// By LOGIN, or by AUTHENTICATE PLAIN where the server takes no LOGIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// A token of OAuth 2 in place of a password (OAUTHBEARER or XOAUTH2); one in a
+    /// file is read anew at each login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
     /// The mailbox, `INBOX` where nothing is given.
     #[serde(default = "inbox")]
     pub mailbox: String,
@@ -42,7 +48,7 @@ pub struct Spec {
     /// after the round began.
     #[serde(default, rename = "match")]
     pub headers: BTreeMap<String, String>,
-    /// With `imap://`: never go over to TLS. The password is sent in clear.
+    /// With `imap://`: never go over to TLS. The password or token is sent in clear.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clear: bool,
     #[serde(default)]
@@ -78,12 +84,17 @@ impl Confirmer for Imap {
             let why = "is not ASCII; write it as the server has it, in modified UTF-7";
             return Err(format!("the mailbox {:?} {why}", spec.mailbox));
         }
+        let proof = match (spec.password, spec.token) {
+            (Some(password), None) => Proof::Password(password),
+            (None, Some(token)) => Proof::Token(token),
+            _ => return Err("one of `password` and `token` is needed".into()),
+        };
         let account = Account {
             host,
             port,
             way,
             user: spec.user,
-            password: spec.password,
+            proof,
             mailbox: spec.mailbox,
             tls: spec.tls,
         };

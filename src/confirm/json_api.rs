@@ -144,11 +144,19 @@ impl Confirmer for JsonApi {
         true
     }
 
-    async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
-        match self.seen(&on).await {
+    fn ends(&self) -> bool {
+        self.alerts.as_ref().is_some_and(Shape::ends)
+    }
+
+    async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
+        let mut look = match self.seen(&on).await {
             Ok(look) => look,
-            Err(fault) => Look::blind(fault),
+            Err(fault) => return Look::blind(fault),
+        };
+        if Confirmer::ends(self) {
+            alert::closed(&mut look, mark);
         }
+        look
     }
 }
 

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use super::alert::{self, Alert};
 use super::{LookContext, reading};
 use crate::client::http::{Api, Request, excerpt};
-use crate::client::rules::{Engine, Place, rules};
+use crate::client::rules::{Engine, Place};
 use crate::journey::Look;
-use crate::outcome::{Fault, FaultCode, Trouble};
+use crate::outcome::{Fault, FaultCode};
 use crate::time::Wall;
 
 /// The most that one answer holds.
@@ -62,32 +62,10 @@ impl Monitors {
         // What is completed is moved to the history.
         alert::ended(&mut look, mark);
         if look.arrivals.is_empty() {
-            let why = self.why_none(api, &on).await;
+            let why = alert::why_none("monitor", &self.rule(api), &on).await;
             reading::remember(mark, &why, on.trace);
         }
         look
-    }
-
-    /// What is known of the monitor: it only explains.
-    async fn why_none(&self, api: &Api, on: &LookContext<'_>) -> String {
-        let name = &self.monitor;
-        let engine = Engine::OpensearchAlerting;
-        let asked = rules(engine, "", None, api, on.clients, on.timeout / 2, on.trace).await;
-        let rules = match asked.map_err(Trouble::blind) {
-            Ok(answer) => answer.rows,
-            Err(fault) => return format!("no alert, and the monitor can't be read: {fault}"),
-        };
-        match rules.iter().find(|rule| rule.name == *name) {
-            None => format!("there is no monitor {name:?}"),
-            Some(rule) if !rule.enabled => format!("the monitor {name:?} is disabled"),
-            Some(rule) => match (&rule.failing, rule.ran) {
-                (Some(why), _) => format!("the monitor {name:?} fails: {why}"),
-                (None, Some(ran)) => {
-                    format!("the monitor {name:?} ran last at {} and raised none", ran.rfc3339())
-                }
-                (None, None) => format!("the monitor {name:?} never ran"),
-            },
-        }
     }
 }
 

@@ -142,7 +142,11 @@ impl Search {
                 let text = lookup(&document.source, &self.message).map(plain);
                 shape.read(document.id, text, document.source, &wanted)
             });
-            return alert::look(read.collect::<Vec<_>>(), answer.lacking, &on);
+            let mut look = alert::look(read.collect::<Vec<_>>(), answer.lacking, &on);
+            if shape.ends() {
+                alert::closed(&mut look, mark);
+            }
+            return look;
         }
         let mut found = Found::narrowed(on.sought);
         let mut ids: BTreeMap<String, usize> = BTreeMap::new();
@@ -202,7 +206,7 @@ macro_rules! confirmer {
             }
 
             fn ends(&self) -> bool {
-                self.0.alerting.is_some()
+                self.0.alerting.is_some() || self.0.alerts.as_ref().is_some_and(Shape::ends)
             }
 
             fn rule(&self) -> Option<Place> {

@@ -1,4 +1,4 @@
-//! Splunk: the events of the round.
+//! Splunk: the events of the round, and the alerts that its saved searches fired.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::alert::{self, Shape};
+use super::fired::Fired;
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
 use super::{Confirmer, LookContext, purge};
 use crate::client::http::{Api, Auth};
@@ -18,7 +19,7 @@ use crate::outcome::Trouble;
 use crate::probe::Effect;
 
 /// Events are looked for so far around the round, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(60);
+pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
 /// Searches Splunk (9.0 or newer: the search API's version 2) for the round's events.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
@@ -27,7 +28,11 @@ pub struct Spec {
     pub url: String,
     /// What to search among, such as `index=main sourcetype=syslog`. It is narrowed to events that
     /// hold the round's name, or, where it holds {run}, to what it says itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub search: String,
+    /// In place of `search`: what a saved search fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fired: Option<Fired>,
     /// The field that holds the event's text, `_raw` where nothing is given.
     #[serde(default = "text_field")]
     pub text: String,
@@ -47,6 +52,7 @@ fn text_field() -> String {
 
 pub struct Splunk {
     search: String,
+    fired: Option<Fired>,
     text: String,
     alerts: Option<Shape>,
     api: Api,
@@ -58,6 +64,15 @@ impl Confirmer for Splunk {
 
     fn new(spec: Spec) -> Result<Self, String> {
         let search = spec.search.trim();
+        if let Some(fired) = spec.fired {
+            if !search.is_empty() || spec.alerts.is_some() {
+                return Err("`fired` has no use for a `search`, nor for `alerts`".into());
+            }
+            fired.validate()?;
+            let api = Api::new(&spec.url, spec.auth, spec.tls)?;
+            let (search, text) = Default::default();
+            return Ok(Self { search, fired: Some(fired), text, alerts: None, api });
+        }
         if search.is_empty() {
             return Err("`search` is empty; name an index at least, such as `index=main`".into());
         }
@@ -71,16 +86,21 @@ impl Confirmer for Splunk {
         let leads = search.starts_with('|') || search.split_whitespace().next() == Some("search");
         let search = if leads { search.to_owned() } else { format!("search {search}") };
         let api = Api::new(&spec.url, spec.auth, spec.tls)?;
-        Ok(Self { search, text: spec.text, alerts: spec.alerts, api })
+        Ok(Self { search, fired: None, text: spec.text, alerts: spec.alerts, api })
     }
 
     fn effects(&self) -> Vec<Effect> {
-        let what = format!("runs a search job on {}: {}", self.api.base(), self.search);
+        let what = match &self.fired {
+            Some(Fired { search, .. }) => {
+                format!("asks {} for what {search:?} fired, and its results", self.api.base())
+            }
+            None => format!("runs a search job on {}: {}", self.api.base(), self.search),
+        };
         vec![Effect { what, needs: None }]
     }
 
     fn purge(&self) -> Option<String> {
-        if self.alerts.is_some() {
+        if self.alerts.is_some() || self.fired.is_some() {
             return None;
         }
         Some(format!(
@@ -96,11 +116,17 @@ impl Confirmer for Splunk {
     }
 
     fn rule(&self) -> Option<Place> {
+        if let Some(fired) = &self.fired {
+            return Some(fired.rule(&self.api));
+        }
         let name = self.alerts.as_ref()?.fields.get("search_name")?;
         Some(Place::new(Engine::Splunk, self.api.clone(), name))
     }
 
-    async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
+    async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
+        if let Some(fired) = &self.fired {
+            return fired.look(&self.api, mark, on).await;
+        }
         let sought = on.sought;
         let text = if self.alerts.is_some() || self.search.contains("{run}") {
             self.search.replace("{run}", &sought.run)

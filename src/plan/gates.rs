@@ -109,6 +109,9 @@ pub(super) struct WhenSpec {
     /// A recorded decision, by its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
+    /// A journey, by its id: whether it sends a benign twin beside its rounds (`must_not_alert`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub equals: Option<String>,
 }
@@ -174,7 +177,7 @@ fn one(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> Option<
         (Level::Conditional, None) => {
             diagnostics
                 .error(node.span, "a conditional gate needs `when`")
-                .expected("`when: { var: NAME }`, `{ fact: NAME }` or `{ decision: ID }`");
+                .expected("`when: { var: NAME }`, `{ fact: NAME }`, `{ decision: ID }` or `{ twin_of: JOURNEY }`");
         }
         (Level::Mandatory | Level::Optional, Some(_)) => {
             diagnostics

@@ -60,7 +60,7 @@ window the gate is open. It selects samples of the node and of checks, by a func
 A part of a group may have a `when:` of its own, as a gate has: where it does not hold, the part is
 left out, and where what it names is not set, the part is open. So a criterion and its twin for
 nodes that lack what it looks at stand in one gate, and the report's sentence names the one that
-was judged. `needs:` says what to set while a criterion is about an empty variable, or against one.
+was judged. `{ twin_of: JOURNEY }` asks whether a journey sends a benign twin. `needs:` says what to set while a criterion is about an empty variable, or against one.
 `sent_by:` and `of_kind:` hold a criterion to what it was meant for: a journey that is sent otherwise,
 or a check of another kind, is a mistake. A part `{ distinct: [a, b], needs: text }` leaves its group
 open while two of the names are one.

@@ -622,4 +622,22 @@ fn gates_ask_of_twins_and_of_people_only_where_a_journey_can_tell() {
         let error = judged(more, require).unwrap_err();
         assert!(error.contains("write `must_not_alert`"), "{error}");
     }
+    // A part that hangs on whether the journey sends a twin, and what stands in where it does not.
+    let parts = |of: &str| {
+        format!(
+            "{{ all: [ {{ when: {{ twin_of: {of} }}, max: journey.false_alarms, where: {{ journey: j }}, \
+             over: 10m, below: 0 }}, {{ when: {{ twin_of: {of}, equals: 'false' }}, missing: another }} ] }}"
+        )
+    };
+    let sentence = |more: &str, of: &str| {
+        let journey = journey("{ usecase: ssh-bruteforce }", more);
+        let plan = compile(&format!("{journey}gates: [ {{ id: g, require: {} }} ]", parts(of)));
+        plan.map(|plan| crate::gate::sentence(&plan.gates[0]))
+    };
+    let with = sentence(twin, "j").unwrap();
+    assert!(with.contains("false_alarms") && !with.contains("another"), "{with}");
+    let without = sentence("", "j").unwrap();
+    assert!(!without.contains("false_alarms") && without.contains("another"), "{without}");
+    assert!(sentence("", "k").unwrap_err().contains("there is no journey `k`"));
+    assert!(sentence("", "''").unwrap().contains("`twin_of` is not set"));
 }

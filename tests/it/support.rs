@@ -238,8 +238,9 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
     (
         "imap",
         &[Real(
-            "Dovecot 2.3 of Debian 12, by TLS and STARTTLS; a written session, mutated",
+            "Dovecot 2.3 of Debian 12, by TLS and STARTTLS, with LOGIN, AUTHENTICATE PLAIN, OAUTHBEARER and XOAUTH2; a written session, mutated",
             &[
+                "imap_logs_in_where_a_server_takes_no_login_and_by_a_token",
                 "imap_reads_what_reached_the_mailbox_and_changes_nothing_there",
                 "imap_never_takes_what_it_could_not_read_for_an_empty_mailbox",
                 "property_imap_sessions",
@@ -338,6 +339,13 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                 "stores/splunk-notable.json",
                 &[
                     "alerts_in_an_index_are_the_rounds_by_name_and_by_time",
+                    "property_answers_with_alerts",
+                ],
+            ),
+            Fixture(
+                "stores/splunk-fired.json",
+                &[
+                    "splunk_shows_what_a_saved_search_fired_and_says_why_there_is_none",
                     "property_answers_with_alerts",
                 ],
             ),

@@ -13,6 +13,10 @@ use crate::command::{Daemon, err, folder_with, greenlight, out};
 /// A busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const GATE: &str = "demo.usecases.twins";
+/// Gates of which a part is that the journey's own twin raises no alert.
+const PARTNER: [&str; 2] = ["partner.core.detection", "partner.acceptance.use-case"];
+
+const JOURNEY: &str = "demo-new-admin-account";
 
 /// A rule without what tells the administrator's groups from others.
 const TOO_WIDE: &str = "
@@ -81,7 +85,10 @@ fn a_twin_that_alerts_is_red_and_a_sequence_that_is_cut_off_is_no_loss() {
     let platform = runtime.block_on(Platform::start(None)).expect("a platform");
     let vars = platform.plan_vars();
 
-    let (folder, twins_plan) = folder_with("include: [ 'pack:demo-usecases' ]");
+    let (folder, twins_plan) = folder_with(&format!(
+        "include: [ 'pack:demo-usecases', 'pack:partner-platform' ]\n\
+         vars: {{ usecase_journey: {JOURNEY}, partner_rounds_window: 12s }}\n"
+    ));
     let quick =
         [("demo_usecases_every", "11s"), ("demo_usecases_give_up", "4s"), ("demo_window", "12s")];
     let all = vars.iter().map(|(name, value)| format!("{name}={value}"));
@@ -126,27 +133,43 @@ fn a_twin_that_alerts_is_red_and_a_sequence_that_is_cut_off_is_no_loss() {
     drop(resumed);
 
     twins.until_verdict(GATE, "pass", PATIENCE);
-    let journey = "demo-new-admin-account";
     let alarms = |daemon: &Daemon| {
-        daemon.metric("greenlight_journey_false_alarms_total", &[journey]).unwrap_or(0.0)
+        daemon.metric("greenlight_journey_false_alarms_total", &[JOURNEY]).unwrap_or(0.0)
     };
+    // No journey nor check stands in for a twin that is sent with it.
+    for gate in PARTNER {
+        let row = twins.until_verdict(gate, "open", PATIENCE);
+        assert!(!row["reason"]["text"].to_string().contains("benign"), "{row:#}");
+    }
     assert_eq!(alarms(&twins), 0.0);
     platform.detect(&[TOO_WIDE]).expect("a rule");
     let row = twins.until_verdict(GATE, "fail", PATIENCE);
     assert_eq!(row["reason"]["code"], "false_alarm", "{row:#}");
-    assert_eq!(row["worst"]["check"], journey, "{row:#}");
+    assert_eq!(row["worst"]["check"], JOURNEY, "{row:#}");
+    for gate in PARTNER {
+        let row = twins.until_verdict(gate, "fail", PATIENCE);
+        assert_eq!(
+            (&row["reason"]["code"], &row["worst"]["check"]),
+            (&"false_alarm".into(), &JOURNEY.into()),
+            "{row:#}"
+        );
+    }
     assert!(
         row["reason"]["text"].as_str().is_some_and(|text| text.contains("benign twin")),
         "{row:#}"
     );
     assert!(alarms(&twins) >= 1.0);
     until("the report says so", || {
-        let alerted = stage(&stages(&twins, journey), "alerted");
+        let alerted = stage(&stages(&twins, JOURNEY), "alerted");
         alerted["reason"] == "false_alarm: unexpected alert for the benign twin"
             && alerted["twin"]["false_alarms"] != 0
     });
     platform.detect(&[]).expect("its own rules");
     twins.until_verdict(GATE, "pass", PATIENCE);
+    // Other parts of them have no variables.
+    for gate in PARTNER {
+        twins.until_verdict(gate, "open", PATIENCE);
+    }
     let (code, said) = twins.end(Signal::SIGTERM);
     assert_eq!(code, Some(0), "{said}");
     runtime.block_on(platform.stop());

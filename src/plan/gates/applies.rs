@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Known, WhenSpec, function};
+use super::{Known, WhenSpec, function, named};
 use crate::gate::When;
 use crate::spec::{Diagnostics, Fields, Node, Tree, decode};
 
@@ -32,7 +32,8 @@ pub(super) fn part(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics
             Part::Judged(Node { span: node.span, value: Tree::Map(rest) })
         }
         When::False(_) => Part::Left,
-        When::Unset(why) => Part::Open(why),
+        // What its own name lacks says it better.
+        When::Unset(why) => Part::Open(needs(node, diagnostics).unwrap_or(why)),
     })
 }
 
@@ -60,23 +61,33 @@ pub(super) fn condition(
     diagnostics: &mut Diagnostics,
 ) -> Option<When> {
     let wanted = spec.equals.as_deref().unwrap_or("true");
-    let (what, value) = match (&spec.var, &spec.fact, &spec.decision) {
-        (Some(name), None, None) => (
+    let (what, value) = match (&spec.var, &spec.fact, &spec.decision, &spec.twin_of) {
+        (Some(name), None, None, None) => (
             format!("the variable `{name}`"),
             known.vars.get(name).filter(|value| !value.is_null()).map(|value| match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             }),
         ),
-        (None, Some(name), None) => {
+        (None, Some(name), None, None) => {
             (format!("the fact `{name}` of this node"), known.facts.facts.get(name).cloned())
         }
         // No decision can be recorded yet, so each is unset: open, and counted as mandatory.
-        (None, None, Some(id)) => (format!("the decision `{id}`"), None),
+        (None, None, Some(id), None) => (format!("the decision `{id}`"), None),
+        (None, None, None, Some(id)) if id.is_empty() => ("the journey of `twin_of`".into(), None),
+        (None, None, None, Some(id)) => {
+            if !named(id, node, "journey", known.journey_ids(), diagnostics) {
+                return None;
+            }
+            // One with mistakes of its own is told of where it stands.
+            let journey = known.journeys.iter().find(|journey| *journey.id == **id)?;
+            let sends = journey.twin.is_some();
+            (format!("whether the journey `{id}` sends a benign twin"), Some(sends.to_string()))
+        }
         _ => {
             diagnostics
                 .error(node.span, "`when` names not exactly one thing")
-                .expected("one of `var`, `fact`, `decision`");
+                .expected("one of `var`, `fact`, `decision`, `twin_of`");
             return None;
         }
     };

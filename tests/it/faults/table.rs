@@ -190,7 +190,7 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
     ),
     (
         "partner.core.detection",
-        &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again")],
+        &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again"), TWINS],
     ),
     (
         "partner.cluster.alerts",
@@ -215,7 +215,7 @@ pub(super) const PROOFS: &[(&str, &[Proof])] = &[
     ("partner.capacity.storage-performance", &[PARTNER_STORAGE]),
     (
         "partner.acceptance.use-case",
-        &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again")],
+        &[Real("use_case_gate_turns_red_for_each_criterion_and_green_again"), TWINS],
     ),
     ("demo.sent", &[DEMO]),
     ("demo.accepted", &[DEMO]),

@@ -50,6 +50,7 @@ async fn alerts_in_an_index_are_the_rounds_by_name_and_by_time() {
     let (look, _) = seen::<Elasticsearch>(spec(&server, "alerts", alerts)).await;
     let wrong = look.arrivals[0].wrong.as_ref().expect("nobody sees it");
     assert!(wrong.text.contains("closed already"), "{wrong}");
+    closed_alerts_have_ended().await;
 
     // Two rules of Wazuh speak of one event: the rule is named by its id.
     let wazuh = || Act::json(recorded("wazuh.json"));
@@ -88,6 +89,90 @@ async fn alerts_in_an_index_are_the_rounds_by_name_and_by_time() {
     assert_eq!(names(&seen::<JsonApi>(spec.clone()).await.0), [("a1", RULE, "\"high\"".into())]);
     assert_eq!(saw(&seen::<JsonApi>(spec.clone()).await.0), ("blind", 0));
     assert_eq!(saw(&seen::<JsonApi>(spec).await.0), ("blind", 0), "no hits to read");
+}
+
+/// One that was open and is closed has ended, once; one that never was open has not.
+async fn closed_alerts_have_ended() {
+    let open = recorded("elastic-security.json");
+    let closed = open.replace("\"open\"", "\"closed\"");
+    let states = [&closed, &closed, &open, &open, &closed];
+    let server = scripted(states.map(|body| Act::json(body.clone())).into()).await;
+    let spec = json!({"url": server.url("/"), "index": "a", "alerts": {"of": "elastic_security"}});
+    let mut watch = Watch::<Elasticsearch>::new(spec, round(3));
+    watch.timeout = PATIENCE;
+    let mut seen = Vec::new();
+    for _ in states {
+        let look = watch.look().await;
+        assert_eq!(saw(&look), ("complete", 1));
+        seen.push((look.arrivals[0].ended, look.arrivals[0].wrong.is_some()));
+    }
+    let (never, raised, over) = ((false, true), (false, false), (true, false));
+    assert_eq!(seen, [never, never, raised, raised, over]);
+}
+
+fn fired(server: &Server, more: Value) -> Value {
+    let mut spec = json!({"url": server.url(""), "fired": {"search": RULE}});
+    spec["fired"]
+        .as_object_mut()
+        .expect("an object")
+        .extend(more.as_object().cloned().unwrap_or_default());
+    spec
+}
+
+#[tokio::test]
+async fn splunk_shows_what_a_saved_search_fired_and_says_why_there_is_none() {
+    let fire = || recorded("splunk-fired.json");
+    let found = || Act::json(recorded("splunk-notable.json"));
+    let searches = || Act::json(recorded("splunk-saved-searches.json"));
+    let server = scripted(vec![Act::json(fire()), found()]).await;
+    let wanted = json!({"match": {"severity": "4", "src": "192.0.2.10"}});
+    let (look, _) = seen::<Splunk>(fired(&server, wanted)).await;
+    let name = "scheduler__admin__search__RMD5b1_at_1700000003_7_17.0";
+    assert_eq!(horizon(&look), "complete", "{:?}", look.horizon);
+    assert_eq!(names(&look), [(name, RULE, "4".into())]);
+    let asked: Vec<String> = server.seen().iter().map(|one| one.path.clone()).collect();
+    assert!(asked[0].starts_with("/servicesNS/-/-/alerts/fired_alerts/-?"), "{asked:?}");
+    let job = "/services/search/v2/jobs/scheduler__admin__search__RMD5b1_at_1700000003_7/results?";
+    assert!(asked[1].starts_with(job), "of the others nothing is asked: {asked:?}");
+
+    // Which round it is stands in what the search had found; where that is gone, its time tells.
+    let other = recorded("splunk-notable.json").replace(RUN, OTHER);
+    let nobody = r#"{"preview":false,"messages":[],"results":[{"count":"63"}]}"#;
+    let late = fire().replace("1700000003,", "1699999000,");
+    let mut more: Value = serde_json::from_str(&fire()).expect("JSON");
+    more["paging"]["total"] = 9.into();
+    let mut newest = more.clone();
+    newest["entry"].as_array_mut().expect("a list").truncate(2);
+    let strange = fire().replace("\"trigger_time\":1700000003,", "");
+    for (what, acts, expected) in [
+        ("another round's", vec![Act::json(fire()), Act::json(other), searches()], ("complete", 0)),
+        ("nobody's", vec![Act::json(fire()), Act::json(nobody)], ("complete", 1)),
+        ("gone results", vec![Act::json(fire()), Act::status(404)], ("partial", 1)),
+        ("before the round", vec![Act::json(late), searches()], ("complete", 0)),
+        ("more, that are older", vec![Act::json(more.to_string()), found()], ("complete", 1)),
+        ("more, that may be new", vec![Act::json(newest.to_string()), found()], ("partial", 1)),
+        ("no time", vec![Act::json(strange), searches()], ("partial", 0)),
+        ("refused", vec![Act::status(403)], ("denied", 0)),
+        ("no list", vec![Act::json("{}")], ("blind", 0)),
+        ("cut off", vec![Act::Reset], ("blind", 0)),
+    ] {
+        let server = scripted(acts).await;
+        let look = seen::<Splunk>(fired(&server, json!({}))).await.0;
+        assert_eq!(saw(&look), expected, "{what}: {:?}", look.horizon);
+    }
+
+    let none = || Act::json(r#"{"entry":[],"paging":{"total":0},"messages":[]}"#);
+    let off = recorded("splunk-saved-searches.json").replacen("false", "true", 1);
+    for (what, acts, expected) in [
+        ("raised none", vec![none(), searches()], "is enabled and raised none"),
+        ("off", vec![none(), Act::json(off)], "is disabled"),
+        ("gone", vec![none(), Act::status(404)], "can't be read"),
+    ] {
+        let server = scripted(acts).await;
+        let (look, said) = seen::<Splunk>(fired(&server, json!({}))).await;
+        assert_eq!(saw(&look), ("complete", 0), "{what}");
+        assert!(said.contains(expected), "{what}: {said}");
+    }
 }
 
 fn alerting(server: &Server) -> Value {
@@ -150,12 +235,17 @@ fn property_answers_with_alerts() {
     static TRIED: AtomicU64 = AtomicU64::new(0);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let bodies =
-        ["elastic-security.json", "wazuh.json", "opensearch-alerts.json", "splunk-notable.json"]
-            .map(|name| recorded(name).into_bytes());
+    let bodies = [
+        "elastic-security.json",
+        "wazuh.json",
+        "opensearch-alerts.json",
+        "splunk-notable.json",
+        "splunk-fired.json",
+    ]
+    .map(|name| recorded(name).into_bytes());
     let config =
         ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(which in 0..4_usize, at: prop::sample::Index, byte: u8, cut: bool)| {
+    proptest!(config, |(which in 0..5_usize, at: prop::sample::Index, byte: u8, cut: bool)| {
         TRIED.fetch_add(1, Ordering::Relaxed);
         let mut body = bodies[which].clone();
         let place = at.index(body.len() - 2);
@@ -173,6 +263,11 @@ fn property_answers_with_alerts() {
                 2 => {
                     let server = scripted(vec![answer]).await;
                     seen::<OpenSearch>(alerting(&server)).await.0
+                }
+                4 => {
+                    let found = Act::json(recorded("splunk-notable.json"));
+                    let server = scripted(vec![answer, found]).await;
+                    seen::<Splunk>(fired(&server, json!({}))).await.0
                 }
                 _ => {
                     let made = Act::Answer(201, Vec::new(), r#"{"sid":"1"}"#.into());

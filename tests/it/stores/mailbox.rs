@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::http::server::Authority;
+use crate::http::server::{Act, Authority, Server};
 use crate::peers::{self, Process};
 
 /// Who owns the mailboxes.
@@ -24,13 +24,15 @@ struct Dovecot {
     _process: Process,
 }
 
-fn dovecot(authority: &Authority) -> Dovecot {
+/// `more` is put behind its settings.
+fn dovecot(authority: &Authority, more: &str) -> Dovecot {
     let folder = peers::folder("dovecot");
     let ports = [peers::free_port(), peers::free_port()];
     let config = include_str!("../../peers/dovecot.conf")
         .replace("@FOLDER@", &folder.display().to_string())
         .replace("@IMAPS@", &ports[1].to_string())
-        .replace("@IMAP@", &ports[0].to_string());
+        .replace("@IMAP@", &ports[0].to_string())
+        + &more.replace("@FOLDER@", &folder.display().to_string());
     let (certificate, key) = authority.issue(&["localhost"], 2100);
     let users = "soc:{PLAIN}se \"cret:65534:65534::/nonexistent::\n";
     for (name, text) in [
@@ -112,7 +114,8 @@ fn mail(subject: &str, text: &str) -> String {
 #[tokio::test]
 async fn imap_reads_what_reached_the_mailbox_and_changes_nothing_there() {
     let authority = Authority::new();
-    let peer = tokio::task::spawn_blocking(move || dovecot(&authority)).await.expect("it starts");
+    let peer =
+        tokio::task::spawn_blocking(move || dovecot(&authority, "")).await.expect("it starts");
     let token = |run| events(run, 1)[0].token.clone();
     peer.deliver(&mail("Alert: old", &token(RUN)));
 
@@ -175,6 +178,51 @@ async fn imap_reads_what_reached_the_mailbox_and_changes_nothing_there() {
     }
 }
 
+/// A server that takes no LOGIN, and one that knows tokens, which another one vouches for.
+#[tokio::test]
+async fn imap_logs_in_where_a_server_takes_no_login_and_by_a_token() {
+    let vouches = Server::start(|asked| match asked.path.strip_prefix("/?token=") {
+        Some("good") => Act::json(r#"{"email":"soc"}"#),
+        _ => Act::Answer(401, Vec::new(), r#"{"error":"invalid_token"}"#.into()),
+    })
+    .await;
+    for mechanism in ["XOAUTH2", "OAUTHBEARER"] {
+        let more = format!(
+            "imap_capability = +LOGINDISABLED\nauth_mechanisms = plain {}\n\
+             passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = @FOLDER@/tokens\n}}\n",
+            mechanism.to_lowercase()
+        );
+        let authority = Authority::new();
+        let start = tokio::task::spawn_blocking(move || dovecot(&authority, &more));
+        let peer = start.await.expect("it starts");
+        let tokens = format!("tokeninfo_url = {}\n", vouches.url("/?token="));
+        fs::write(peer.folder.join("tokens"), tokens).expect("the folder can be written");
+        let by_token = |token: &str| {
+            peer.spec(|spec| {
+                let fields = spec.as_object_mut().expect("an object");
+                fields.remove("password");
+                fields.insert("token".into(), password(&peer.folder, token));
+            })
+        };
+        for (method, spec) in [("PLAIN", peer.spec(|_| {})), (mechanism, by_token("good"))] {
+            let mut watch = watch(spec);
+            watch.begin().await.expect("it can begin");
+            peer.deliver(&mail("Alert", &events(RUN, 1)[0].token));
+            assert_eq!(saw(&watch.look().await), ("complete", 1), "{method}");
+            let by = format!("method={method},");
+            let deadline = std::time::Instant::now() + PATIENCE;
+            while !fs::read_to_string(peer.folder.join("dovecot.log"))
+                .is_ok_and(|log| log.contains(&by))
+            {
+                assert!(std::time::Instant::now() < deadline, "nobody came by {method}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let denied = watch(by_token("stolen")).begin().await;
+        assert_eq!(denied, Err(FaultCode::Denied), "{mechanism}");
+    }
+}
+
 /// Says these in turn, the first as its greeting and each next one after a command, whose tag
 /// stands for `TAG`.
 async fn says(lines: Vec<Vec<u8>>) -> u16 {
@@ -197,8 +245,11 @@ async fn says(lines: Vec<Vec<u8>>) -> u16 {
                 let answer = match (go_on, lines.as_slice().first()) {
                     (true, _) => b"+ go on\r\n".to_vec(),
                     (false, Some(_)) => {
-                        tag = None;
                         let said = lines.next().expect("there is one");
+                        // The command goes on in the next line.
+                        if !said.starts_with(b"+") {
+                            tag = None;
+                        }
                         replaced(said, first.as_bytes())
                     }
                     (false, None) => break,
@@ -243,11 +294,15 @@ fn session() -> [Vec<u8>; 6] {
 }
 
 async fn read(lines: Vec<Vec<u8>>) -> Look {
+    read_by("password", lines).await
+}
+
+async fn read_by(proof: &str, lines: Vec<Vec<u8>>) -> Look {
     let port = says(lines).await;
     let folder = peers::folder("imap");
     let spec = json!({
         "url": format!("imap://127.0.0.1:{port}"), "clear": true, "user": "soc",
-        "password": password(&folder, "hunter2"),
+        (proof): password(&folder, "hunter2"),
     });
     let mut watch = Watch::<Imap>::new(spec, round(3));
     watch.mark = json!({"validity": 5, "next": 3});
@@ -304,6 +359,29 @@ async fn imap_never_takes_what_it_could_not_read_for_an_empty_mailbox() {
         let look = read(lines).await;
         assert_eq!(saw(&look), expected, "{what}: {:?}", look.horizon);
         assert!(!format!("{:?}", look.horizon).contains("hunter2"), "{what}: {:?}", look.horizon);
+    }
+
+    // What it offers is asked for where its greeting does not say; what suits none of it is not tried.
+    let offers = |offered: &str, more: &[&str]| -> Vec<Vec<u8>> {
+        let asked = format!("* CAPABILITY IMAP4rev1 {offered}\r\nTAG OK listed\r\n");
+        let mut lines = vec![b"* OK ready\r\n".to_vec(), asked.into_bytes()];
+        lines.extend(more.iter().map(|line| line.as_bytes().to_vec()));
+        lines
+    };
+    let whole = [offers("IDLE", &[]), session()[1..].to_vec()].concat();
+    assert_eq!(saw(&read(whole).await), ("complete", 1));
+    let nothing = vec![b"* OK ready\r\n".to_vec(), b"TAG OK listed\r\n".to_vec()];
+    assert_eq!(saw(&read(nothing).await), ("blind", 0));
+    let refused = ["+ \r\n", "+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\r\n", "TAG NO hunter2?\r\n"];
+    for (proof, offered, more) in [
+        ("password", "LOGINDISABLED", &[][..]),
+        ("password", "LOGINDISABLED AUTH=PLAIN", &["+ \r\n", "TAG NO hunter2?\r\n"]),
+        ("token", "AUTH=PLAIN", &[]),
+        ("token", "AUTH=XOAUTH2 AUTH=OAUTHBEARER", &refused),
+    ] {
+        let look = read_by(proof, offers(offered, more)).await;
+        assert_eq!(saw(&look), ("denied", 0), "{offered}: {:?}", look.horizon);
+        assert!(!format!("{:?}", look.horizon).contains("hunter2"), "{:?}", look.horizon);
     }
 }
 
