@@ -27,6 +27,7 @@ mod format;
 mod frame;
 mod js;
 mod matching;
+mod prometheus;
 mod query;
 mod range;
 mod reduce;

@@ -221,8 +221,9 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                 ],
             ),
             Written(
-                "what the browser computes, held against its package @grafana/data 13.2.3",
+                "what the browser computes, held against its packages @grafana/data and @grafana/prometheus 13.2.3",
                 &[
+                    "series_of_prometheus_are_shaped_as_its_data_source_shapes_them",
                     "columns_are_reduced_as_grafana_reduces_them",
                     "frames_are_transformed_as_grafana_transforms_them",
                     "values_are_written_with_their_units_as_grafana_writes_them",

@@ -152,6 +152,8 @@ pub(super) struct Frame {
     pub(super) ref_id: Option<String>,
     /// Whether it says which version of a type it has.
     pub(super) typed: bool,
+    /// Single events that a metric counted, beside its series.
+    pub(super) exemplars: bool,
     pub(super) fields: Vec<Field>,
     pub(super) length: usize,
 }
@@ -216,6 +218,8 @@ impl Frame {
             name: text(schema, "name").filter(|name| !name.is_empty()),
             ref_id: text(schema, "refId"),
             typed: schema.get("meta").is_some_and(|meta| meta.get("typeVersion").is_some()),
+            exemplars: schema.pointer("/meta/custom/resultType").and_then(Value::as_str)
+                == Some("exemplar"),
             fields: read,
             length,
         })
@@ -269,12 +273,42 @@ pub(super) fn shown_name(
     {
         return name.clone();
     }
-    let name = name_of(field, frame, all);
+    let name = name_of(field, frame, all, &[]);
     *field.known.borrow_mut() = Some((name.clone(), several));
     name
 }
 
-fn name_of(field: &Field, frame: Option<(&Frame, usize)>, all: Option<&[Frame]>) -> String {
+/// The name that a column has beside those of `all`, were it called a value: by its labels, without those
+/// that they have in `common`.
+pub(super) fn name_beside(
+    field: &Field,
+    frame: &Frame,
+    all: &[Frame],
+    common: &[(String, String)],
+) -> String {
+    let value = Field { name: VALUE.into(), ..field.clone() };
+    // It stands nowhere among the frame's columns.
+    name_of(&value, Some((frame, usize::MAX)), Some(all), common)
+}
+
+/// The labels that all of these have.
+pub(super) fn common_labels<'a>(
+    mut fields: impl Iterator<Item = &'a Field>,
+) -> Vec<(String, String)> {
+    let labels = |field: &'a Field| field.labels.as_deref().unwrap_or_default();
+    let mut common = fields.next().map(labels).unwrap_or_default().to_vec();
+    for field in fields {
+        common.retain(|pair| labels(field).contains(pair));
+    }
+    common
+}
+
+fn name_of(
+    field: &Field,
+    frame: Option<(&Frame, usize)>,
+    all: Option<&[Frame]>,
+    common: &[(String, String)],
+) -> String {
     if let Some(given) = field.setting("displayName") {
         return given.into();
     }
@@ -300,7 +334,9 @@ fn name_of(field: &Field, frame: Option<(&Frame, usize)>, all: Option<&[Frame]>)
         let around = all.unwrap_or(std::slice::from_ref(frame));
         match single_label(around) {
             None => {
-                let text = written(labels);
+                let own =
+                    |pair: &&(String, String)| !common.iter().any(|(name, _)| *name == pair.0);
+                let text = written(labels.iter().filter(own));
                 if !text.is_empty() {
                     parts.push(text);
                     labelled = true;
@@ -325,11 +361,11 @@ fn name_of(field: &Field, frame: Option<(&Frame, usize)>, all: Option<&[Frame]>)
     if name == field.name { unique(field, frame) } else { name }
 }
 
-pub(super) fn written(labels: &[(String, String)]) -> String {
+pub(super) fn written<'a>(labels: impl IntoIterator<Item = &'a (String, String)>) -> String {
+    let mut labels: Vec<_> = labels.into_iter().collect();
     if labels.is_empty() {
         return String::new();
     }
-    let mut labels: Vec<_> = labels.iter().collect();
     labels.sort();
     let pairs = labels.iter().map(|(name, value)| format!("{name}=\"{value}\""));
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))

@@ -1,8 +1,9 @@
 //! A panel's queries, as the browser sends them, and the frames of their answers as it takes them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::frame::{Cell, Field, Frame, Kind};
+use super::frame::Frame;
+use super::prometheus;
 use super::range::period;
 use super::variables::{Dialect, Variables};
 
@@ -184,76 +185,36 @@ pub(super) fn query(
 /// says what is not as Grafana answers.
 pub(super) fn frames(answer: &Value, asked: &Value) -> Result<Vec<Frame>, String> {
     let results = answer.get("results").and_then(Value::as_object).ok_or("it has no results")?;
-    let queries = asked.get("queries").and_then(Value::as_array);
-    let mut queries: Vec<&Value> = queries.into_iter().flatten().collect();
-    let uid = |query: &&Value| query.get("datasource").and_then(|s| s.get("uid")).cloned();
-    let order: Vec<Option<Value>> = queries.iter().map(uid).collect();
-    queries.sort_by_cached_key(|query| order.iter().position(|known| *known == uid(query)));
-    let mut tables = Vec::new();
+    let queries = asked.get("queries").and_then(Value::as_array).map(Vec::as_slice);
+    let mut sources: Vec<(&Value, Vec<&Value>)> = Vec::new();
+    for query in queries.unwrap_or_default().iter().filter(|query| !hidden(query)) {
+        let source = query.get("datasource").unwrap_or(&Value::Null);
+        match sources.iter_mut().find(|(known, _)| known.get("uid") == source.get("uid")) {
+            Some((_, queries)) => queries.push(query),
+            None => sources.push((source, vec![query])),
+        }
+    }
     let mut all = Vec::new();
-    for query in queries.into_iter().filter(|query| !hidden(query)) {
-        let ref_id = query.get("refId").and_then(Value::as_str).unwrap_or("A");
-        let result = results.get(ref_id);
-        let list = result.and_then(|result| result.get("frames")).and_then(Value::as_array);
+    for (source, queries) in sources {
         let mut frames = Vec::new();
-        for frame in list.into_iter().flatten() {
-            let mut frame = Frame::of(frame)?;
-            frame.ref_id.get_or_insert_with(|| ref_id.to_owned());
-            frames.push(frame);
-        }
-        let table = query.get("format").and_then(Value::as_str) == Some("table");
-        let of = query.get("datasource").map_or("", kind);
-        if table && of == "prometheus" && !frames.is_empty() {
-            tables.push((all.len(), ref_id.to_owned()));
-        }
-        all.push((ref_id.to_owned(), frames));
-    }
-    let several = tables.len() > 1;
-    for (at, ref_id) in tables {
-        let name = if several { format!("Value #{ref_id}") } else { "Value".into() };
-        if let Some((_, frames)) = all.get_mut(at) {
-            *frames = vec![table(std::mem::take(frames), &name)?];
-        }
-    }
-    Ok(all.into_iter().flat_map(|(_, frames)| frames).collect())
-}
-
-/// Prometheus' series as one table: the time, a column for each label, the value.
-fn table(frames: Vec<Frame>, value: &str) -> Result<Frame, String> {
-    let mut labels: Vec<String> = Vec::new();
-    for frame in &frames {
-        let [time, value] = frame.fields.as_slice() else {
-            return Err("a series has not two columns".into());
-        };
-        if time.kind != Kind::Time || value.kind != Kind::Number {
-            return Err("a series is not a time and a number".into());
-        }
-        let mut own: Vec<&String> = value.labels.iter().flatten().map(|(name, _)| name).collect();
-        own.sort();
-        for name in own {
-            if !labels.contains(name) {
-                labels.push(name.clone());
+        for query in &queries {
+            let ref_id = ref_id(query);
+            let result = results.get(ref_id);
+            let list = result.and_then(|result| result.get("frames")).and_then(Value::as_array);
+            for frame in list.into_iter().flatten() {
+                let mut frame = Frame::of(frame)?;
+                frame.ref_id.get_or_insert_with(|| ref_id.to_owned());
+                frames.push(frame);
             }
         }
-    }
-    let rows = |at: usize| frames.iter().flat_map(move |frame| &frame.fields[at].values);
-    let mut fields = vec![Field::new("Time", Kind::Time, rows(0).cloned().collect())];
-    for name in labels {
-        if name == "le" {
-            return Err("a table of a histogram's buckets".into());
+        if kind(source) == "prometheus" {
+            frames = prometheus::shaped(frames, &queries)?;
         }
-        let values = frames.iter().flat_map(|frame| {
-            let text = frame.fields[1].label(&name).unwrap_or_default();
-            std::iter::repeat_n(Cell::Text(text.to_owned()), frame.length)
-        });
-        fields.push(Field::new(&name, Kind::String, values.collect()));
+        all.extend(frames);
     }
-    let config = frames.first().map(|frame| frame.fields[1].config.clone()).unwrap_or_default();
-    let mut config: Map<String, Value> = config;
-    config.remove("displayNameFromDS");
-    let values = Field::new(value, Kind::Number, rows(1).cloned().collect());
-    fields.push(Field { config, ..values });
-    let length = frames.iter().map(|frame| frame.length).sum();
-    let ref_id = frames.first().and_then(|frame| frame.ref_id.clone());
-    Ok(Frame { ref_id, fields, length, ..Frame::default() })
+    Ok(all)
+}
+
+pub(super) fn ref_id(query: &Value) -> &str {
+    query.get("refId").and_then(Value::as_str).unwrap_or("A")
 }

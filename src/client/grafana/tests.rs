@@ -8,6 +8,7 @@ use super::query::frames;
 use super::*;
 
 mod oracle;
+mod prometheus;
 mod recorded;
 
 fn dashboard() -> Value {

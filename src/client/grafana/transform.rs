@@ -169,8 +169,8 @@ fn bare(frame: &Frame) -> Frame {
         name: frame.name.clone(),
         ref_id: frame.ref_id.clone(),
         typed: frame.typed,
-        fields: Vec::new(),
         length: frame.length,
+        ..Frame::default()
     }
 }
 

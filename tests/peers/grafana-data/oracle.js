@@ -1,4 +1,5 @@
-// Answers, line by line, what @grafana/data makes of a case: one JSON document in, one out.
+// Answers, line by line, what @grafana/data makes of a case, and what its Prometheus data source makes of
+// series: one JSON document in, one out.
 'use strict';
 
 globalThis.navigator = { language: 'en-US', languages: ['en-US'] };
@@ -10,6 +11,11 @@ const data = require(require.resolve('@grafana/data', { paths: [path.resolve(pro
 // Only now: with a window, a package of its styles would look for a document.
 globalThis.window = { __grafanaSceneContext: {} };
 const theme = data.createTheme();
+// Asked by links of exemplars alone.
+const Module = require('module');
+const load = Module._load;
+Module._load = (name, ...rest) => (name === '@grafana/runtime' ? {} : load(name, ...rest));
+const prometheus = require(path.resolve(process.argv[2], 'node_modules/@grafana/prometheus/result_transformer.cjs'));
 
 data.standardTransformersRegistry.setInit(() =>
   // Some are listed under two names.
@@ -115,6 +121,15 @@ const OPERATIONS = {
       title: value.display.title ?? value.name,
       text: data.formattedValueToString(value.display),
     }));
+  },
+  prometheus(ask) {
+    const answer = prometheus.transformV2({ data: framesOf(ask.frames) }, { targets: ask.queries }, {});
+    // The browser takes what has a topic for annotations.
+    const series = answer.data.filter((frame) => !frame.meta?.dataTopic);
+    return series.map((frame) => {
+      const names = frame.fields.map((field) => field.config.displayNameFromDS ?? null);
+      return { ...frameOf(frame), names };
+    });
   },
   interval(ask) {
     const range = { from: { valueOf: () => 0 }, to: { valueOf: () => ask.range } };

@@ -15,21 +15,21 @@ use super::super::transform::transform;
 use super::super::{format, range};
 
 /// Numbers that look like chance and are the same in every run.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub(super) fn roll(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % u64::try_from(below).unwrap()).unwrap()
     }
 
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+    pub(super) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.roll(of.len())]
     }
 
-    fn often(&mut self, percent: usize) -> bool {
+    pub(super) fn often(&mut self, percent: usize) -> bool {
         self.roll(100) < percent
     }
 }
@@ -39,11 +39,13 @@ pub(super) fn answers(asks: &[Value]) -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let package = target.join("peers/grafana-data");
-    assert!(
-        package.join("node_modules/@grafana/data").is_dir(),
-        "@grafana/data is not fetched (no {}): run tests/run, or tests/peers/fetch",
-        package.display()
-    );
+    for part in ["data", "prometheus"] {
+        assert!(
+            package.join("node_modules/@grafana").join(part).is_dir(),
+            "@grafana/{part} is not fetched (into {}): run tests/run, or tests/peers/fetch",
+            package.display()
+        );
+    }
     let mut node = Command::new("node")
         .arg(root.join("tests/peers/grafana-data/oracle.js"))
         .arg(&package)
@@ -83,7 +85,7 @@ fn same(ours: &Value, theirs: &Value) -> bool {
 
 /// Holds what we make of each case against what the package makes of it. What we refuse is counted,
 /// and must be rare.
-fn hold(
+pub(super) fn hold(
     what: &str,
     asks: &[Value],
     ours: impl Fn(&Value) -> Result<Value, String>,
@@ -224,7 +226,7 @@ fn column(dice: &mut Dice, kind: &str, rows: usize, rough: bool) -> (Vec<Value>,
     (values, entities.into())
 }
 
-fn frame(
+pub(super) fn frame(
     dice: &mut Dice,
     ref_id: &str,
     kinds: &[(&str, &str, Option<Value>)],
@@ -343,7 +345,7 @@ fn plain(cell: &Cell) -> Value {
     }
 }
 
-fn as_json(frame: &Frame) -> Value {
+pub(super) fn as_json(frame: &Frame) -> Value {
     let field = |field: &Field| {
         let kind = match field.kind {
             Kind::Time => "time",
