@@ -26,9 +26,11 @@ fn series(dice: &mut Dice, ref_id: &str) -> Vec<Value> {
             let rough = dice.often(10);
             let columns = if dice.often(4) { &columns[..0] } else { &columns[..] };
             let mut frame = frame(dice, ref_id, columns, None, rough);
-            if called == "Value" && dice.often(30) {
-                let config = frame.pointer_mut("/schema/fields/1/config");
-                config.map(|config| config["displayNameFromDS"] = "given".into());
+            if called == "Value"
+                && dice.often(30)
+                && let Some(config) = frame.pointer_mut("/schema/fields/1/config")
+            {
+                config["displayNameFromDS"] = "given".into();
             }
             if dice.often(4) {
                 frame["schema"]["meta"] = json!({"custom": {"resultType": "exemplar"}});
