@@ -1,11 +1,14 @@
-//! A log file on this node: what was appended since the round began, over rotations.
+//! A file on this node: what was appended since the round began, over rotations; events of a log, or
+//! notifications that something writes down.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::alert::{self, Alert};
 use super::found::{Found, Record, plain};
 use super::{Confirmer, LookContext};
 use crate::client::tail::{Limits, Mark, Seen, tail};
@@ -27,11 +30,16 @@ pub struct Spec {
     /// The field of a JSON line that holds the event's text; without it, the whole line is it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Fields that a JSON line must have, and their values; {run} is the round's name. At `alerted` and
+    /// `notified` each line that names the round is one alert or notification.
+    #[serde(default, rename = "match", skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
 }
 
 pub struct File {
     path: Arc<PathBuf>,
     text: Option<String>,
+    fields: BTreeMap<String, String>,
 }
 
 impl Confirmer for File {
@@ -45,7 +53,7 @@ impl Confirmer for File {
         if spec.text.as_deref().is_some_and(str::is_empty) {
             return Err("`text` is empty; name a field, or leave it out".into());
         }
-        Ok(Self { path: Arc::new(spec.path), text: spec.text })
+        Ok(Self { path: Arc::new(spec.path), text: spec.text, fields: spec.fields })
     }
 
     fn effects(&self) -> Vec<Effect> {
@@ -78,10 +86,23 @@ impl Confirmer for File {
         let Seen { lines, mark: next, lacking } = seen;
         *mark = serde_json::to_value(next).unwrap_or_default();
         on.trace.note(format_args!("{} lines of the round, {lacking:?}", lines.len()));
-        let mut found = Found::new(on.sought);
-        for line in lines {
-            found.take(self.record(line.place, &line.bytes));
+        let wanted = alert::filled(&self.fields, &on);
+        let suits = |record: &Record| {
+            let empty = Map::new();
+            alert::matches(record.fields.as_ref().unwrap_or(&empty), &wanted)
+        };
+        let records = lines.into_iter().map(|line| self.record(line.place, &line.bytes));
+        let records = records.filter(suits);
+        if on.sought.stage.counts_things() {
+            let mut told: Vec<Alert> = records.map(told).collect();
+            let most = alert::LIMIT;
+            let more = || format!("there are more than {most} notifications in one look");
+            let lacking = lacking.or_else(|| (told.len() > most).then(more));
+            told.truncate(most);
+            return alert::look(told, lacking, &on);
         }
+        let mut found = Found::new(on.sought);
+        records.for_each(|record| found.take(record));
         if let Some(why) = lacking {
             found.lacks(why);
         }
@@ -109,4 +130,9 @@ impl File {
         };
         Record { text: text.or(Some(whole)), fields, id: Some(id) }
     }
+}
+
+fn told(line: Record) -> Alert {
+    let Record { fields, text, id } = line;
+    Alert { text, ..Alert::new(id.unwrap_or_default(), None, fields.unwrap_or_default()) }
 }

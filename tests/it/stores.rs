@@ -24,6 +24,7 @@ mod rules;
 mod search;
 mod sql;
 mod tenants;
+mod told;
 
 const RUN: &str = "gl00000001";
 const OTHER: &str = "gl00000002";

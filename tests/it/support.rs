@@ -200,6 +200,7 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                 "a_copied_and_cut_file_is_read_on_in_its_copy",
                 "a_renamed_file_is_read_to_its_end_and_the_new_one_from_its_beginning",
                 "what_was_rotated_away_unread_is_never_complete_again",
+                "a_file_shows_the_notifications_that_name_the_round",
             ],
         )],
     ),
