@@ -206,7 +206,7 @@ fn journey(generator: &mut SchemaGenerator) -> Value {
                 common.push(("exactly", json!({ "type": "integer", "minimum": 0 })));
             }
             if *stage == Stage::Alerted {
-                common.push(("rule", described("With `within: rule`: the rule behind the alert, where it is not known from how the alert is seen (at Prometheus, Grafana, OpenSearch Alerting, ElastAlert 2, and at Splunk by `search_name`), and what it does not say of itself.", typed::<RuleSpec>(generator))));
+                common.push(("rule", described("With `within: rule`: the rule behind the alert, where it is not known from how the alert is seen (at Prometheus, Grafana, OpenSearch Alerting, ElastAlert 2, and at Splunk by `search_name` or `fired`), and what it does not say of itself.", typed::<RuleSpec>(generator))));
             }
             if matches!(stage, Stage::Alerted | Stage::Notified) {
                 common.push(("resolved", described("How soon after it came its end must come: an alert that stays for ever is none that is looked at.", typed::<Period>(generator))));

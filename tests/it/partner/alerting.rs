@@ -89,7 +89,8 @@ fn alerts_gate_turns_red_where_alerting_is_not_alive_and_green_again() {
     let alertmanager = peers::alertmanager(&format!(
         "route:\n  receiver: agent\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 500ms\n  \
          repeat_interval: 500ms\n  routes: [ {{ receiver: nobody, matchers: [ 'mute=\"yes\"' ] }} ]\n\
-         receivers:\n- name: nobody\n- name: agent\n  webhook_configs: [ {{ url: 'http://127.0.0.1:{port}/api/v1/webhook/alertmanager' }} ]\n"
+         receivers:\n- name: nobody\n- name: agent\n  webhook_configs: [ {{ url: 'http://127.0.0.1:{port}/api/v1/webhook/alertmanager' }} ]\n\
+         inhibit_rules:\n- source_matchers: [ 'alertname=\"Maintenance\"' ]\n  target_matchers: [ 'severity=\"critical\"' ]\n"
     ));
     let url = &alertmanager.url;
     let at = url.strip_prefix("http://").expect("a URL");
@@ -125,28 +126,35 @@ fn alerts_gate_turns_red_where_alerting_is_not_alive_and_green_again() {
         ],
     );
 
-    // A critical alert that somebody silenced fires for nobody: the report lists it.
+    // A critical alert that another inhibits, or that somebody silenced, fires for nobody: the report
+    // lists it.
+    let maintenance = json!([{"labels": {"alertname": "Maintenance"}}]);
     let silence = json!({
         "matchers": [{"name": "severity", "value": "critical", "isRegex": false, "isEqual": true}],
         "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2100-01-01T00:00:00Z",
         "createdBy": "test", "comment": "test",
     });
-    let (status, said) =
-        peers::post(&format!("{url}/api/v2/silences"), "application/json", &silence.to_string())
-            .expect("alertmanager answers");
-    assert_eq!(status, 200, "{said}");
-    set(Some(Alerting::CriticalFires));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let ledger = agent.json("/api/v1/ledger");
-        let listed = ledger["checks"].to_string();
-        if listed.contains("an alert is silenced by") && listed.contains("NodeDown") {
-            let rows = ledger["gates"].as_array().expect("an array");
-            let row = rows.iter().find(|row| row["id"] == ALERTS).expect("the gate is there");
-            assert_eq!(row["verdict"], "pass", "{row:#}");
-            break;
+    for (path, body, lists) in [
+        ("alerts", maintenance, "an alert is inhibited by"),
+        ("silences", silence, "an alert is silenced by"),
+    ] {
+        let path = format!("{url}/api/v2/{path}");
+        let answer = peers::post(&path, "application/json", &body.to_string());
+        let (status, said) = answer.expect("alertmanager answers");
+        assert_eq!(status, 200, "{said}");
+        set(Some(Alerting::CriticalFires));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ledger = agent.json("/api/v1/ledger");
+            let listed = ledger["checks"].to_string();
+            if listed.contains(lists) && listed.contains("NodeDown") {
+                let rows = ledger["gates"].as_array().expect("an array");
+                let row = rows.iter().find(|row| row["id"] == ALERTS).expect("the gate is there");
+                assert_eq!(row["verdict"], "pass", "{row:#}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{listed}");
+            thread::sleep(Duration::from_millis(100));
         }
-        assert!(Instant::now() < deadline, "{listed}");
-        thread::sleep(Duration::from_millis(100));
     }
 }
