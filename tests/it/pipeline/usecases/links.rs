@@ -72,7 +72,7 @@ const RUNS: &str = "4s";
 const RULED: [&str; 3] = ["edges", "deep", "held"];
 const EDGES: [&str; 2] = ["edges", "deep"];
 
-const LINKS: [Link; 16] = [
+const LINKS: [Link; 18] = [
     link("whole", By::Alertmanager, By::Webhook, None),
     link("mail", By::ElastAlert, By::Mail("soc"), None),
     link("disabled", By::ElastAlert, By::Webhook, lost("alerted", "the rule did not run")),
@@ -80,6 +80,8 @@ const LINKS: [Link; 16] = [
     link("throttled", By::ElastAlert, By::Webhook, lost("alerted", "the rule is silenced until")),
     link("twofold", By::Alertmanager, By::Webhook, twice("alerted")),
     link("silenced", By::Alertmanager, By::Webhook, suppressed("is silenced")),
+    link("resolved", By::Alertmanager, By::Webhook, None),
+    link("open", By::Alertmanager, By::Webhook, suppressed("it came and was not resolved within")),
     link("inhibited", By::Alertmanager, By::Webhook, suppressed("is inhibited")),
     link("unrouted", By::ElastAlert, By::Webhook, lost("notified", "")),
     link("full", By::ElastAlert, By::Mail("full"), lost("notified", "")),
@@ -99,6 +101,7 @@ fn rules() -> Vec<(String, String)> {
         let (field, more) = match *id {
             "disabled" => ("user.name", "is_enabled: false"),
             "field" => ("user", ""),
+            "resolved" => ("user.name", "alertmanager_resolve_time: { seconds: 15 }"),
             "throttled" | "held" => ("user.name", "realert: { minutes: 30 }"),
             "deep" => (
                 "user.name",
@@ -179,7 +182,15 @@ fn journey(link: &Link, pipeline: &Pipeline, elastalert: &str, alerts: &str, ima
             format!("within: rule + 8s, give_up: 32s, rule: {given}, poll: 1s"),
             "within: rule + 8s, give_up: 32s, poll: 1s".to_owned(),
         ),
-        false => (stage.clone(), stage.clone(), stage),
+        false => {
+            // Alertmanager itself lets an alert go after five minutes.
+            let resolved = match id {
+                "resolved" => ", resolved: 60s",
+                "open" => ", resolved: 5s",
+                _ => "",
+            };
+            (stage.clone(), format!("{stage}{resolved}"), format!("{stage}{resolved}"))
+        }
     };
     let timeout = if RULED.contains(&id) { "15s" } else { "20s" };
     let edges = if EDGES.contains(&id) { "edges: true" } else { "" };
