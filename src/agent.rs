@@ -33,6 +33,7 @@ use crate::client::Clients;
 use crate::client::inbox::Notification;
 use crate::gate::LoadWindow;
 use crate::lanes::Cells;
+use crate::ledger::Document;
 use crate::node::processes::Processes;
 use crate::node::{Paths, Sampler};
 use crate::outcome::Fault;
@@ -55,6 +56,19 @@ const GRACE: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_secs(5);
 /// How long reading files and secrets may take: a command that yields a secret has 10 s.
 const BLOCKING: Duration = Duration::from_secs(30);
+
+/// The report of a plan that nothing was measured for: what needs evidence is open.
+pub fn unproven(plan: Arc<Plan>) -> Document {
+    let bounded = state::Bounded {
+        cells: Cells::new(),
+        clients: Clients::default(),
+        seconds: Arc::new(seconds::Seconds::new()),
+        web: None,
+        rechecks: rechecks::Rechecks::default(),
+    };
+    let (store, nothing) = Store::memory();
+    state::State::new(plan, &nothing, store, bounded, clock::now()).document()
+}
 
 /// What an agent is started with, besides its plan.
 pub struct Options {

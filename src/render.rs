@@ -16,6 +16,7 @@ pub mod progress;
 mod quantity;
 pub mod rules;
 mod sections;
+pub mod sheet;
 pub mod specimen;
 pub mod terminal;
 mod text;

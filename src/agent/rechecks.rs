@@ -46,6 +46,9 @@ struct Promise {
     first_seq: u64,
     /// Of [`Journey::promise`].
     plan: String,
+    /// What the round is evidence of; an older version did not say, and then it is of nothing.
+    #[serde(default)]
+    evidence: Arc<str>,
 }
 
 type Key = (Run, Stage, Duration);
@@ -185,6 +188,7 @@ pub(super) async fn expect(
             count: walk.count(),
             first_seq: walk.first_seq(),
             plan: plan_of,
+            evidence: journey.evidence.clone(),
         };
         for after in &plan.recheck {
             let now = clock::now();
@@ -248,7 +252,10 @@ pub(super) async fn run(plan: Arc<Plan>, hands: Hands) {
 
 async fn finish(key: &Key, (due, result): (DueRecheck, Option<Rechecked>), hands: &Hands) {
     hands.rechecks.done(key);
-    let stored = serde_json::to_value(&result).unwrap_or_default();
+    let mut stored = serde_json::to_value(&result).unwrap_or_default();
+    if let Some(fields) = stored.as_object_mut() {
+        fields.insert(ROUND_OF.to_owned(), serde_json::Value::from(&*evidence(&due)));
+    }
     hands.store.recheck_done(DoneRecheck {
         run: due.run.clone(),
         journey: due.journey.clone(),
@@ -262,9 +269,15 @@ async fn finish(key: &Key, (due, result): (DueRecheck, Option<Rechecked>), hands
     }
 }
 
+/// What the round was evidence of that is looked back at.
+fn evidence(due: &DueRecheck) -> Arc<str> {
+    due.expected["evidence"].as_str().unwrap_or_default().into()
+}
+
 async fn tell(due: &DueRecheck, result: Rechecked, hands: &Hands) {
     let news = RoundNews::Rechecked {
         journey: due.journey.clone(),
+        evidence: evidence(due),
         stage: due.stage,
         after: due.after,
         at: clock::now(),

@@ -126,6 +126,8 @@ pub enum RoundNews {
     /// What a stage had shown was asked for again.
     Rechecked {
         journey: Arc<str>,
+        /// What the round was evidence of.
+        evidence: Arc<str>,
         stage: Stage,
         after: Duration,
         at: Now,

@@ -449,8 +449,13 @@ impl State {
                     }
                 }
             }
-            RoundNews::Rechecked { journey, stage, after, at, result } => {
-                self.looked_back(&(journey, stage, after), at, &result, now);
+            RoundNews::Rechecked { journey, evidence, stage, after, at, result } => {
+                let of = (journey, stage, after);
+                self.counted_back(&of, &result);
+                // As with the round itself: of what the plan asks no more it is no evidence.
+                if self.plan.journey(&of.0).is_some_and(|own| own.evidence == evidence) {
+                    self.looked_back(&of, at, &result, now);
+                }
             }
         }
     }

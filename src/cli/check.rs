@@ -37,7 +37,7 @@ pub(super) fn run(
     let (inputs, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
     runtime()?.block_on(async {
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::or_hangup()?;
         let options = Options {
             inputs,
             paths: node::paths(global),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::check::{self, FORMATS, SLACK};
 use super::output;
-use super::run::{Stop, announce, hangups, runtime, until_stopped};
+use super::run::{Stop, announce, runtime, until_stopped};
 use super::{Failure, Global, OutputArgs, WebArgs, exit, node, say};
 use crate::agent::{Agent, Options};
 use crate::demo::Platform;
@@ -29,7 +29,7 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     runtime()?.block_on(async {
-        let (mut stop, mut hangup) = (Stop::listen()?, hangups()?);
+        let mut stop = Stop::or_hangup()?;
         let platform = Platform::start(break_stage).await.map_err(|fault| {
             Failure::ours(format!("the embedded platform did not start: {fault}"))
         })?;
@@ -76,7 +76,7 @@ pub(super) fn run(
             }
         } else {
             say("open the page in a browser; Ctrl-C ends the demo and prints the report");
-            until_stopped(&agent, &mut stop, &mut hangup).await?;
+            until_stopped(&agent, &mut stop, None).await?;
             let last = agent.stop().await.map_err(Failure::ours)?;
             check::write(&outputs, &last.document, output.verbose, Some(BANNER))?;
             exit::SUCCESS

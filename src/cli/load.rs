@@ -166,7 +166,7 @@ pub(super) fn run(
         }
     }
     runtime()?.block_on(async {
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::or_hangup()?;
         let mut window = Window::new(load.agent.as_deref(), journey).await?;
         announce(journey, &order);
         let (no_more, at_once) = (CancellationToken::new(), CancellationToken::new());

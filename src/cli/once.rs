@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::check::FORMATS;
 use super::output::{self, Format, Output};
 use super::run::runtime;
 use super::{Failure, Global, PlanArgs, exit, say};
@@ -15,6 +16,7 @@ use crate::journey::tally::{StageTally, Tally};
 use crate::ledger::ClockRow;
 use crate::outcome::{Observation, Outcome};
 use crate::plan::{Check, Journey, Plan};
+use crate::render::sheet::{Line, Sheet, Told};
 use crate::render::specimen::plain;
 use crate::spec::did_you_mean;
 use crate::spec::trace::{Note, Trace};
@@ -32,7 +34,7 @@ pub(super) fn run(
     how: How,
     outputs: &[Output],
 ) -> Result<u8, Failure> {
-    let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
+    let outputs = output::wanted(outputs, &FORMATS)?;
     let (_, plan) = plan.compile(global)?;
     if !how.any_time {
         allowed_now(&plan, id)?;
@@ -42,14 +44,14 @@ pub(super) fn run(
         say(format_args!("greenlight: {}", fault.text));
     }
     let trace = if how.debug { Trace::on() } else { Trace::off() };
-    let (code, text, json) = if let Some(check) = plan.check(id) {
+    let (code, lines, text, json) = if let Some(check) = plan.check(id) {
         let seen = runtime()?.block_on(attempts(check, &plan, &trace));
         let code = seen
             .iter()
             .map(|(seen, _)| code(&seen.reading.outcome))
             .max()
             .unwrap_or(exit::INCOMPLETE);
-        (worst(&seen, code), check_text(&seen), check_json(check, &seen))
+        (worst(&seen, code), check_lines(&seen), check_text(&seen), check_json(check, &seen))
     } else if let Some(journey) = plan.journey(id) {
         let began = Mono::now();
         let round = rounds::once(journey, &plan.secrets, &trace);
@@ -60,6 +62,7 @@ pub(super) fn run(
         let notes = trace.take();
         (
             journey_code(&tally),
+            journey_lines(&tally),
             journey_text(journey, &tally, how.debug.then_some(&specimen), began, &notes),
             journey_json(journey, &tally, &specimen, began, &notes),
         )
@@ -76,9 +79,10 @@ pub(super) fn run(
         };
         return Err(Failure::usage(format!("the plan has no check and no journey `{id}`; {hint}")));
     };
+    let sheet = Sheet { title: format!("greenlight once {id}"), lines, text };
     output::write(&outputs, |format, _| match format {
         Format::Json => format!("{json:#}"),
-        _ => text.clone(),
+        form => sheet.render(form),
     })?;
     Ok(code)
 }
@@ -123,6 +127,20 @@ fn code(outcome: &Outcome) -> u8 {
 fn worst(seen: &[Seen], highest: u8) -> u8 {
     let failed = seen.iter().any(|(seen, _)| matches!(seen.reading.outcome, Outcome::Failure(_)));
     if failed { exit::FAILURE } else { highest }
+}
+
+fn check_lines(seen: &[Seen]) -> Vec<Line> {
+    let line = |(seen, _): &Seen| {
+        let told = match &seen.reading.outcome {
+            Outcome::Success => Told::Success,
+            Outcome::Failure(_) => Told::Failure,
+            Outcome::Inconclusive(_) => Told::Error,
+        };
+        let why = seen.reading.outcome.why();
+        let why = why.map(|(code, text)| format!("{code}: {text}")).unwrap_or_default();
+        Line { name: format!("{} {}", seen.check, seen.target), told, why }
+    };
+    seen.iter().map(line).collect()
 }
 
 fn check_text(seen: &[Seen]) -> String {
@@ -191,17 +209,39 @@ fn notes_json(began: Mono, notes: &[Note]) -> Value {
         .collect()
 }
 
-fn journey_code(tally: &Tally) -> u8 {
-    let failed =
-        |stage: &StageTally| stage.failed() > 0 || stage.duplicate > 0 || stage.false_alarms() > 0;
-    if tally.stages.iter().any(failed) {
-        return exit::FAILURE;
+fn stage_told(stage: &StageTally) -> Told {
+    if stage.failed() > 0 || stage.duplicate > 0 || stage.false_alarms() > 0 {
+        return Told::Failure;
     }
-    let all_known = !tally.stages.is_empty()
-        && tally.stages.iter().all(|stage| {
-            stage.known() == stage.expected && stage.expected > 0 && stage.untold_alarms() == 0
-        });
-    if all_known { exit::SUCCESS } else { exit::INCOMPLETE }
+    let all_known =
+        stage.known() == stage.expected && stage.expected > 0 && stage.untold_alarms() == 0;
+    if all_known { Told::Success } else { Told::Error }
+}
+
+fn journey_code(tally: &Tally) -> u8 {
+    let told = |told| tally.stages.iter().any(|stage| stage_told(stage) == told);
+    match (told(Told::Failure), told(Told::Error) || tally.stages.is_empty()) {
+        (true, _) => exit::FAILURE,
+        (false, true) => exit::INCOMPLETE,
+        (false, false) => exit::SUCCESS,
+    }
+}
+
+fn fates(stage: &StageTally) -> String {
+    let found = stage.fates.iter().filter(|(_, count)| **count > 0);
+    let mut told: Vec<_> = found.map(|(fate, count)| format!("{count} {}", fate.word())).collect();
+    if stage.duplicate > 0 {
+        told.push(format!("{} duplicate", stage.duplicate));
+    }
+    told.join(", ")
+}
+
+fn journey_lines(tally: &Tally) -> Vec<Line> {
+    let line = |stage: &StageTally| {
+        let why = stage.reason.iter().fold(fates(stage), |told, why| format!("{told}; {why}"));
+        Line { name: stage.stage.word().to_owned(), told: stage_told(stage), why }
+    };
+    tally.stages.iter().map(line).collect()
 }
 
 fn journey_text(
@@ -218,23 +258,11 @@ fn journey_text(
     }
     let _ = writeln!(text, "{}", journey.id);
     for stage in &tally.stages {
-        let fates: Vec<String> = stage
-            .fates
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(fate, count)| format!("{count} {}", fate.word()))
-            .collect();
         let latency = stage
             .latency()
             .map(|p| format!("  p50 {}  max {}", milliseconds(p.p50), milliseconds(p.max)))
             .unwrap_or_default();
-        let duplicate = if stage.duplicate > 0 {
-            format!("  {} duplicate", stage.duplicate)
-        } else {
-            String::new()
-        };
-        let _ =
-            writeln!(text, "  {:<9} {}{duplicate}{latency}", stage.stage.word(), fates.join(", "));
+        let _ = writeln!(text, "  {:<9} {}{latency}", stage.stage.word(), fates(stage));
         if let Some(reason) = &stage.reason {
             let _ = writeln!(text, "            {reason}");
         }

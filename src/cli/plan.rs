@@ -4,11 +4,14 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::check::FORMATS;
 use super::output::{self, Format, Output};
 use super::privileges::Privileges;
 use super::{Failure, Global, PlanArgs, exit};
+use crate::gate::{Gate, sentence};
 use crate::plan::Plan;
 use crate::render;
+use crate::render::sheet::{Line, Sheet, Told};
 
 pub(super) fn run(
     global: &Global,
@@ -16,14 +19,18 @@ pub(super) fn run(
     privileges: bool,
     outputs: &[Output],
 ) -> Result<u8, Failure> {
-    let outputs = output::wanted(outputs, &[Format::Terminal, Format::Json])?;
+    let outputs = output::wanted(outputs, &FORMATS)?;
     let (_, plan) = plan.compile(global)?;
     let privileges = privileges.then(|| Privileges::of(&plan, global));
-    output::write(&outputs, |format, _| match (format, &privileges) {
-        (Format::Json, None) => format!("{:#}", plan.json),
-        (Format::Json, Some(privileges)) => format!("{:#}", privileges.json(&plan)),
-        (_, Some(privileges)) => privileges.text(),
-        (_, None) => summary(&plan),
+    let (json, lines, text) = match &privileges {
+        None => ((*plan.json).clone(), gates(&plan), summary(&plan)),
+        Some(privileges) => (privileges.json(&plan), privileges.lines(), privileges.text()),
+    };
+    let title = format!("greenlight plan for {}", plan.node.name);
+    let sheet = Sheet { title, lines, text };
+    output::write(&outputs, |format, _| match format {
+        Format::Json => format!("{json:#}"),
+        form => sheet.render(form),
     })?;
     Ok(exit::SUCCESS)
 }
@@ -32,6 +39,13 @@ pub(super) fn rules(global: &Global, plan: &PlanArgs) -> Result<u8, Failure> {
     let (_, plan) = plan.compile(global)?;
     output::print(&render::rules::render(&plan.watched(), &plan.nodes))?;
     Ok(exit::SUCCESS)
+}
+
+/// A plan has tried nothing yet.
+fn gates(plan: &Plan) -> Vec<Line> {
+    let line =
+        |gate: &Gate| Line { name: gate.id.clone(), told: Told::Skipped, why: sentence(gate) };
+    plan.gates.iter().map(line).collect()
 }
 
 fn summary(plan: &Plan) -> String {

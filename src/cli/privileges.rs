@@ -9,6 +9,7 @@ use super::{Global, node};
 use crate::agent::clock;
 use crate::node::privileges::{self, Rights, Unseen};
 use crate::plan::Plan;
+use crate::render::sheet::{Line, Told};
 
 /// One check or journey that needs something.
 struct Need {
@@ -104,6 +105,23 @@ impl Privileges {
                 self.rights.user
             ),
         ])
+    }
+
+    /// Each need and each signal by itself.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let needs = self.needs.iter().map(|need| {
+            let told = match need.granted {
+                Some(true) => Told::Success,
+                Some(false) => Told::Failure,
+                None => Told::Skipped,
+            };
+            Line { name: need.id.clone(), told, why: need.needs.clone() }
+        });
+        let unseen = self.unseen.iter().map(|unseen| {
+            let told = if unseen.needs.is_some() { Told::Failure } else { Told::Error };
+            Line { name: unseen.what.to_string(), told, why: unseen.why.to_string() }
+        });
+        needs.chain(unseen).collect()
     }
 
     pub(super) fn text(&self) -> String {

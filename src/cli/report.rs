@@ -1,14 +1,18 @@
-//! `report`: the newest report that the agent left in its state directory.
+//! `report`: the newest report that the agent left in its state directory. Where it left none of this
+//! plan, nothing is known: every gate of the plan is there, and what needs evidence is open.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::{self, FORMATS};
 use super::output;
-use super::{Failure, Global, OutputArgs, PlanArgs};
+use super::{Failure, Global, OutputArgs, PlanArgs, say};
+use crate::agent;
 use crate::journey::Stage;
 use crate::ledger::Document;
+use crate::plan::Plan;
 use crate::render::attack;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 pub(super) fn run(
     global: &Global,
@@ -19,22 +23,14 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let outputs = output::wanted(&output.output, &FORMATS)?;
     let (_, plan) = plan.compile(global)?;
-    let reader = Store::read_only(state).map_err(|error| Failure::ours(error.to_string()))?;
-    let newest = reader.newest_report().map_err(|error| Failure::ours(error.to_string()))?;
-    let Some(newest) = newest else {
-        return Err(Failure::ours(format!(
-            "{} holds no report yet; `greenlight run` and `greenlight check --state` leave them there",
-            state.display()
-        )));
+    let plan = Arc::new(plan);
+    let document = match kept(state, &plan)? {
+        Ok(document) => document,
+        Err(why) => {
+            say(format_args!("greenlight: no evidence for this plan: {why}"));
+            agent::unproven(plan.clone())
+        }
     };
-    let document: Document = serde_json::from_value(newest)
-        .map_err(|error| Failure::ours(format!("the newest report can't be read: {error}")))?;
-    if document.plan.digest != plan.digest {
-        return Err(Failure::ours(format!(
-            "the newest report is of another plan ({}, now {}): run the agent with this plan first",
-            document.plan.digest, plan.digest
-        )));
-    }
     if let Some(file) = attack_layer {
         let within = |id: &str| {
             let stages = &plan.journey(id)?.stages;
@@ -45,4 +41,29 @@ pub(super) fn run(
     }
     check::write(&outputs, &document, output.verbose, None)?;
     Ok(check::code(&document))
+}
+
+/// The newest report, where it is one of this plan; else why there is none.
+fn kept(state: &Path, plan: &Plan) -> Result<Result<Document, String>, Failure> {
+    let reader = match Store::read_only(state) {
+        Ok(reader) => reader,
+        Err(missing @ StoreError::Missing { .. }) => return Ok(Err(missing.to_string())),
+        Err(error) => return Err(Failure::ours(error.to_string())),
+    };
+    let newest = reader.newest_report().map_err(|error| Failure::ours(error.to_string()))?;
+    let Some(newest) = newest else {
+        return Ok(Err(format!(
+            "{} holds no report yet; `greenlight run` and `greenlight check --state` leave them there",
+            state.display()
+        )));
+    };
+    let document: Document = serde_json::from_value(newest)
+        .map_err(|error| Failure::ours(format!("the newest report can't be read: {error}")))?;
+    Ok(match document.plan.digest == plan.digest {
+        true => Ok(document),
+        false => Err(format!(
+            "the newest report is of another one ({}, now {}); run the agent with this plan first",
+            document.plan.digest, plan.digest
+        )),
+    })
 }

@@ -54,7 +54,7 @@ pub(super) fn run(
             "the plan is in force"
         );
         tell_systemd(&[sd_notify::NotifyState::Ready]);
-        until_stopped(&agent, &mut stop, &mut hangup).await?;
+        until_stopped(&agent, &mut stop, Some(&mut hangup)).await?;
         tell_systemd(&[sd_notify::NotifyState::Stopping]);
         agent.stop().await.map_err(Failure::ours)?;
         Ok(exit::SUCCESS)
@@ -80,39 +80,62 @@ fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::ours(format!("no signals: {error}")))
 }
 
-pub(super) fn hangups() -> Result<Signal, Failure> {
+fn hangups() -> Result<Signal, Failure> {
     listen(SignalKind::hangup())
 }
 
-/// SIGTERM and SIGINT. Listened for before anything starts, so that who stops what has only just
-/// said where it listens does not kill it.
+/// SIGTERM and SIGINT, and SIGHUP where there is nothing to reload. Listened for before anything
+/// starts, so that who stops what has only just said where it listens does not kill it.
 pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Stop {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    fn listen() -> Result<Self, Failure> {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: None,
         })
     }
 
-    /// Ends with the first of the two.
+    /// Of what runs in a terminal: one that is closed is an end too, unless nohup said otherwise.
+    pub(super) fn or_hangup() -> Result<Self, Failure> {
+        let hangup = if ignores_hangups() { None } else { Some(hangups()?) };
+        Ok(Self { hangup, ..Self::listen()? })
+    }
+
+    /// Ends with the first of them.
     pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = hung_up(self.hangup.as_mut()) => {}
         }
     }
 }
 
-/// Serves until it is asked to stop; reloads on SIGHUP; feeds systemd's watchdog.
+async fn hung_up(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether who started this process had SIGHUP, the first of the mask, ignored (proc(5)).
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 > 0)
+}
+
+/// Serves until it is asked to stop; reloads on a SIGHUP that is given; feeds systemd's watchdog.
 pub(super) async fn until_stopped(
     agent: &Agent,
     stop: &mut Stop,
-    hangup: &mut Signal,
+    mut hangup: Option<&mut Signal>,
 ) -> Result<(), Failure> {
     let mut judged = agent.judged();
     // Once everything has been done for the first time, and where something is done no more.
@@ -136,7 +159,7 @@ pub(super) async fn until_stopped(
         };
         tokio::select! {
             () = stop.asked() => break,
-            _ = hangup.recv() => once_more = true,
+            () = hung_up(hangup.as_deref_mut()) => once_more = true,
             _ = give_back.tick() => kernel::give_back_memory(),
             // The log says what came of it.
             () = reloaded => {

@@ -30,25 +30,26 @@ pub(super) fn events(
             found.extend(mark(fields, "seq").and_then(number));
         }
         if found.is_empty() {
-            found.extend(in_fields(fields, sought));
+            let tokens = strings(fields).into_iter().flat_map(Token::find_all::<str>);
+            found.extend(tokens.filter(|t| t.run == sought.run).map(|token| token.seq));
         }
     }
     if found.is_empty() {
-        let cut = Token::cut_off(text, &sought.run).filter(|seq| is_of(*seq, sought));
-        found.extend(cut);
+        // A field that ends within its token is one of several in what surrounds it.
+        let texts = fields.map(strings).unwrap_or_default().into_iter().chain([text]);
+        let cut = texts.filter_map(|text| Token::cut_off(text, &sought.run));
+        found.extend(cut.filter(|seq| is_of(*seq, sought)));
     }
     found
 }
 
-/// Tokens in any field, at any depth: a parser may have put the text anywhere.
-fn in_fields(fields: &Map<String, Value>, sought: &Sought) -> BTreeSet<u64> {
-    let mut found = BTreeSet::new();
+/// The texts in any field, at any depth: a parser may have put the event's anywhere.
+fn strings(fields: &Map<String, Value>) -> Vec<&str> {
+    let mut found = Vec::new();
     let mut rest: Vec<&Value> = fields.values().collect();
     while let Some(value) = rest.pop() {
         match value {
-            Value::String(text) => found.extend(
-                Token::find_all(text).filter(|t| t.run == sought.run).map(|token| token.seq),
-            ),
+            Value::String(text) => found.push(text.as_str()),
             Value::Array(items) => rest.extend(items),
             Value::Object(inner) => rest.extend(inner.values()),
             _ => {}
@@ -173,6 +174,14 @@ mod tests {
             let fields = json!({run: ours, seq: 4});
             assert_eq!(events("gone", fields.as_object(), &sought), BTreeSet::from([4]));
         }
+        // A text that was cut in its token ends so in its field, and not in what surrounds it.
+        let whole = token(ours, 2);
+        let cut = format!("hello {}", &whole[..whole.len() - 2]);
+        let fields = json!({"id": 3, "message": cut});
+        let around = fields.to_string();
+        assert_eq!(events(&cut, None, &sought), BTreeSet::from([2]));
+        assert_eq!(events(&around, fields.as_object(), &sought), BTreeSet::from([2]));
+        assert!(events(&around, None, &sought).is_empty());
         let fields = json!({"greenlight.run": other, "greenlight.seq": 5});
         assert!(events("gone", fields.as_object(), &sought).is_empty());
     }

@@ -172,7 +172,7 @@ fn judge_stage(
         Why::new(
             "beyond_threshold",
             format!(
-                "{what} at stage {}: {value} is {severity} the limit of {}",
+                "{what} at stage {}: {value} is {severity} limit of {}",
                 stage.word(),
                 number(bound.limit(), unit)
             ),
@@ -183,7 +183,7 @@ fn judge_stage(
             && sums.value(criterion.function, unseen).is_some_and(|value| !bound.holds(value))
     });
     let (verdict, reason) = if let Some(bound) = certain {
-        (Verdict::Fail, Some(text("beyond", bound)))
+        (Verdict::Fail, Some(text("beyond the", bound)))
     } else if !coverage.full {
         let text = format!("{} of {} are covered", span(coverage.covered), span(window.over));
         (Verdict::Open, Some(Why::new("window_not_covered", text)))

@@ -54,7 +54,7 @@ pub(super) fn last(
     } else if attempt.contains(&Value::Failed) {
         finding.samples = finding.samples.saturating_add(1);
         let why = |bound: Option<Bound>| {
-            let against = bound.map(|bound| format!(" against {}", against(bound, unit)));
+            let against = bound.map(|bound| format!(" against the {}", against(bound, unit)));
             let text = format!("the newest attempt failed{}", against.unwrap_or_default());
             Some(Why::new("failed_attempts", text))
         };
@@ -120,7 +120,7 @@ pub(super) fn fresh(
     };
     let holds = |bound: Bound| age.is_some_and(|age| bound.holds(age));
     let stale = match (bound, criterion.warn) {
-        (Some(bound), _) if !holds(bound) => Some((bound, Verdict::Fail, "beyond")),
+        (Some(bound), _) if !holds(bound) => Some((bound, Verdict::Fail, "beyond the")),
         (_, Some(warn)) if !holds(warn) => Some((warn, Verdict::Warn, "beyond the warning")),
         _ => None,
     };

@@ -34,7 +34,7 @@ pub(super) fn decide(
             Some(value) => {
                 format!("{} is {severity} {}", number(value, unit), against(bound, unit))
             }
-            None => format!("failed attempts decide against {}", against(bound, unit)),
+            None => format!("failed attempts decide against the {}", against(bound, unit)),
         };
         let code = match value {
             Some(value) if value.is_finite() => "beyond_threshold",
@@ -54,7 +54,7 @@ pub(super) fn decide(
     });
     let share = samples.inconclusive_share();
     let (verdict, reason) = if let Some(bound) = certain {
-        (Verdict::Fail, Some(beyond("beyond", bound)))
+        (Verdict::Fail, Some(beyond("beyond the", bound)))
     } else if !coverage.full {
         let covered = span(coverage.covered);
         let (code, text) = match criterion.during {
@@ -110,7 +110,7 @@ pub(super) fn weigh(
     let holds = |bound: Bound| value(bound).map(|value| bound.holds(value));
     match (fails.map(|bound| (bound, holds(bound))), criterion.warn.map(|warn| (warn, holds(warn))))
     {
-        (Some((bound, Some(false))), _) => (Verdict::Fail, Some(beyond("beyond", bound))),
+        (Some((bound, Some(false))), _) => (Verdict::Fail, Some(beyond("beyond the", bound))),
         (_, Some((warn, Some(false)))) => (Verdict::Warn, Some(beyond("beyond the warning", warn))),
         (Some((_, Some(true))), None | Some((_, Some(true)))) | (None, Some((_, Some(true)))) => {
             (Verdict::Pass, None)
@@ -121,8 +121,8 @@ pub(super) fn weigh(
 
 pub(super) fn against(bound: Bound, unit: crate::catalogue::Unit) -> String {
     match bound {
-        Bound::Below(limit) => format!("the limit of at most {}", number(limit, unit)),
-        Bound::Above(limit) => format!("the limit of at least {}", number(limit, unit)),
+        Bound::Below(limit) => format!("limit of at most {}", number(limit, unit)),
+        Bound::Above(limit) => format!("limit of at least {}", number(limit, unit)),
     }
 }
 

@@ -20,10 +20,10 @@ mod journeys;
 mod spark;
 mod specimen;
 
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Nothing is loaded from anywhere, whatever a reason's text says.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 pub fn report(document: &Document, banner: Option<&str>) -> String {
     let body = html! {

@@ -166,7 +166,7 @@ fn journey_table(journey: &JourneyRow, line: &mut impl FnMut(&str)) {
 }
 
 /// Text that Markdown shows as it is: in a table's cell, in one line, without links or HTML.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text = clean(text);
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

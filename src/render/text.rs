@@ -28,6 +28,11 @@ pub(super) fn spelt_out(text: &str) -> String {
     out
 }
 
+/// The lines of a text, each clean, with the spaces at its beginning.
+pub(super) fn lines(text: &str) -> String {
+    text.lines().map(|line| spelt_out(line.trim_end()) + "\n").collect()
+}
+
 /// A clean text of a length that a person reads.
 pub(super) fn brief(text: &str) -> String {
     let text = clean(text);

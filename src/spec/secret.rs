@@ -139,10 +139,14 @@ impl Secret {
     }
 
     /// The secret itself. Variables and files are read anew, so that a rotated secret is found;
-    /// a command's answer is the one that `load` got.
+    /// a command's answer is the one that `load` got. One that is empty is none: a peer would refuse
+    /// it, and that would be told as the peer's fault.
     pub fn reveal(&self) -> Result<Revealed, Fault> {
         match &self.reference {
             Reference::Env(name) => match std::env::var(name) {
+                Ok(value) if value.is_empty() => {
+                    Err(unreadable(format!("the environment variable `{name}` is empty")))
+                }
                 Ok(value) => Ok(Revealed(value)),
                 Err(std::env::VarError::NotPresent) => {
                     Err(unreadable(format!("the environment variable `{name}` is not set")))
@@ -179,8 +183,12 @@ fn read(path: &str) -> Result<Revealed, Fault> {
         wipe(bytes);
         return Err(unreadable(format!("the secret in `{path}` is larger than 64 KiB")));
     }
-    Revealed::new(bytes)
-        .map_err(|()| unreadable(format!("the secret in `{path}` is not UTF-8 text")))
+    let revealed = Revealed::new(bytes)
+        .map_err(|()| unreadable(format!("the secret in `{path}` is not UTF-8 text")))?;
+    match revealed.0.is_empty() {
+        true => Err(unreadable(format!("the secret in `{path}` is empty"))),
+        false => Ok(revealed),
+    }
 }
 
 fn program(words: &[String]) -> &str {
@@ -206,7 +214,11 @@ fn run(words: &[String]) -> Result<Revealed, Fault> {
         let _ = child.wait();
     }
     let bytes = answer.map_err(fault)?;
-    Revealed::new(bytes).map_err(|()| fault("it printed no UTF-8 text".into()))
+    let revealed = Revealed::new(bytes).map_err(|()| fault("it printed no UTF-8 text".into()))?;
+    match revealed.0.is_empty() {
+        true => Err(fault("it printed nothing".into())),
+        false => Ok(revealed),
+    }
 }
 
 fn answer(child: &mut Child) -> Result<Vec<u8>, String> {

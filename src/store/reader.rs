@@ -18,8 +18,11 @@ pub struct Reader {
 impl Reader {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
-        if !path.exists() {
-            return Err(StoreError::Missing { dir: dir.to_owned() });
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::Missing { dir: dir.to_owned() }),
+            // What may not be looked into is not known to be empty.
+            Err(error) => return Err(StoreError::Unusable { path, text: error.to_string() }),
         }
         let unusable = |error: rusqlite::Error| StoreError::Unusable {
             path: path.clone(),

@@ -150,7 +150,7 @@ impl State {
     }
 
     /// The document of what was judged last.
-    pub(super) fn document(&self) -> Document {
+    pub(in crate::agent) fn document(&self) -> Document {
         let now = self.judged;
         let gates = self
             .plan

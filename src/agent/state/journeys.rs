@@ -54,11 +54,9 @@ pub(super) fn vanished_key((journey, stage, after): &LookBack) -> TrackKey {
 }
 
 impl State {
-    /// A look back that nobody could make is a sample that says nothing.
-    pub(super) fn looked_back(&mut self, of: &LookBack, at: Now, result: &Rechecked, now: Now) {
-        let (journey, stage, after) = of;
+    /// What a look back found, for dashboards and the log, whatever the plan asks by now.
+    pub(super) fn counted_back(&mut self, (journey, stage, after): &LookBack, result: &Rechecked) {
         let span = Period(*after).to_string();
-        let gone = result.failed();
         for (word, count) in [
             ("kept", result.kept),
             ("vanished", result.vanished),
@@ -69,18 +67,24 @@ impl State {
             let labels = [&**journey, stage.word(), &span, word];
             self.registry.add(&metric::RECHECKED, &labels, count as f64);
         }
-        let told = result.inconclusive == 0;
-        let value = match told || gone > 0 {
+        if result.failed() > 0 {
+            let why = result.reason.as_deref().unwrap_or_default();
+            tracing::warn!(journey = &**journey, stage = stage.word(), after = span, why, "gone");
+        }
+    }
+
+    /// A look back that nobody could make is a sample that says nothing.
+    pub(super) fn looked_back(&mut self, of: &LookBack, at: Now, result: &Rechecked, now: Now) {
+        let (journey, stage, after) = of;
+        let gone = result.failed();
+        let value = match result.inconclusive == 0 || gone > 0 {
             true => {
-                self.registry.set(&metric::VANISHED, &[journey, stage.word(), &span], gone as f64);
+                let labels = [&**journey, stage.word(), &Period(*after).to_string()];
+                self.registry.set(&metric::VANISHED, &labels, gone as f64);
                 Value::Number(gone as f64)
             }
             false => Value::Inconclusive,
         };
-        if gone > 0 {
-            let why = result.reason.as_deref().unwrap_or_default();
-            tracing::warn!(journey = &**journey, stage = stage.word(), after = span, why, "gone");
-        }
         self.add_look_back(of, result);
         // Where the stage had shown nothing, nothing could go.
         if result.expected() == 0 {

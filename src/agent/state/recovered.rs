@@ -44,6 +44,11 @@ impl State {
             self.add_round(&ended.journey, ended.at, &tally, now);
         }
         for done in &recovered.rechecked {
+            let of = done.result.get(ROUND_OF).and_then(serde_json::Value::as_str);
+            let asked = self.plan.journey(&done.journey);
+            if asked.is_none_or(|journey| of != Some(&*journey.evidence)) {
+                continue;
+            }
             let Ok(Some(result)) = serde_json::from_value(done.result.clone()) else { continue };
             self.add_look_back(&(done.journey.clone(), done.stage, done.after), &result);
         }

@@ -83,6 +83,8 @@ fn a_file_is_read_anew_each_time() {
     assert!(code(secret.reveal()).1.ends_with("is not UTF-8 text"));
     file.write_all(&vec![b'x'; 64 << 10]).expect("written");
     assert!(code(secret.reveal()).1.ends_with("is larger than 64 KiB"));
+    std::fs::write(file.path(), "\n").expect("written");
+    assert!(code(secret.reveal()).1.ends_with("is empty"));
     assert!(code(Secret::file("/").reveal()).1.ends_with("this is no file"));
     assert!(code(Secret::file("/nowhere/at/all").reveal()).1.contains("No such file"));
 }
@@ -101,6 +103,7 @@ fn a_command_is_run_once_and_shared() {
         (&["/nowhere/at/all"], "No such file"),
         (&["sh", "-c", "head -c 70000 /dev/zero"], "it printed more than 64 KiB"),
         (&["printf", "\\377"], "it printed no UTF-8 text"),
+        (&["true"], "it printed nothing"),
     ] {
         let secret = words(command);
         let fault = secret.load().expect_err("fails");

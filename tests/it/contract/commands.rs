@@ -311,7 +311,7 @@ fn contract_check_runs_until_all_is_decided_or_its_time_has_passed() {
 #[test]
 fn contract_an_interrupted_check_prints_its_report_and_exits_2_for_each_signal() {
     let (_folder, plan) = folder_with(&tcp_plan(open_port(), "10m"));
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let child = Command::new(BINARY)
             .args(["check", "-c", &plan, "-o", "json"])
             .stdout(Stdio::piped())
@@ -376,12 +376,86 @@ fn contract_report_reads_beside_a_running_daemon() {
 }
 
 #[test]
-fn contract_a_state_directory_without_a_report_is_no_verdict() {
-    let (folder, plan) = folder_with("");
-    let state = folder.path().join("nothing").display().to_string();
+fn contract_a_report_without_evidence_of_the_plan_holds_every_gate_open() {
+    let (folder, plan) = folder_with(&tcp_plan(open_port(), "1s"));
+    let state = folder.path().join("state").display().to_string();
+    let report = |plan: &str| {
+        let output = greenlight(&["report", "-c", plan, "--state", &state, "-o", "json"]);
+        assert_eq!(code(&output), 2, "{}", err(&output));
+        assert!(err(&output).contains("no evidence for this plan"), "{}", err(&output));
+        let report: Value = serde_json::from_str(&out(&output)).expect("a document");
+        assert_eq!(report["decision"], "incomplete");
+        let gates = report["gates"].as_array().expect("gates");
+        assert_eq!(gates.len(), 1, "{report:#}");
+        assert_eq!(gates[0]["verdict"], "open", "{report:#}");
+    };
+    report(&plan);
+    let output = greenlight(&["check", "-c", &plan, "--state", &state]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
     let output = greenlight(&["report", "-c", &plan, "--state", &state]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    // What was measured under another plan says nothing of this one.
+    let other = folder.path().join("other.yaml");
+    std::fs::write(&other, tcp_plan(open_port(), "2s")).expect("written");
+    report(&other.display().to_string());
+    // What can't be read is no missing evidence.
+    let broken = folder.path().join("broken");
+    std::fs::create_dir(&broken).expect("made");
+    std::fs::write(broken.join("greenlight.db"), "no database, and longer than a header of one")
+        .expect("written");
+    let broken = broken.display().to_string();
+    let output = greenlight(&["report", "-c", &plan, "--state", &broken]);
     assert_eq!(code(&output), 70, "{}", err(&output));
     assert_eq!(out(&output), "");
+}
+
+/// A terminal that is closed ends what was started in it; what nohup keeps alive stays.
+#[test]
+fn contract_a_hangup_ends_check_with_its_report_unless_it_is_ignored() {
+    let (folder, plan) = folder_with(&tcp_plan(open_port(), "10m"));
+    let report = folder.path().join("report.json");
+    let asked = format!("json={}", report.display());
+    let mut child = Command::new("nohup")
+        .args([BINARY, "check", "-c", &plan, "--for", "4s", "-o", &asked])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nohup is part of coreutils");
+    std::thread::sleep(Duration::from_millis(1500));
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGHUP)
+        .expect("it runs");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().expect("it is ours").is_none(), "it goes on");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2));
+    assert!(report.exists());
+}
+
+#[test]
+fn contract_once_and_plan_have_every_format() {
+    let (_folder, plan) = folder_with(&tcp_plan(closed_port(), "1s"));
+    for (arguments, code_of) in
+        [(&["once", "port"][..], 1), (&["plan"][..], 0), (&["plan", "--privileges"][..], 0)]
+    {
+        for (format, begins) in [
+            ("terminal", ""),
+            ("json", "{"),
+            ("markdown", "# greenlight "),
+            ("junit", "<?xml"),
+            ("html", "<!DOCTYPE html>"),
+        ] {
+            let all = [arguments, &["-c", &plan, "-o", format]].concat();
+            let output = greenlight(&all);
+            assert_eq!(code(&output), code_of, "{all:?}: {}", err(&output));
+            assert!(out(&output).starts_with(begins), "{all:?}: {}", out(&output));
+            assert!(!out(&output).trim().is_empty(), "{all:?}");
+        }
+    }
+    let junit = out(&greenlight(&["once", "port", "-c", &plan, "-o", "junit"]));
+    assert!(junit.contains(r#"failures="1""#), "{junit}");
+    assert!(junit.contains("refused"), "{junit}");
+    let planned = out(&greenlight(&["plan", "-c", &plan, "-o", "junit"]));
+    assert!(planned.contains("port.open") && planned.contains("<skipped"), "{planned}");
 }
 
 #[test]
@@ -437,10 +511,17 @@ fn contract_once_uses_secrets_of_every_kind_and_says_what_it_saw() {
     let output = greenlight_with(&["once", "a", "-c", &file], &[("CONTRACT_WRONG", "other")]);
     assert_eq!(code(&output), 1, "{} {}", out(&output), err(&output));
     // Not set, and a command that fails: nobody knows what the target would have said.
-    for secret in ["{ env: CONTRACT_NOT_SET }", "{ command: [ \"false\" ] }", "{ file: /no/such }"]
-    {
+    // Nor what it would have said to one that is not empty.
+    for secret in [
+        "{ env: CONTRACT_NOT_SET }",
+        "{ env: CONTRACT_EMPTY }",
+        "{ command: [ \"false\" ] }",
+        "{ command: [ \"true\" ] }",
+        "{ file: /no/such }",
+    ] {
         let (_folder, file) = folder_with(&plan(secret));
-        let output = greenlight(&["once", "a", "-c", &file, "-o", "json"]);
+        let empty = [("CONTRACT_EMPTY", "")];
+        let output = greenlight_with(&["once", "a", "-c", &file, "-o", "json"], &empty);
         assert_eq!(code(&output), 2, "{secret}: {} {}", out(&output), err(&output));
         let seen: Value = serde_json::from_str(&out(&output)).expect("JSON");
         assert_eq!(seen["targets"][0]["outcome"], "inconclusive");

@@ -230,4 +230,12 @@ async fn journeys_find_what_a_lake_shows_long_after_it_was_given_up() {
     told(&daemon);
     assert_eq!(loss(&daemon), share(&after));
     assert_eq!(metric(&daemon, resurrected, ""), 0, "and once");
+    daemon.end(Signal::SIGKILL);
+
+    // Of what the plan asks now, neither the rounds of then nor looks back at them say anything.
+    let other = plan("1h").replace("within: 2s", "within: 1s");
+    let (_other, other) = folder_with(&other);
+    let daemon = Daemon::start(&other, &state, &[]);
+    assert_eq!(told_of(&daemon), Some(0), "{:#}", row(&daemon, "slow"));
+    assert_eq!(of(&fates(&daemon), "late"), 0);
 }
