@@ -6,6 +6,14 @@ use serde_json::Value;
 use super::frame::{Cell, Field, Frame, Kind, common_labels, name_beside};
 use super::query::ref_id;
 
+/// Whether a data source is Prometheus, or one of those of clouds that are made of its package.
+pub(super) fn is(kind: &str) -> bool {
+    matches!(
+        kind,
+        "prometheus" | "grafana-amazonprometheus-datasource" | "grafana-azureprometheus-datasource"
+    )
+}
+
 /// The frames of all queries to one Prometheus. Tables come last, one for each query.
 pub(super) fn shaped(mut frames: Vec<Frame>, queries: &[&Value]) -> Result<Vec<Frame>, String> {
     let text = |query: &Value, key: &str| query.get(key).and_then(Value::as_str).map(str::to_owned);

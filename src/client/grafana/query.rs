@@ -207,7 +207,7 @@ pub(super) fn frames(answer: &Value, asked: &Value) -> Result<Vec<Frame>, String
                 frames.push(frame);
             }
         }
-        if kind(source) == "prometheus" {
+        if prometheus::is(kind(source)) {
             frames = prometheus::shaped(frames, &queries)?;
         }
         all.extend(frames);

@@ -8,6 +8,7 @@ use regex::{Captures, Regex};
 use serde_json::Value;
 
 use super::js::Pattern;
+use super::prometheus;
 use super::range::Range;
 
 /// The kinds of variables whose values are computed.
@@ -81,7 +82,8 @@ pub(super) enum Dialect {
 impl Dialect {
     pub(super) fn of(kind: &str) -> Self {
         match kind {
-            "prometheus" | "loki" => Self::Matcher,
+            "loki" => Self::Matcher,
+            kind if prometheus::is(kind) => Self::Matcher,
             "postgres" | "grafana-postgresql-datasource" | "mysql" | "mssql" => Self::Sql,
             "elasticsearch" | "grafana-opensearch-datasource" => Self::Lucene,
             "__expr__" => Self::Words,

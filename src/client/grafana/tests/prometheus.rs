@@ -45,19 +45,21 @@ fn series_of_prometheus_are_shaped_as_its_data_source_shapes_them() {
     let mut dice = Dice(4242);
     let mut asks = Vec::new();
     for _ in 0..1200 {
-        let (mut queries, mut frames) = (Vec::new(), Vec::new());
+        let (mut queries, mut shapes) = (Vec::new(), Vec::new());
+        let kinds = ["prometheus", "grafana-azureprometheus-datasource"];
+        let kind = *dice.one(&kinds);
         for ref_id in ["A", "B", "C"].iter().take(dice.roll(3) + 1) {
             let mut query = json!({
                 "refId": ref_id, "format": dice.one(&["table", "table", "time_series"]),
-                "datasource": {"type": "prometheus", "uid": "p"},
+                "datasource": {"type": kind, "uid": "p"},
             });
             if dice.often(50) {
                 query["legendFormat"] = "__auto".into();
             }
-            frames.extend(series(&mut dice, ref_id));
+            shapes.extend(series(&mut dice, ref_id));
             queries.push(query);
         }
-        asks.push(json!({"op": "prometheus", "queries": queries, "frames": frames}));
+        asks.push(json!({"op": "prometheus", "queries": queries, "frames": shapes}));
     }
     let ours = |ask: &Value| {
         let mut results = Map::new();
