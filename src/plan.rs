@@ -305,8 +305,11 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     if !diagnostics.is_empty() {
         return None;
     }
+    // `--var a=2` and `vars: { a: 2 }` say the same: a variable is put in as text.
+    let set = loaded.vars.iter().filter(|(_, value)| !value.is_null());
+    let texts = set.map(|(name, value)| (name, load::text(value)));
     let mut body = json!({
-        "vars": loaded.vars,
+        "vars": texts.collect::<BTreeMap<_, _>>(),
         "nodes": nodes,
         "peers": peers.json(),
         "checks": checks.iter().map(Check::json).collect::<Vec<_>>(),
@@ -318,6 +321,7 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     // node is the default, whose name is none either.
     let nodes = if nodes.is_empty() { vec![node.name.clone()] } else { nodes };
     if let Some(body) = body.as_object_mut() {
+        body.insert("vars".into(), json!(loaded.vars));
         body.insert("nodes".into(), json!(nodes));
         body.insert("peers".into(), peers.json_with_members());
     }

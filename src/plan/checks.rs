@@ -197,6 +197,12 @@ fn targets(
     diagnostics: &mut Diagnostics,
 ) -> Option<Targets> {
     let Some(list) = node.as_list() else {
+        if node.as_str().is_some() {
+            diagnostics
+                .error(node.span, "`targets` is no list")
+                .expected("a list of targets, or `{ peers: { label: value } }`");
+            return None;
+        }
         let mut fields = Fields::new(node, "targets", diagnostics)?;
         let selector = fields.require::<Selector>("peers", diagnostics);
         fields.finish(&[], diagnostics);

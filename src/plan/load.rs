@@ -140,6 +140,11 @@ fn yaml_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A variable as it is put in.
+pub(super) fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
 impl Loaded {
     pub(super) fn names(&self) -> Vec<String> {
         self.names.clone()
@@ -326,7 +331,7 @@ impl Loaded {
         let text = match self.vars.get(name)? {
             Value::Null => return None,
             Value::String(text) => text.clone(),
-            other => return Some(other.to_string()),
+            other => return Some(self::text(other)),
         };
         // A variable from outside has no place, and stands for itself.
         let Some(span) = self.set_at.get(name).map(|node| node.span) else { return Some(text) };

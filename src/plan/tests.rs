@@ -94,12 +94,24 @@ fn one_mistake_hides_no_other_in_the_same_thing() {
 }
 
 #[test]
+fn one_target_is_a_list_too() {
+    let text = compile("checks: [ { id: a, tcp: {}, targets: 'h:1' } ]").map(|_| ()).unwrap_err();
+    assert!(
+        text.contains("`targets` is no list") && text.contains("a list of targets, or"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_digest_is_of_what_is_done_and_not_of_who_does_it() {
     let digest = |text: &str| compile(text).unwrap().digest;
     let base = digest(CHECK);
     assert_eq!(base, digest(&format!("node: {{ name: other, labels: {{ zone: b }} }}\n{CHECK}")));
     assert_ne!(base, digest(&CHECK.replace("15s", "16s")));
     assert_ne!(digest("vars: { a: 1 }"), digest("vars: { a: 2 }"));
+    // As `--var a=1` has it.
+    assert_eq!(digest("vars: { a: 1 }"), digest("vars: { a: '1' }"));
+    assert_eq!(digest("vars: { a: null }"), digest(""));
     // Writing the same in another order says nothing.
     assert_eq!(
         base,
