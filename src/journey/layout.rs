@@ -20,32 +20,51 @@ pub(super) enum Escape {
 
 impl Escape {
     /// How a byte is written, where it can't stand as it is.
-    fn instead(self, byte: u8) -> Option<Instead> {
-        let pair = |second| Some(Instead::Pair(second));
-        match (self, byte) {
-            (Self::None, _) => None,
-            (Self::Json, b'"' | b'\\') => pair(byte),
-            (Self::Json, b'\n') => pair(b'n'),
-            (Self::Json, b'\r') => pair(b'r'),
-            (Self::Json, b'\t') => pair(b't'),
-            (Self::Json, 0x08) => pair(b'b'),
-            (Self::Json, 0x0c) => pair(b'f'),
-            (Self::Json, 0..0x20) => Some(Instead::Unicode),
-            (Self::SdParam, b'"' | b'\\' | b']') => pair(byte),
-            (Self::CefExtension, b'=' | b'\\') => pair(byte),
-            (Self::CefExtension, b'\n') => pair(b'n'),
-            (Self::CefExtension, b'\r') => pair(b'r'),
-            (Self::Space, b'^' | b'\t' | b'\n' | b'\r') => Some(Instead::Space),
-            _ => None,
+    const fn instead(self, byte: u8) -> Option<Instead> {
+        Some(match (self, byte) {
+            (Self::Json | Self::SdParam, b'"') => Instead::Pair(byte),
+            (Self::Json | Self::SdParam | Self::CefExtension, b'\\') => Instead::Pair(byte),
+            (Self::Json | Self::CefExtension, b'\n') => Instead::Pair(b'n'),
+            (Self::Json | Self::CefExtension, b'\r') => Instead::Pair(b'r'),
+            (Self::Json, b'\t') => Instead::Pair(b't'),
+            (Self::Json, 0x08) => Instead::Pair(b'b'),
+            (Self::Json, 0x0c) => Instead::Pair(b'f'),
+            (Self::Json, 0..0x20) => Instead::Unicode,
+            (Self::SdParam, b']') | (Self::CefExtension, b'=') => Instead::Pair(byte),
+            (Self::Space, b'^' | b'\t' | b'\n' | b'\r') => Instead::Space,
+            _ => return None,
+        })
+    }
+
+    /// The same as a table: every byte of every text is asked for.
+    const fn held(self) -> [bool; 256] {
+        let mut held = [false; 256];
+        let mut byte = 0;
+        while byte < held.len() {
+            held[byte] = self.instead(byte as u8).is_some();
+            byte += 1;
         }
+        held
+    }
+
+    /// Where the first byte stands that can't stand as it is.
+    fn first(self, text: &[u8]) -> Option<usize> {
+        static JSON: [bool; 256] = Escape::Json.held();
+        static SD_PARAM: [bool; 256] = Escape::SdParam.held();
+        static CEF_EXTENSION: [bool; 256] = Escape::CefExtension.held();
+        static SPACE: [bool; 256] = Escape::Space.held();
+        let held = match self {
+            Self::None => return None,
+            Self::Json => &JSON,
+            Self::SdParam => &SD_PARAM,
+            Self::CefExtension => &CEF_EXTENSION,
+            Self::Space => &SPACE,
+        };
+        text.iter().position(|byte| held[usize::from(*byte)])
     }
 
     pub(super) fn write(self, mut text: &[u8], out: &mut Vec<u8>) {
-        if self == Self::None {
-            out.extend_from_slice(text);
-            return;
-        }
-        while let Some(at) = text.iter().position(|byte| self.instead(*byte).is_some()) {
+        while let Some(at) = self.first(text) {
             let (plain, rest) = text.split_at(at);
             out.extend_from_slice(plain);
             let Some((byte, rest)) = rest.split_first() else { break };
@@ -176,7 +195,7 @@ impl Layout {
 /// Escapes what was written last; rare, so that only then it is copied.
 fn escape_from(out: &mut Vec<u8>, start: usize, escape: Escape) {
     let written = out.get(start..).unwrap_or_default();
-    if written.iter().any(|byte| escape.instead(*byte).is_some()) {
+    if escape.first(written).is_some() {
         let written = out.split_off(start);
         escape.write(&written, out);
     }

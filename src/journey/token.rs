@@ -164,12 +164,14 @@ fn digit(byte: u8) -> Option<u8> {
     u8::try_from(at).ok()
 }
 
-fn push_digits(text: &mut Vec<u8>, value: u64, digits: usize) {
-    for place in (0..digits).rev() {
-        let index = (value >> (5 * place)) & 31;
-        let byte = usize::try_from(index).ok().and_then(|index| ALPHABET.get(index));
-        text.push(byte.copied().unwrap_or(b'0'));
+/// The last digits of a number: [`SEQ_DIGITS`] at most.
+fn push_digits(text: &mut Vec<u8>, mut value: u64, digits: usize) {
+    let mut all = [b'0'; SEQ_DIGITS];
+    for digit in all.iter_mut().rev() {
+        *digit = ALPHABET[(value & 31) as usize];
+        value >>= 5;
     }
+    text.extend_from_slice(&all[SEQ_DIGITS.saturating_sub(digits)..]);
 }
 
 #[cfg(test)]

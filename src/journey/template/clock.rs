@@ -113,7 +113,7 @@ impl Shape {
             Self::EpochDecimal => {
                 number(at.div_euclid(NANOS), out);
                 let mut text = *b".000";
-                decimal(&mut text[1..4], at.rem_euclid(NANOS) / 1_000_000);
+                decimal(&mut text[1..4], at.rem_euclid(NANOS) as u32 / 1_000_000);
                 out.extend_from_slice(&text);
             }
             Self::Pattern(pattern) => {
@@ -140,11 +140,11 @@ impl Shape {
 }
 
 struct Civil {
-    year: i64,
-    month: i64,
-    day: i64,
-    second_of_day: i64,
-    milli: i64,
+    year: u32,
+    month: u32,
+    day: u32,
+    second_of_day: u32,
+    milli: u32,
 }
 
 impl Civil {
@@ -152,26 +152,26 @@ impl Civil {
     fn of(moment: Moment) -> Self {
         let local = moment.at.0.saturating_add(i64::from(moment.zone).saturating_mul(NANOS));
         let seconds = local.div_euclid(NANOS);
-        let days = seconds.div_euclid(86_400) + 719_468;
-        let era = days.div_euclid(146_097);
-        let day_of_era = days.rem_euclid(146_097);
+        // Of what nanoseconds since 1970 can hold, all years are of our era.
+        let days = (seconds.div_euclid(86_400) + 719_468) as u32;
+        let era = days / 146_097;
+        let day_of_era = days % 146_097;
         let year_of_era =
             (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * day_of_year + 2) / 153;
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         Self {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
+            year: year_of_era + era * 400 + u32::from(month <= 2),
             month,
             day: day_of_year - (153 * shifted + 2) / 5 + 1,
-            second_of_day: seconds.rem_euclid(86_400),
-            milli: local.rem_euclid(NANOS) / 1_000_000,
+            second_of_day: seconds.rem_euclid(86_400) as u32,
+            milli: local.rem_euclid(NANOS) as u32 / 1_000_000,
         }
     }
 
     fn month_name(&self) -> &'static [u8; 3] {
-        let index = usize::try_from(self.month - 1).unwrap_or(0);
-        MONTHS.get(index).copied().unwrap_or(b"Jan")
+        MONTHS.get(self.month as usize - 1).copied().unwrap_or(b"Jan")
     }
 
     /// Into `00:00:00`.
@@ -188,14 +188,18 @@ impl Civil {
 /// Year, month and day, where the zone is.
 pub(in crate::journey) fn date(at: Wall, zone: i32) -> (i64, i64, i64) {
     let civil = Civil::of(Moment { at, zone });
-    (civil.year, civil.month, civil.day)
+    (civil.year.into(), civil.month.into(), civil.day.into())
 }
 
-/// Fills the whole place with the last digits of a number.
-fn decimal(place: &mut [u8], mut value: i64) {
+/// Fills the whole place with the last digits of a number, which has four at most. A tenth by
+/// multiplication: code that is compiled for size would divide for each digit, which takes longer
+/// than all the rest.
+fn decimal(place: &mut [u8], value: u32) {
+    let mut value = value & 0x3fff;
     for digit in place.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or(0);
-        value /= 10;
+        let tenth = (value * 6_554) >> 16;
+        *digit = b'0' + (value - 10 * tenth) as u8;
+        value = tenth;
     }
 }
 
@@ -205,7 +209,7 @@ fn zone(east: i32, between: Option<u8>, out: &mut Vec<u8>) {
         return;
     }
     out.push(if east < 0 { b'-' } else { b'+' });
-    let minutes = i64::from(east.unsigned_abs() / 60);
+    let minutes = east.unsigned_abs() / 60;
     let mut two = [0; 2];
     decimal(&mut two, minutes / 60);
     out.extend_from_slice(&two);

@@ -197,10 +197,9 @@ pub(in crate::journey) fn pad(bytes: usize, seed: u64, out: &mut Vec<u8>) {
     let mut state = seed;
     while left > 0 {
         state = splitmix(state);
-        for byte in state.to_le_bytes().iter().take(left) {
-            out.push(LETTERS.get(usize::from(byte & 15)).copied().unwrap_or(b'b'));
-        }
-        left = left.saturating_sub(8);
+        let letters = state.to_le_bytes().map(|byte| LETTERS[usize::from(byte & 15)]);
+        out.extend_from_slice(letters.get(..left).unwrap_or(&letters));
+        left = left.saturating_sub(letters.len());
     }
 }
 
