@@ -167,11 +167,12 @@ fn digit(byte: u8) -> Option<u8> {
 /// The last digits of a number: [`SEQ_DIGITS`] at most.
 fn push_digits(text: &mut Vec<u8>, mut value: u64, digits: usize) {
     let mut all = [b'0'; SEQ_DIGITS];
-    for digit in all.iter_mut().rev() {
+    let written = &mut all[SEQ_DIGITS.saturating_sub(digits)..];
+    for digit in written.iter_mut().rev() {
         *digit = ALPHABET[(value & 31) as usize];
         value >>= 5;
     }
-    text.extend_from_slice(&all[SEQ_DIGITS.saturating_sub(digits)..]);
+    text.extend_from_slice(written);
 }
 
 #[cfg(test)]
