@@ -412,7 +412,10 @@ impl Cells {
         if state.queue.is_empty() || state.urgent > 0 {
             return;
         }
-        if state.idle > 0 {
+        let idle = state.idle > 0;
+        // Whoever is woken up takes the lock first.
+        drop(state);
+        if idle {
             self.shared.work.notify_one();
         } else if let Err(error) = self.start() {
             // It waits for the next wake, and what it would have left grows old, which is seen.
@@ -455,6 +458,7 @@ impl Cells {
         state.queue.push_front((Arc::clone(resource), work));
         state.urgent += 1;
         if state.urgent <= state.idle {
+            drop(state);
             self.shared.work.notify_one();
             return Ok(());
         }

@@ -264,8 +264,8 @@ struct Tick {
 
 /// One file of the kernel, or one family of them.
 trait Source: Send {
-    /// Asks for what others answer: they do while the rest is read. What may share a cell is
-    /// queued there.
+    /// Queues in the cells what may hang; it is done while the rest is read. Called where all is read,
+    /// so that the cells, too, are woken up every other second only.
     fn begin(&mut self, _at: Mono) {}
     /// Takes the reading; true where instances came or went.
     fn read(&mut self, tick: &mut Tick) -> bool;
@@ -437,10 +437,12 @@ impl Sampler {
         let mut changed = self.layout.generation == 0;
         self.tick.now = now;
         self.tick.all = self.all_due.now(now.mono);
-        for source in &mut self.sources {
-            source.begin(now.mono);
+        if self.tick.all {
+            for source in &mut self.sources {
+                source.begin(now.mono);
+            }
+            self.cells.wake();
         }
-        self.cells.wake();
         for source in &mut self.sources {
             self.tick.at = now.mono.plus(Mono::now().since(entry));
             changed |= source.read(&mut self.tick);

@@ -19,7 +19,8 @@ use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
-/// How often counters and states are read: each is one small file of sysfs.
+/// How often counters and states are read: each is one small file of sysfs. Cells are asked every other
+/// second, so it is every six.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// How often a controller is asked for its health: a command takes its time from requests.

@@ -1,7 +1,9 @@
 //! Network interfaces: what they carried, lost and damaged, and whether they are up.
 //!
-//! By netlink where it shows the namespace that is asked for; else (in a container that is given
-//! the host's procfs) from that procfs and sysfs, and what those lack is absent.
+//! What they carry is read from procfs second by second: the kernel writes that without its network
+//! lock, and wakes nobody up for it. What they are comes by netlink where that shows the namespace
+//! that is asked for; else (in a container that is given the host's procfs) from sysfs, and what that
+//! lacks is absent.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ mod rtnl;
 mod sysfs;
 
 use queues::Queue;
-use rtnl::{Make, Silence};
+use rtnl::{Make, Name, Told};
 use sysfs::{Attributes, Slaves, Watch};
 
 /// Interfaces shown, real ones first: a node full of containers has hundreds of virtual ones.
@@ -29,8 +31,12 @@ const LINKS_LIMIT: usize = 64;
 /// Lines remembered; what follows is counted as over the limit.
 const LINES_LIMIT: usize = 4096;
 
-/// Carrier, speed and MTU change rarely, and reading them takes the kernel's network lock.
-const ATTRIBUTES_EVERY: Duration = Duration::from_secs(10);
+/// Carrier, speed and MTU change rarely, and reading them takes the kernel's network lock. Cells are asked
+/// every other second, a little early or late: it is every ten.
+const ATTRIBUTES_EVERY: Duration = Duration::from_secs(9);
+
+/// What netlink told longer ago than this is not known any more.
+const TOLD_AT_LAST: Duration = Duration::from_secs(20);
 
 /// Attributes older than this are none: sysfs hangs.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -62,8 +68,8 @@ fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
     let [rb, rp, re, rd, _, _, _, _, tb, tp, te, td, ..] = columns;
     let direction = |bytes, packets, errors, drops| Direction { bytes, packets, errors, drops };
     // A name with a blank in it is the file's heading.
-    let plain = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic());
-    plain.then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
+    let plain = |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control();
+    (!name.is_empty() && name.iter().all(plain)).then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
 }
 
 /// What is known of an interface in this second besides its totals.
@@ -142,7 +148,7 @@ impl Link {
     }
 }
 
-/// Where the counters come from.
+/// Where all but the counters of /proc/net/dev comes from.
 enum Way {
     /// Decided at the first reading.
     Unknown,
@@ -155,9 +161,15 @@ pub(super) struct Source {
     path: PathBuf,
     file: KernelFile,
     way: Way,
-    /// Why netlink told nothing in this second, and what of.
-    silence: Option<(Silence, Arc<Fault>)>,
-    silent: bool,
+    /// The lines of this second.
+    counted: Vec<(Name, [Direction; 2])>,
+    /// The last trouble of netlink, and what is said of it.
+    trouble: Option<(Trouble, Arc<Fault>)>,
+    /// Why what netlink told is not known any more.
+    untold: Option<Arc<Fault>>,
+    late: Arc<Fault>,
+    /// Interfaces that netlink had not told of in the second before.
+    strangers: usize,
     /// Why the queues are not known, and what of.
     unqueued: Option<(Trouble, Arc<Fault>)>,
     folder: PathBuf,
@@ -184,8 +196,14 @@ impl Source {
             file: KernelFile::new(path.clone()),
             path,
             way: Way::Unknown,
-            silence: None,
-            silent: false,
+            counted: Vec::new(),
+            trouble: None,
+            untold: None,
+            late: Arc::new(Fault::new(
+                FaultCode::Hung,
+                "the kernel did not tell of its interfaces in time: its network lock is held",
+            )),
+            strangers: 0,
             unqueued: None,
             folder,
             cells: cells.clone(),
@@ -203,7 +221,7 @@ impl Source {
         }
     }
 
-    fn known(folder: &Path, name: &[u8], told: Option<&rtnl::Told>) -> Link {
+    fn known(folder: &Path, name: &[u8], told: Option<&Told>) -> Link {
         let name: Arc<str> = Arc::from(String::from_utf8_lossy(name));
         let folder = folder.join(&*name);
         let index = told.map(|told| told.index);
@@ -264,7 +282,7 @@ impl Source {
         count: usize,
         folder: &Path,
         name: &[u8],
-        told: Option<&rtnl::Told>,
+        told: Option<&Told>,
     ) -> bool {
         // The kernel keeps its order, so the interface is nearly always where it was.
         let index = told.map(|told| told.index);
@@ -283,24 +301,30 @@ impl Source {
     }
 
     /// Reads /proc/net/dev. None where it could not be read.
-    fn files(&mut self, tick: &mut Tick) -> Option<bool> {
+    fn count(&mut self, tick: &mut Tick) -> Option<()> {
         let text = self.file.read(&mut tick.buffer)?;
-        let mut changed = false;
-        let mut count = 0;
-        for (name, now) in lines(text).filter_map(parse).take(LINES_LIMIT) {
-            changed |= Self::place(&mut self.links, count, &self.folder, name, None);
-            if let Some(link) = self.links.get_mut(count) {
-                link.carry(tick.at, now);
-            }
-            count += 1;
-        }
-        if count == 0 {
+        let lines = lines(text).filter_map(parse).take(LINES_LIMIT);
+        self.counted.clear();
+        self.counted.extend(lines.filter_map(|(name, now)| Some((Name::of(name)?, now))));
+        if self.counted.is_empty() {
             // Every network namespace has at least its loopback.
             self.file.garbled("names no interface");
             return None;
         }
-        changed |= self.links.len() > count;
-        self.links.truncate(count);
+        Some(())
+    }
+
+    /// Takes what was counted, with what sysfs tells. True where interfaces came or went.
+    fn files(&mut self, tick: &mut Tick) -> bool {
+        let mut changed = false;
+        for (count, (name, now)) in self.counted.iter().enumerate() {
+            changed |= Self::place(&mut self.links, count, &self.folder, name.bytes(), None);
+            if let Some(link) = self.links.get_mut(count) {
+                link.carry(tick.at, *now);
+            }
+        }
+        changed |= self.links.len() > self.counted.len();
+        self.links.truncate(self.counted.len());
         for link in self.links.iter_mut().filter(|link| link.shown) {
             let Some(files) = &mut link.files else { continue };
             let mut value = |file: &mut KernelFile| file.read(&mut tick.buffer).and_then(single);
@@ -316,71 +340,79 @@ impl Source {
                 queue: None,
             };
         }
-        Some(changed)
+        changed
     }
 
-    /// Asks by netlink. None where nothing was told.
-    fn netlink(&mut self) -> Option<bool> {
-        let Self { way: Way::Netlink(line), links, folder, silence, unqueued, .. } = self else {
-            return None;
-        };
-        let mut changed = false;
-        let outcome = line.hear(|at, told| {
-            let mut count = 0;
-            for one in told {
-                changed |= Self::place(links, count, folder, one.name.bytes(), Some(one));
-                if let Some(link) = links.get_mut(count) {
-                    link.carry(at, one.counters.directions);
-                    link.detail = detail(one, told);
-                }
-                count += 1;
-            }
-            changed |= links.len() > count;
-            links.truncate(count);
-        });
-        let now = match outcome {
-            Ok(trouble) => {
-                if unqueued.as_ref().map(|(before, _)| *before) != trouble {
-                    let fault = |trouble: Trouble| Arc::new(trouble.fault("the queues"));
-                    *unqueued = trouble.map(|trouble| (trouble, fault(trouble)));
-                }
-                self.silent = false;
-                return Some(changed);
-            }
-            Err(now) => now,
-        };
-        if silence.as_ref().is_none_or(|(before, _)| *before != now) {
-            let fault = match now {
-                Silence::Late => Fault::new(
-                    FaultCode::Hung,
-                    "the kernel did not tell of its interfaces in time: its network lock is held",
-                ),
-                Silence::Trouble(trouble) => trouble.fault("the interfaces"),
-            };
-            *silence = Some((now, Arc::new(fault)));
+    /// Takes what was counted, with what netlink told last. What it has not told of is left out: nobody
+    /// knows what that is. None where netlink can't be asked at all.
+    fn netlink(&mut self, at: Mono) -> Option<bool> {
+        let Self { way: Way::Netlink(line), links, counted, .. } = self else { return None };
+        let mut answer = line.answer();
+        let strangers = strangers(counted, &answer.links);
+        if strangers > 0 && strangers != self.strangers {
+            drop(answer);
+            line.ask_now();
+            answer = line.answer();
         }
-        self.silent = true;
-        if let (Silence::Trouble(trouble), Some((_, fault))) = (now, &self.silence)
+        let (mut changed, mut count) = (false, 0);
+        self.strangers = 0;
+        for (place, (name, now)) in counted.iter().enumerate() {
+            let Some(one) = told_of(&answer.links, place, name) else {
+                self.strangers += 1;
+                continue;
+            };
+            changed |= Self::place(links, count, &self.folder, name.bytes(), Some(one));
+            if let Some(link) = links.get_mut(count) {
+                link.carry(at, *now);
+                link.detail = detail(one, &answer.links);
+            }
+            count += 1;
+        }
+        changed |= links.len() > count;
+        links.truncate(count);
+
+        let unqueued = answer.queues_trouble;
+        if self.unqueued.as_ref().map(|(before, _)| *before) != unqueued {
+            let fault = |trouble: Trouble| (trouble, Arc::new(trouble.fault("the queues")));
+            self.unqueued = unqueued.map(fault);
+        }
+        let (trouble, told_at) = (answer.trouble, answer.at);
+        drop(answer);
+        if let Some(trouble) = trouble
+            && self.trouble.as_ref().is_none_or(|(before, _)| *before != trouble)
+        {
+            self.trouble = Some((trouble, Arc::new(trouble.fault("the interfaces"))));
+        }
+        let fault = self.trouble.as_ref().filter(|_| trouble.is_some()).map(|(_, fault)| fault);
+        let old = at.since(told_at) > TOLD_AT_LAST;
+        self.untold = fault.or(old.then_some(&self.late)).cloned();
+        if let (Some(trouble), Some(fault)) = (trouble, &self.untold)
             && trouble.is_lasting()
         {
             self.way = Way::Files(Arc::clone(fault));
-            self.links.clear();
-            self.silent = false;
+            self.untold = None;
+            return None;
         }
-        None
-    }
-
-    fn fault(&self) -> Option<&Arc<Fault>> {
-        match &self.way {
-            Way::Netlink(_) if self.silent => self.silence.as_ref().map(|(_, fault)| fault),
-            Way::Netlink(_) => None,
-            _ => self.file.fault(),
-        }
+        Some(changed)
     }
 }
 
+/// What was told of the interface of a name. The file and netlink have the kernel's own order, so it is
+/// nearly always at the same place.
+fn told_of<'a>(told: &'a [Told], place: usize, name: &Name) -> Option<&'a Told> {
+    told.get(place)
+        .filter(|one| one.name == *name)
+        .or_else(|| told.iter().find(|one| one.name == *name))
+}
+
+/// How many of the interfaces were not told of.
+fn strangers(counted: &[(Name, [Direction; 2])], told: &[Told]) -> usize {
+    let known = |place: usize, name: &Name| told_of(told, place, name).is_some();
+    counted.iter().enumerate().filter(|(place, (name, _))| !known(*place, name)).count()
+}
+
 /// What netlink told of an interface, and of those that it is the master of.
-fn detail(one: &rtnl::Told, all: &[rtnl::Told]) -> Detail {
+fn detail(one: &Told, all: &[Told]) -> Detail {
     let bond = (one.make == Make::Bond).then(|| {
         let slaves = all.iter().filter(|other| other.master == Some(one.index));
         slaves.fold((0, 0), |(configured, active), slave| {
@@ -388,10 +420,9 @@ fn detail(one: &rtnl::Told, all: &[rtnl::Told]) -> Detail {
             (configured + 1, active + u32::from(up))
         })
     });
-    let rtnl::Counters { missed, crc, frame, fifo, .. } = one.counters;
     Detail {
-        missed: Some(missed),
-        errors: Some([crc, frame, fifo]),
+        missed: one.counters.map(|counters| counters.missed),
+        errors: one.counters.map(|counters| [counters.crc, counters.frame, counters.fifo]),
         carrier_changes: one.carrier_changes,
         carrier: one.carrier.map(|carrier| f64::from(u8::from(carrier))),
         up: one.up,
@@ -432,24 +463,21 @@ impl super::Source for Source {
             };
         }
         if let Way::Netlink(line) = &mut self.way {
-            line.ask();
+            line.ask(at);
         }
     }
 
     fn read(&mut self, tick: &mut Tick) -> bool {
         self.at = tick.at;
-        let read = match &self.way {
-            Way::Netlink(_) => match self.netlink() {
-                None if matches!(self.way, Way::Files(_)) => self.files(tick),
-                told => told,
-            },
-            _ => self.files(tick),
-        };
-        let Some(mut changed) = read else {
+        if self.count(tick).is_none() {
             for link in &mut self.links {
                 link.read_at = None;
             }
             return false;
+        }
+        let mut changed = match self.netlink(tick.at) {
+            Some(changed) => changed,
+            None => self.files(tick),
         };
         if changed {
             self.choose();
@@ -475,15 +503,16 @@ impl super::Source for Source {
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        sink.under(self.fault());
+        sink.under(self.file.fault());
         sink.put(&metric::OVER_LIMIT, &[&self.source], Slot::Number(self.over as f64));
-        let lacking = match &self.way {
-            Way::Files(why) => Some(why),
-            _ => None,
+        let (lacking, untold) = match &self.way {
+            Way::Files(why) => (Some(why), None),
+            _ => (self.untold.as_ref(), self.untold.as_ref()),
         };
+        let file = self.file.fault();
         for link in self.links.iter().filter(|link| link.shown) {
             let name = &link.name;
-            sink.under(self.fault());
+            sink.under(file);
             let [receive, transmit] = &link.now;
             let both = |of: fn(&Direction) -> u64| {
                 Slot::of(Some(of(receive).saturating_add(of(transmit))))
@@ -492,6 +521,7 @@ impl super::Source for Source {
             if link.judged() {
                 sink.put(&metric::LINK_ERRORS, &[name], both(|d| d.errors));
                 sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
+                sink.under(file.or(untold));
                 sink.put(&metric::LINK_MISSED, &[name], Slot::of(detail.missed));
                 if link.wired {
                     let changes = Slot::of(detail.carrier_changes);
@@ -500,15 +530,15 @@ impl super::Source for Source {
             }
             if link.judged() && link.form.queue {
                 let unknown = self.unqueued.as_ref().map(|(_, fault)| fault);
-                sink.under(self.fault().or(lacking).or(unknown));
+                sink.under(file.or(lacking).or(unknown));
                 let of =
                     |of: fn(&Queue) -> u32| Slot::of(detail.queue.as_ref().map(|q| of(q).into()));
                 sink.put(&metric::QDISC_DROPS, &[name], of(|queue| queue.drops));
                 sink.put(&metric::QDISC_OVERLIMITS, &[name], of(|queue| queue.overlimits));
                 sink.put(&metric::QDISC_PACKETS, &[name], of(|queue| queue.packets));
                 sink.put(&metric::QDISC_BACKLOG, &[name], of(|queue| queue.bytes));
-                sink.under(self.fault());
             }
+            sink.under(file);
             for (word, direction) in self.directions.iter().zip(&link.now) {
                 let labels = [name, word];
                 sink.put(&metric::NETWORK_BYTES, &labels, Slot::of(Some(direction.bytes)));
@@ -519,9 +549,10 @@ impl super::Source for Source {
             let gauge = |value: Option<f64>| value.map_or(Slot::Nothing, Slot::Number);
             let fresh = link.attributes.filter(|(at, _)| self.at.since(*at) <= STALE_AFTER);
             let stale = (link.attributes.is_some() && fresh.is_none()).then_some(&self.stale);
-            if lacking.is_some() {
-                sink.under(self.fault().or(stale));
-            }
+            sink.under(match self.way {
+                Way::Files(_) => file.or(stale),
+                _ => file.or(untold),
+            });
             sink.put(&metric::NETWORK_CARRIER, &[name], gauge(detail.carrier));
             let up = detail.up.map(|up| f64::from(u8::from(up)));
             sink.put(&metric::NETWORK_UP, &[name], gauge(up));
@@ -533,12 +564,12 @@ impl super::Source for Source {
                     sink.put(&metric::BOND_SLAVES, &[name, state], Slot::Number(f64::from(count)));
                 }
             }
-            sink.under(self.fault().or(lacking));
+            sink.under(file.or(lacking));
             for (n, kind) in self.kinds.iter().enumerate() {
                 let count = detail.errors.and_then(|errors| errors.get(n).copied());
                 sink.put(&metric::NETWORK_ERROR_KINDS, &[name, kind], Slot::of(count));
             }
-            sink.under(self.fault().or(stale));
+            sink.under(file.or(stale));
             let fresh = fresh.map(|(_, attributes)| attributes).unwrap_or_default();
             sink.put(&metric::NETWORK_SPEED, &[name], gauge(fresh.speed));
             if link.form.speed {

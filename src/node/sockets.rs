@@ -32,8 +32,9 @@ const READING_SHARE: u32 = 400;
 /// the node comes a little early at times.
 const QUEUES_EVERY: Duration = Duration::from_millis(1_900);
 
-/// A closed connection keeps its port for a minute.
-const PORTS_EVERY: Duration = Duration::from_secs(10);
+/// A closed connection keeps its port for a minute. Cells are asked every other second, a little early or
+/// late: it is every ten.
+const PORTS_EVERY: Duration = Duration::from_secs(9);
 
 /// The first readings are waited for, so that they are there from the beginning.
 const FIRST_DEADLINE: Duration = Duration::from_secs(1);
