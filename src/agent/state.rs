@@ -617,9 +617,10 @@ struct Paced {
 
 impl Paced {
     /// A gate is judged as often as its answer can be another: a second is a 900th part of a window of
-    /// a quarter of an hour. At least every five seconds, and whenever somebody asks.
+    /// a quarter of an hour. At least every fifteen seconds, as often as Prometheus asks, and whenever
+    /// somebody asks for the report.
     fn is_due(&self, now: Mono) -> bool {
-        let pace = (self.window / 60).clamp(Duration::from_secs(1), Duration::from_secs(5));
+        let pace = (self.window / 12).clamp(Duration::from_secs(1), Duration::from_secs(15));
         // Seconds come a little early or late.
         let pace = pace.saturating_sub(Duration::from_millis(500));
         self.judged.is_none_or(|judged| now.since(judged) >= pace)

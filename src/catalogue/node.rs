@@ -101,15 +101,15 @@ metrics! {
     REFAULTS = Counter "greenlight_node_refaults_total" [kind] Count;
     /// Tasks that the kernel killed for want of memory, in cgroups or in the whole node.
     OOM_KILLS = Counter "greenlight_node_oom_kills_total" [] Count as "node.oom.kills";
-    /// Major page faults in each second.
+    /// Major page faults a second, over two seconds at a time.
     MAJOR_FAULT_RATE = Histogram(RATE) "greenlight_node_major_faults_per_second" [] Count as "node.memory.major_faults";
-    /// Allocations in each second that had to wait while memory was freed for them.
+    /// Allocations a second that had to wait while memory was freed for them, over two seconds at a time.
     STALL_RATE = Histogram(RATE) "greenlight_node_allocation_stalls_per_second" [] Count as "node.memory.stalls";
-    /// Pages in each second that were in use, were taken away for want of memory, and had to be read again.
+    /// Pages a second that were in use, were taken away for want of memory, and had to be read again, over two seconds at a time.
     REFAULT_RATE = Histogram(RATE) "greenlight_node_refaults_per_second" [] Count as "node.memory.refaults";
-    /// Pages swapped in, in each second.
+    /// Pages swapped in a second, over two seconds at a time.
     SWAP_IN_RATE = Histogram(RATE) "greenlight_node_swap_in_pages_per_second" [] Count as "node.swap.in";
-    /// Pages swapped out, in each second.
+    /// Pages swapped out a second, over two seconds at a time.
     SWAP_OUT_RATE = Histogram(RATE) "greenlight_node_swap_out_pages_per_second" [] Count as "node.swap.out";
 
     /// Seconds in which some or all tasks stalled for want of a resource.
@@ -282,7 +282,7 @@ metrics! {
     QDISC_OVERLIMITS = Counter "greenlight_node_qdisc_overlimits_total" [interface] Count;
     /// Packets that wait in an interface's queue.
     QDISC_PACKETS = Gauge "greenlight_node_qdisc_backlog_packets" [interface] Count;
-    /// Bytes that wait in an interface's queue, once a second, as it was read in the last five seconds; only where there is one.
+    /// Bytes that wait in an interface's queue, once a second, as it was read in the last six seconds; only where there is one.
     QDISC_BACKLOG = Histogram(QUEUED) "greenlight_node_qdisc_backlog_bytes" [interface] Bytes as "node.qdisc.backlog";
 
     /// Packets thrown away because a processor had too many waiting (net.core.netdev_max_backlog).
@@ -294,7 +294,7 @@ metrics! {
     TCP_SEGMENTS = Counter "greenlight_node_tcp_sent_segments_total" [] Count;
     /// Segments of TCP that were sent again.
     TCP_RETRANSMITTED = Counter "greenlight_node_tcp_retransmitted_segments_total" [] Count;
-    /// Segments sent again as a share of those sent in each second, of a hundred where fewer were sent: one lost segment of an idle node is no rate.
+    /// Segments sent again as a share of those sent, over two seconds at a time, of a hundred a second where fewer were sent: one lost segment of an idle node is no rate.
     TCP_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_retransmits_ratio" [] Ratio as "node.tcp.retransmits";
     /// Connections of TCP that were opened, by direction.
     TCP_OPENS = Counter "greenlight_node_tcp_opens_total" [direction] Count;
@@ -335,7 +335,7 @@ metrics! {
     PORTS = Gauge "greenlight_node_local_ports_used" [] Count;
     /// Local ports that the kernel has for each destination: net.ipv4.ip_local_port_range without those reserved.
     PORTS_LIMIT = Gauge "greenlight_node_local_ports_limit" [] Count;
-    /// Share of the local ports in use for the destination that takes most, once a second, as it was counted in the last ten seconds, or as much more rarely as there are many connections.
+    /// Share of the local ports in use for the destination that takes most, once a second, as it was counted in the last thirty seconds, or as much more rarely as there are many connections.
     PORTS_USED = Histogram(RATIO) "greenlight_node_local_ports_used_ratio" [] Ratio as "node.ports.used";
 
     /// Sockets by what they are, as /proc/net/sockstat counts them.

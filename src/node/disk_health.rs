@@ -20,8 +20,8 @@ use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// How often counters and states are read: each is one small file of sysfs. Cells are asked every other
-/// second, so it is every six.
-const EVERY: Duration = Duration::from_secs(5);
+/// second, a little early or late: it is every ten.
+const EVERY: Duration = Duration::from_secs(9);
 
 /// How often a controller is asked for its health: a command takes its time from requests.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);

@@ -69,7 +69,8 @@ fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
     let direction = |bytes, packets, errors, drops| Direction { bytes, packets, errors, drops };
     // A name with a blank in it is the file's heading.
     let plain = |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control();
-    (!name.is_empty() && name.iter().all(plain)).then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
+    (!name.is_empty() && name.iter().all(plain))
+        .then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
 }
 
 /// What is known of an interface in this second besides its totals.

@@ -201,7 +201,8 @@ impl super::Source for Source {
         }
 
         sink.under(netstat.or(snmp));
-        let syns = share(read.growth(|r| r.netstat[4]), read.growth(opens_of), read.step, OPENS_LEAST);
+        let syns =
+            share(read.growth(|r| r.netstat[4]), read.growth(opens_of), read.step, OPENS_LEAST);
         sink.put(&metric::TCP_SYN_RETRANSMITS, &[], syns);
         let (timing, sending) = (read.growth(|r| r.netstat[3]), read.growth(segments_of));
         let timing = share(timing, sending, read.step, SEGMENTS_LEAST);

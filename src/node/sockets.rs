@@ -32,9 +32,10 @@ const READING_SHARE: u32 = 400;
 /// the node comes a little early at times.
 const QUEUES_EVERY: Duration = Duration::from_millis(1_900);
 
-/// A closed connection keeps its port for a minute. Cells are asked every other second, a little early or
-/// late: it is every ten.
-const PORTS_EVERY: Duration = Duration::from_secs(9);
+/// A connection that is closed here keeps its port for a minute, and the kernel walks its whole table of
+/// connections, empty as it may be. Cells are asked every other second, a little early or late: it is
+/// every thirty.
+const PORTS_EVERY: Duration = Duration::from_secs(29);
 
 /// The first readings are waited for, so that they are there from the beginning.
 const FIRST_DEADLINE: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! Interfaces by sysfs (Documentation/ABI/testing/sysfs-class-net): what netlink does not tell in
-//! the same words on every kernel, and all of it where netlink shows another namespace.
+//! Interfaces by sysfs (Documentation/ABI/testing/sysfs-class-net): speed and duplex, which netlink does
+//! not tell, and all of it where netlink shows another namespace.
 //!
 //! Reading speed and duplex takes the kernel's network lock, so a cell reads, now and then.
 
@@ -38,8 +38,7 @@ impl Attributes {
         if index.is_some_and(|index| value("ifindex") != Some(u64::from(index))) {
             return Self::default();
         }
-        Self {
-            carrier: value("carrier").filter(|carrier| *carrier <= 1).map(|carrier| carrier as f64),
+        let only_here = Self {
             // An unknown speed is -1, 0 or all ones, whatever the driver's mind.
             speed: value("speed")
                 .map(|megabits| megabits as f64)
@@ -50,9 +49,17 @@ impl Attributes {
                 Some(b"full") => Some(false),
                 _ => None,
             },
+            ..Self::default()
+        };
+        if index.is_some() {
+            return only_here;
+        }
+        Self {
+            carrier: value("carrier").filter(|carrier| *carrier <= 1).map(|carrier| carrier as f64),
             mtu: value("mtu").map(|mtu| mtu as f64),
             up: text("operstate").map(|state| state.trim_ascii_end() == b"up"),
             bond: slaves(folder),
+            ..only_here
         }
     }
 }
