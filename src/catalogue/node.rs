@@ -101,15 +101,15 @@ metrics! {
     REFAULTS = Counter "greenlight_node_refaults_total" [kind] Count;
     /// Tasks that the kernel killed for want of memory, in cgroups or in the whole node.
     OOM_KILLS = Counter "greenlight_node_oom_kills_total" [] Count as "node.oom.kills";
-    /// Major page faults a second, over two seconds at a time.
+    /// Major page faults in each second.
     MAJOR_FAULT_RATE = Histogram(RATE) "greenlight_node_major_faults_per_second" [] Count as "node.memory.major_faults";
-    /// Allocations a second that had to wait while memory was freed for them, over two seconds at a time.
+    /// Allocations in each second that had to wait while memory was freed for them.
     STALL_RATE = Histogram(RATE) "greenlight_node_allocation_stalls_per_second" [] Count as "node.memory.stalls";
-    /// Pages a second that were in use, were taken away for want of memory, and had to be read again, over two seconds at a time.
+    /// Pages in each second that were in use, were taken away for want of memory, and had to be read again.
     REFAULT_RATE = Histogram(RATE) "greenlight_node_refaults_per_second" [] Count as "node.memory.refaults";
-    /// Pages swapped in a second, over two seconds at a time.
+    /// Pages swapped in, in each second.
     SWAP_IN_RATE = Histogram(RATE) "greenlight_node_swap_in_pages_per_second" [] Count as "node.swap.in";
-    /// Pages swapped out a second, over two seconds at a time.
+    /// Pages swapped out, in each second.
     SWAP_OUT_RATE = Histogram(RATE) "greenlight_node_swap_out_pages_per_second" [] Count as "node.swap.out";
 
     /// Seconds in which some or all tasks stalled for want of a resource.
@@ -294,7 +294,7 @@ metrics! {
     TCP_SEGMENTS = Counter "greenlight_node_tcp_sent_segments_total" [] Count;
     /// Segments of TCP that were sent again.
     TCP_RETRANSMITTED = Counter "greenlight_node_tcp_retransmitted_segments_total" [] Count;
-    /// Segments sent again as a share of those sent, over two seconds at a time, of a hundred a second where fewer were sent: one lost segment of an idle node is no rate.
+    /// Segments sent again as a share of those sent in each second, of a hundred where fewer were sent: one lost segment of an idle node is no rate.
     TCP_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_retransmits_ratio" [] Ratio as "node.tcp.retransmits";
     /// Connections of TCP that were opened, by direction.
     TCP_OPENS = Counter "greenlight_node_tcp_opens_total" [direction] Count;

@@ -115,13 +115,16 @@ pub(super) struct Source {
     /// Not there where IPv6 is switched off, which is no fault.
     snmp6: KernelFile,
     directions: [Arc<str>; 2],
-    read: Two,
+    /// Of each second; `netstat`, which has four times as many counters as `snmp`, as it was last read.
+    seconds: Two,
+    /// Of the seconds in which all is read.
+    all: Two,
     six: [Option<u64>; 4],
     six_there: bool,
     six_due: Seldom,
 }
 
-/// A hundred lines for four totals of which none is a rate. In the seconds in which all is read: every six.
+/// A hundred lines for four totals of which none is a rate.
 const SIX_EVERY: Duration = Duration::from_secs(5);
 
 impl Source {
@@ -133,7 +136,8 @@ impl Source {
             netstat: file("netstat"),
             snmp6: file("snmp6"),
             directions: ["active", "passive"].map(Arc::from),
-            read: Two::none(),
+            seconds: Two::none(),
+            all: Two::none(),
             six: [None; 4],
             six_there: false,
             six_due: Seldom::every(SIX_EVERY),
@@ -153,21 +157,22 @@ fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
+        let mut now = Reading { netstat: self.seconds.now.netstat, ..Reading::default() };
+        if let Some(found) = self.snmp.read(&mut tick.buffer).map(|text| paired(text, &SNMP)) {
+            match found {
+                Some(found) => now.snmp = found,
+                None => self.snmp.garbled("does not hold pairs of names and values"),
+            }
         }
-        let mut now = Reading::default();
-        let found = self.snmp.read(&mut tick.buffer).map(|text| paired(text, &SNMP));
-        if found == Some(None) {
-            self.snmp.garbled("does not hold pairs of names and values");
+        if tick.all {
+            let found = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT));
+            if found == Some(None) {
+                self.netstat.garbled("does not hold pairs of names and values");
+            }
+            now.netstat = found.flatten().unwrap_or_default();
+            self.all.take(now, tick.at);
         }
-        now.snmp = found.flatten().unwrap_or_default();
-        let found = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT));
-        if found == Some(None) {
-            self.netstat.garbled("does not hold pairs of names and values");
-        }
-        now.netstat = found.flatten().unwrap_or_default();
-        self.read.take(now, tick.at);
+        self.seconds.take(now, tick.at);
         if self.six_due.now(tick.at) {
             self.six = [None; 4];
             self.six_there = true;
@@ -181,7 +186,7 @@ impl super::Source for Source {
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        let Reading { snmp: counted, netstat: extended } = self.read.now;
+        let Reading { snmp: counted, netstat: extended } = self.seconds.now;
         let [segments, again, active, passive, fragments, reassembly, received, sent] = counted;
         let [overflows, drops, full, timeouts, syn, probes] = extended;
         let (snmp, netstat) = (self.snmp.fault(), self.netstat.fault());
@@ -192,20 +197,19 @@ impl super::Source for Source {
         sink.under(snmp);
         sink.put(&metric::TCP_SEGMENTS, &[], Slot::of(segments));
         sink.put(&metric::TCP_RETRANSMITTED, &[], Slot::of(again));
-        let Self { read, .. } = self;
-        let (resending, sending) = (read.growth(|r| r.snmp[1]), read.growth(segments_of));
-        let retransmits = share(resending, sending, read.step, SEGMENTS_LEAST);
+        let Self { seconds, all, .. } = self;
+        let (resending, sending) = (seconds.growth(|r| r.snmp[1]), seconds.growth(segments_of));
+        let retransmits = share(resending, sending, seconds.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_RETRANSMITS, &[], retransmits);
         for (direction, opens) in self.directions.iter().zip([active, passive]) {
             sink.put(&metric::TCP_OPENS, &[direction], Slot::of(opens));
         }
 
         sink.under(netstat.or(snmp));
-        let syns =
-            share(read.growth(|r| r.netstat[4]), read.growth(opens_of), read.step, OPENS_LEAST);
+        let syns = share(all.growth(|r| r.netstat[4]), all.growth(opens_of), all.step, OPENS_LEAST);
         sink.put(&metric::TCP_SYN_RETRANSMITS, &[], syns);
-        let (timing, sending) = (read.growth(|r| r.netstat[3]), read.growth(segments_of));
-        let timing = share(timing, sending, read.step, SEGMENTS_LEAST);
+        let (timing, sending) = (all.growth(|r| r.netstat[3]), all.growth(segments_of));
+        let timing = share(timing, sending, all.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_TIMEOUT_RATIO, &[], timing);
 
         sink.under(netstat);

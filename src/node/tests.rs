@@ -168,8 +168,7 @@ fn sampled(copy: &Copy, change: impl FnOnce(&Copy)) -> (Frame, Frame) {
     let (mut first, mut second) = (Frame::default(), Frame::default());
     sampler.sample(at(0), &mut first);
     change(copy);
-    // Two seconds later, when all is read again.
-    sampler.sample(at(2), &mut second);
+    sampler.sample(at(1), &mut second);
     (first, second)
 }
 
@@ -217,12 +216,12 @@ fn a_second_of_a_recorded_node() {
     near(number(&second, "node.cpu.running_per_core", None), 1.0);
     near(number(&second, "node.procs.blocked", None), 1.0);
     near(number(&second, "node.memory.available", None), 24_120_448.0 / 25_253_692.0);
-    near(number(&second, "node.psi.io.some", None), 0.125);
+    near(number(&second, "node.psi.io.some", None), 0.25);
     near(number(&second, "node.psi.io.full", None), 0.0);
-    near(number(&second, "node.swap.in", None), 20.0);
+    near(number(&second, "node.swap.in", None), 40.0);
     near(number(&second, "node.oom.kills", None), 8.0);
-    near(number(&second, "node.disk.busy", Some("sda")), 0.25);
-    near(number(&second, "node.disk.queue", Some("sda")), 1.0);
+    near(number(&second, "node.disk.busy", Some("sda")), 0.5);
+    near(number(&second, "node.disk.queue", Some("sda")), 2.0);
     near(number(&second, "node.disk.await", Some("sda")), 0.008);
     near(number(&second, "node.disk.read_await", Some("sda")), 0.002);
     near(number(&second, "node.disk.write_await", Some("sda")), 0.010);

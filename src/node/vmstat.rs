@@ -96,9 +96,6 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         let Some(reading) = self.file.read(&mut tick.buffer).map(parse) else {
             self.before_at = None;
             return false;
