@@ -20,8 +20,8 @@ use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// How often counters and states are read: each is one small file of sysfs. Cells are asked every other
-/// second, a little early or late: it is every ten.
-const EVERY: Duration = Duration::from_secs(9);
+/// second, so it is every four.
+const EVERY: Duration = Duration::from_secs(3);
 
 /// How often a controller is asked for its health: a command takes its time from requests.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
