@@ -106,8 +106,9 @@ fn partner(report: &Value) -> Vec<String> {
         }
         if id.starts_with("partner.") {
             lines += 1;
+            // What the machine does beside, which runs other tests, decides a line of its own.
+            open += usize::from(gate["verdict"] == "open" || id.starts_with("partner.cluster."));
             if gate["verdict"] == "open" {
-                open += 1;
                 if gate["reason"]["text"].as_str().is_none_or(str::is_empty) {
                     wrong.push(format!("{id} is open without a reason"));
                 }
