@@ -20,10 +20,7 @@ mod journeys;
 mod spark;
 mod specimen;
 
-pub(super) const STYLE: &str = include_str!("style.css");
-
-/// Nothing is loaded from anywhere, whatever a reason's text says.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+const STYLE: &str = include_str!("style.css");
 
 pub fn report(document: &Document, banner: Option<&str>) -> String {
     let body = html! {
@@ -31,14 +28,18 @@ pub fn report(document: &Document, banner: Option<&str>) -> String {
             (body(document, &History::default(), banner))
         }
     };
-    shell(document, html! { meta http-equiv="Content-Security-Policy" content=(POLICY); }, &body)
-        .into_string()
+    shell(document, policy(), &body).into_string()
 }
 
 /// A document around its body.
 pub(super) fn shell(document: &Document, head: Markup, body: &Markup) -> Markup {
     let title =
         format!("{} · {} · Greenlight", document.decision.headline(), clean(&document.node.name));
+    framed(&title, head, &head_of_sheets(document), body)
+}
+
+/// A body as a page of its own; `more` goes after the style that all pages have.
+pub(super) fn framed(title: &str, head: Markup, more: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,11 +51,16 @@ pub(super) fn shell(document: &Document, head: Markup, body: &Markup) -> Markup 
                 title { (title) }
                 // An empty icon, so that no browser asks for one.
                 link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) (PreEscaped(head_of_sheets(document))) }
+                style { (PreEscaped(STYLE)) (PreEscaped(more)) }
             }
             body { (body) }
         }
     }
+}
+
+/// Nothing is loaded from anywhere, whatever a reason's text says.
+pub(super) fn policy() -> Markup {
+    html! { meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"; }
 }
 
 /// What stands above every printed sheet: a sheet alone must say of what it is.

@@ -1,11 +1,11 @@
 //! What `once` and `plan` tell, in the forms of a report: their text says all of it, and each thing
 //! that it is about is a line of its own.
 
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::html;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Form;
-use super::html::{POLICY, STYLE};
+use super::html::{framed, policy};
 use super::text::{clean, lines};
 
 /// What is told of one thing.
@@ -100,38 +100,25 @@ impl Sheet {
     }
 
     fn html(&self) -> String {
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(POLICY);
-                    title { (clean(&self.title)) " · Greenlight" }
-                    link rel="icon" href="data:,";
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    main {
-                        h1 { (clean(&self.title)) }
-                        @if !self.lines.is_empty() {
-                            table {
-                                tr { th { "What" } th { "Outcome" } th { "Why" } }
-                                @for line in &self.lines {
-                                    tr {
-                                        td { (clean(&line.name)) }
-                                        td { (line.told.word()) }
-                                        td { (clean(&line.why)) }
-                                    }
-                                }
+        let title = clean(&self.title);
+        let body = html! {
+            main {
+                h1 { (title) }
+                @if !self.lines.is_empty() {
+                    table {
+                        tr { th { "What" } th { "Outcome" } th { "Why" } }
+                        @for line in &self.lines {
+                            tr {
+                                td { (clean(&line.name)) }
+                                td { (line.told.word()) }
+                                td { (clean(&line.why)) }
                             }
                         }
-                        pre { (lines(&self.text)) }
                     }
                 }
+                pre { (lines(&self.text)) }
             }
-        }
-        .into_string()
+        };
+        framed(&format!("{title} · Greenlight"), policy(), "", &body).into_string()
     }
 }
