@@ -298,7 +298,8 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
         return (due, None);
     };
     if journey.promise(due.stage).as_deref() != Some(promise.plan.as_str()) {
-        let why = "the journey's events, or what is expected of them, are others than they were";
+        let why = "the journey's events, what is expected of them or where they are looked for, are \
+                   others than they were";
         return (due, Some(Rechecked::inconclusive(&promise.events, why)));
     }
     let Some(confirmer) = stage.confirmer.clone() else { return (due, None) };
@@ -311,7 +312,7 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
         sent: promise.count,
         equals: None,
         named: false,
-        aged: Duration::ZERO,
+        aged: journey.events.told_before(),
         began: due.began,
     };
     let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);
@@ -363,8 +364,12 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     fn plan(more: &str) -> Plan {
+        plan_at("http://127.0.0.1:9", more)
+    }
+
+    fn plan_at(url: &str, more: &str) -> Plan {
         let text = format!(
-            "journeys:\n- {{ id: j, send: {{ http: {{ to: 'http://h/' }} }}, stages: [ stored: {{ json_api: {{ url: 'http://127.0.0.1:9/', items: '.[]' }}, recheck: [ 1s ]{more} }} ] }}\n"
+            "journeys:\n- {{ id: j, send: {{ http: {{ to: 'http://h/' }} }}, stages: [ stored: {{ json_api: {{ url: '{url}/', items: '.[]' }}, recheck: [ 1s ]{more} }} ] }}\n"
         );
         let inputs = Inputs { texts: vec![("p.yaml".into(), text)], ..Inputs::default() };
         Plan::compile(&inputs, &Facts::default()).unwrap_or_else(|e| panic!("{}", e.render(false)))
@@ -427,6 +432,9 @@ mod tests {
         let told = told.expect("it is told that nobody can tell");
         assert_eq!((told.inconclusive, told.expected()), (3, 3));
         assert!(told.reason.is_some_and(|why| why.contains("are others than they were")));
+        // Nor where another place is looked at, which never had them.
+        let (_, told) = look_back(due(&was, "r", 0), &plan_at("http://h", ""), &hands).await;
+        assert_eq!(told.map(|told| (told.vanished, told.inconclusive)), Some((0, 3)));
         // A plan that no longer asks is not answered.
         let silent = Plan::compile(&Inputs::default(), &Facts::default());
         let silent = silent.unwrap_or_else(|e| panic!("{}", e.render(false)));

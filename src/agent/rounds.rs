@@ -147,7 +147,7 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
     loop {
         let watch = async {
             match finished.as_mut() {
-                Some(round) => round.watch_on(hands).await,
+                Some(round) => round.watch_on(due, hands).await,
                 None => std::future::pending().await,
             }
         };
@@ -202,7 +202,7 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
             let _ = hands.records.send(Record::Round(news)).await;
             due = resumed;
         }
-        finished = round.is_wanting().then_some(round);
+        finished = Some(round);
     }
 }
 

@@ -442,7 +442,7 @@ impl State {
                 if self.plan.journey(&journey).is_some_and(|own| own.evidence == evidence) {
                     match before {
                         None => self.ended(&journey, at, &tally, now),
-                        Some(before) => self.mended(&journey, at, &before, &tally),
+                        Some(before) => self.mended(&journey, at, (&before, &tally), now),
                     }
                     if let Some(specimen) = specimen {
                         self.keep_specimen(&journey, *specimen);

@@ -29,6 +29,8 @@ const BATCH: usize = 100;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// The stream that the tokens name.
 const STREAM: &str = "replay";
+/// What a platform that asks to slow down is spared where it does not say how long, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// So many reasons are told.
 const REASONS: usize = 5;
 
@@ -58,6 +60,11 @@ pub(super) fn run(
         };
         return Err(Failure::usage(format!("the plan has no journey `{journey}`; {hint}")));
     };
+    if !journey.allowed_times.allow(clock::now().wall) {
+        let times = &journey.allowed_times;
+        let text = format!("{} runs only in its allowed times, {times}", journey.id);
+        return Err(Failure { code: exit::INCOMPLETE, text });
+    }
     for secret in plan.secrets.iter().filter(|secret| secret.is_command()) {
         if let Err(fault) = secret.load() {
             say(format_args!("greenlight: {}", fault.text));
@@ -79,17 +86,22 @@ pub(super) fn run(
         start: clock::now().wall,
         first: None,
         counts: Counts::default(),
+        bytes: 0,
+        spared: None,
     };
     let read = runtime()?.block_on(async {
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => Ok(false),
-            read = replay.all(input) => read.map(|()| true),
+            _ = tokio::signal::ctrl_c() => {
+                Ok(Some(String::from("interrupted; what was under way is in no count")))
+            }
+            read = replay.all(input) => read,
         }
     });
-    let whole = read.map_err(unreadable)?;
-    if !whole {
-        say("greenlight: interrupted; what was under way is in no count");
+    let ended = read.map_err(unreadable)?;
+    let whole = ended.is_none();
+    if let Some(why) = ended {
+        say(format_args!("greenlight: {why}"));
     }
     let counts = &replay.counts;
     output::write(&outputs, |format, _| match format {
@@ -108,6 +120,10 @@ struct Replay<'a> {
     start: Wall,
     first: Option<Wall>,
     counts: Counts,
+    /// Bytes that were handed over.
+    bytes: u64,
+    /// The platform asked to slow down: nothing is handed over before this.
+    spared: Option<Mono>,
 }
 
 #[derive(Default)]
@@ -127,7 +143,8 @@ struct Counts {
 }
 
 impl Replay<'_> {
-    async fn all(&mut self, mut input: impl BufRead) -> io::Result<()> {
+    /// Why it ended before the lines did, where it did.
+    async fn all(&mut self, mut input: impl BufRead) -> io::Result<Option<String>> {
         let clients = Clients::default();
         let mut batch: Vec<Event> = Vec::new();
         let mut bytes = 0;
@@ -167,11 +184,27 @@ impl Replay<'_> {
             if due > Mono::now().since(self.began) {
                 clock::sleep_until(self.began.plus(due)).await;
             }
+            if let Some(why) = self.forbidden(event.payload.len()) {
+                self.counts.lines -= 1;
+                self.hand_over(&clients, &mut batch).await;
+                return Ok(Some(why));
+            }
             bytes += event.payload.len();
+            self.bytes += event.payload.len() as u64;
             batch.push(event);
         }
         self.hand_over(&clients, &mut batch).await;
-        Ok(())
+        Ok(None)
+    }
+
+    /// Why so many bytes more may not be sent.
+    fn forbidden(&self, more: usize) -> Option<String> {
+        let Journey { id, budget, allowed_times, .. } = self.journey;
+        if self.bytes.saturating_add(more as u64) > budget.0 {
+            return Some(format!("ended: the budget of {id}, {budget}, is used up"));
+        }
+        let over = !allowed_times.allow(clock::now().wall);
+        over.then(|| format!("ended: the allowed times of {id}, {allowed_times}, are over"))
     }
 
     /// The line as an event, and when it is due, counted from the beginning.
@@ -215,13 +248,23 @@ impl Replay<'_> {
         if events.is_empty() {
             return;
         }
+        if let Some(until) = self.spared.take() {
+            clock::sleep_until(until).await;
+        }
         let trace = Trace::off();
         let on = SendContext { timeout: self.journey.timeout, clients, trace: &trace };
         let limit = self.journey.timeout + Duration::from_millis(500);
         let sent = tokio::time::timeout(limit, self.journey.sender.send(&events, on)).await;
         let mut receipts = sent.unwrap_or_default().into_iter();
         for _ in &events {
-            self.counts.take(receipts.next());
+            let receipt = receipts.next();
+            if let Some(Receipt::Refused(reason)) = &receipt
+                && reason.asks_to_slow_down()
+            {
+                let wait = reason.wait.unwrap_or(PAUSE.0).min(PAUSE.1);
+                self.spared = self.spared.max(Some(Mono::now().plus(wait)));
+            }
+            self.counts.take(receipt);
         }
     }
 }

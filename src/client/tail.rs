@@ -39,6 +39,9 @@ pub struct Mark {
     known: u32,
     /// Some of it was rotated away before it was read, so that nothing is complete any more.
     gone: bool,
+    /// The file before, where it was renamed: whoever writes goes on there until it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<Box<Mark>>,
 }
 
 /// One line that was looked for.
@@ -65,7 +68,7 @@ impl Mark {
         let Some((mut file, at)) = open(path)? else { return Ok(Self::default()) };
         let offset = at.size();
         let known = known(&mut file, offset).map_err(|error| unread(path, &error))?;
-        Ok(Self { file: Some((at.dev(), at.ino())), offset, known, gone: false })
+        Ok(Self { file: Some((at.dev(), at.ino())), offset, known, ..Self::default() })
     }
 
     /// Whether this is the file of the mark, with all that was read of it.
@@ -77,25 +80,30 @@ impl Mark {
 
 /// Reads what was appended since the mark, and of it the lines that hold `word`.
 pub fn tail(path: &Path, mark: Mark, word: &[u8], limits: Limits) -> Result<Seen, Fault> {
-    let mut reading = Reading { word, limits, left: limits.bytes, lines: Vec::new(), mark };
+    let mut reading =
+        Reading { word, limits, left: limits.bytes, lines: Vec::new(), unfinished: false, mark };
+    let mut behind = match reading.mark.behind.take() {
+        Some(mark) => reading.behind(path, *mark)?,
+        None => None,
+    };
     let current = open(path)?;
     if let Some((mut file, at)) = current {
         let id = (at.dev(), at.ino());
         let same = reading.mark.file == Some(id) && reading.mark.fits(&mut file);
         if !same && reading.mark.file.is_some() {
-            reading.rotated(path, id)?;
+            behind = reading.rotated(path, id)?.or(behind);
         }
         // What the limit kept back of the rotated file comes first.
         if reading.left > 0 {
             if !same {
-                reading.mark =
-                    Mark { file: Some(id), offset: 0, known: 0, gone: reading.mark.gone };
+                let gone = reading.mark.gone;
+                reading.mark = Mark { file: Some(id), gone, ..Mark::default() };
             }
             reading.on(&mut file, id).map_err(|error| unread(path, &error))?;
         }
     } else if reading.mark.file.is_some() {
         // Between the renaming and the next line.
-        reading.rotated(path, (0, 0))?;
+        behind = reading.rotated(path, (0, 0))?.or(behind);
         if reading.left > 0 {
             reading.mark = Mark { gone: reading.mark.gone, ..Mark::default() };
         }
@@ -104,10 +112,12 @@ pub fn tail(path: &Path, mark: Mark, word: &[u8], limits: Limits) -> Result<Seen
         Some(format!("{} has more than one look reads; the next look goes on", path.display()))
     } else if reading.mark.gone {
         Some(format!("some of {} was rotated away before it was read", path.display()))
+    } else if reading.unfinished {
+        Some(format!("the last line of {} has no end yet", path.display()))
     } else {
         None
     };
-    Ok(Seen { lines: reading.lines, mark: reading.mark, lacking })
+    Ok(Seen { lines: reading.lines, mark: Mark { behind, ..reading.mark }, lacking })
 }
 
 struct Reading<'a> {
@@ -115,13 +125,42 @@ struct Reading<'a> {
     limits: Limits,
     left: u64,
     lines: Vec<Line>,
+    /// A last line without its line feed holds the word.
+    unfinished: bool,
     mark: Mark,
 }
 
 impl Reading<'_> {
+    /// Reads on where a file was renamed and its writer did not know yet.
+    fn behind(&mut self, path: &Path, mark: Mark) -> Result<Option<Box<Mark>>, Fault> {
+        for name in siblings(path)? {
+            let id = fs::metadata(&name).map(|at| (at.dev(), at.ino()));
+            if id.ok() != mark.file {
+                continue;
+            }
+            let Ok(Some((mut file, at))) = open(&name) else { continue };
+            if !mark.fits(&mut file) {
+                continue;
+            }
+            let front = std::mem::replace(&mut self.mark, mark);
+            let read = self.on(&mut file, (at.dev(), at.ino()));
+            let mark = std::mem::replace(&mut self.mark, front);
+            read.map_err(|error| unread(path, &error))?;
+            return Ok(Some(Box::new(mark)));
+        }
+        // Deleted or compressed, with whatever came there last.
+        self.mark.gone = true;
+        Ok(None)
+    }
+
     /// Reads the rest of the file that the mark knows, under whatever name it has now, and all of
-    /// those that were written after it and rotated too.
-    fn rotated(&mut self, path: &Path, current: (u64, u64)) -> Result<(), Fault> {
+    /// those that were written after it and rotated too. Returns where the first ended, where it
+    /// was renamed.
+    fn rotated(
+        &mut self,
+        path: &Path,
+        current: (u64, u64),
+    ) -> Result<Option<Box<Mark>>, Fault> {
         let mut old: Option<(File, Metadata)> = None;
         let mut others = Vec::new();
         for name in siblings(path)? {
@@ -148,20 +187,23 @@ impl Reading<'_> {
         let Some((mut file, at)) = old else {
             // Cut to nothing when all of it had been read, or gone with what had not.
             self.mark.gone = true;
-            return Ok(());
+            return Ok(None);
         };
-        self.on(&mut file, (at.dev(), at.ino())).map_err(|error| unread(path, &error))?;
+        let id = (at.dev(), at.ino());
+        let renamed = self.mark.file == Some(id);
+        self.on(&mut file, id).map_err(|error| unread(path, &error))?;
+        let behind = renamed.then(|| Box::new(self.mark.clone()));
         others.retain(|(_, other)| newer(other, &at));
         others.sort_by_key(|(_, at)| (at.mtime(), at.mtime_nsec()));
         for (mut file, at) in others {
             if self.left == 0 {
-                return Ok(());
+                return Ok(behind);
             }
             let id = (at.dev(), at.ino());
-            self.mark = Mark { file: Some(id), offset: 0, known: 0, gone: self.mark.gone };
+            self.mark = Mark { file: Some(id), gone: self.mark.gone, ..Mark::default() };
             self.on(&mut file, id).map_err(|error| unread(path, &error))?;
         }
-        Ok(())
+        Ok(behind)
     }
 
     /// Reads on to the end of the last whole line, and moves the mark there.
@@ -195,16 +237,19 @@ impl Reading<'_> {
                 }
             }
         }
+        self.unfinished |= self.is_wanted(&line);
         self.mark.file = Some(id);
         self.mark.offset = start;
         self.mark.known = known(file, start)?;
         Ok(())
     }
 
+    fn is_wanted(&self, line: &[u8]) -> bool {
+        !self.word.is_empty() && line.windows(self.word.len()).any(|window| window == self.word)
+    }
+
     fn keep(&mut self, mut bytes: Vec<u8>, (device, inode): (u64, u64), start: u64) {
-        let found = !self.word.is_empty()
-            && bytes.windows(self.word.len()).any(|window| window == self.word);
-        if found {
+        if self.is_wanted(&bytes) {
             if bytes.last() == Some(&b'\r') {
                 bytes.pop();
             }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Sought, recognise};
 use crate::journey::{Arrival, Horizon, Look};
-use crate::outcome::{Fault, FaultCode};
+use crate::outcome::{Fault, FaultCode, Reason, ReasonCode};
 use crate::time::Mono;
 
 /// More records than this of one round are not read in one look: a round has half as many events
@@ -29,6 +29,8 @@ pub(super) struct Found<'a> {
     copies: BTreeMap<(u64, Option<String>), usize>,
     records: usize,
     narrowed: bool,
+    /// Where the plan says that the text stands.
+    text_at: Option<&'a str>,
     lacking: Option<Fault>,
 }
 
@@ -40,8 +42,15 @@ impl<'a> Found<'a> {
             copies: BTreeMap::new(),
             records: 0,
             narrowed: false,
+            text_at: None,
             lacking: None,
         }
+    }
+
+    /// An event that shows no text there is not the one that was sent.
+    #[must_use]
+    pub(super) fn with_text_at(self, text_at: Option<&'a str>) -> Self {
+        Self { text_at, ..self }
     }
 
     /// Of a query that yields the round's records only: where not one of them shows an event, it
@@ -63,6 +72,7 @@ impl<'a> Found<'a> {
             return;
         }
         self.records += 1;
+        let wrong = self.text_at.filter(|_| text.is_none()).map(no_text);
         for seq in recognise::events(whole, fields.as_ref(), self.sought) {
             let ordinal = self.copies.entry((seq, id.clone())).or_default();
             *ordinal += 1;
@@ -82,7 +92,7 @@ impl<'a> Found<'a> {
                 ended: false,
                 dead_letter: false,
                 stamped: None,
-                wrong: None,
+                wrong: wrong.clone(),
             });
         }
     }
@@ -110,6 +120,11 @@ impl<'a> Found<'a> {
         };
         Look { arrivals: self.arrivals, horizon }
     }
+}
+
+/// What is wrong with an event whose text is not where the plan says.
+pub(super) fn no_text(at: &str) -> Reason {
+    Reason::new(ReasonCode::BodyMismatch, format!("it shows no text at `{at}`"))
 }
 
 /// A value as text: a string as it is, anything else as JSON.

@@ -16,7 +16,7 @@ use super::alert::{self, Alert, Shape};
 use super::found::{Found, Record, plain};
 use super::{Confirmer, LookContext};
 use crate::client::assertion::Jq;
-use crate::client::http::{Api, Auth, Request};
+use crate::client::http::{Api, Auth, Request, excerpt};
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
@@ -55,7 +55,8 @@ pub struct Spec {
     /// jq on a hit: the event's original text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// jq on a hit: what tells copies apart, such as `._id`.
+    /// jq on a hit: what tells copies apart, such as `._id`. Pages may overlap: with `next` or
+    /// {offset} it must be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// jq on the answer: what leads to the next part, and null or nothing on the last: a link that
@@ -112,6 +113,13 @@ impl Confirmer for JsonApi {
         if let Some(alerts) = &spec.alerts {
             alerts.validate()?;
         }
+        let written = |word| spec.url.contains(word) || spec.body.to_string().contains(word);
+        let pages = spec.next.is_some() || written(OFFSET);
+        if pages && spec.id.is_none() && spec.alerts.is_none() {
+            return Err("the hits are on several pages, which may overlap, and nothing tells a hit that \
+                        is shown twice from one that is there twice; name under `id` what does"
+                .into());
+        }
         let optional = |text: &Option<String>| text.as_deref().map(Jq::compile).transpose();
         let mut sample = Words::new("gl00000000", Wall::default(), Wall::default());
         sample.0.extend([(OFFSET, String::from("0")), (CURSOR, String::new())]);
@@ -162,7 +170,9 @@ impl Confirmer for JsonApi {
 
 impl JsonApi {
     async fn seen(&self, on: &LookContext<'_>) -> Result<Look, Fault> {
-        let mut seen = Seen { found: Found::new(on.sought), alerts: Vec::new() };
+        let text_at = self.text.as_ref().map(Jq::text);
+        let found = Found::new(on.sought).with_text_at(text_at);
+        let mut seen = Seen { found, alerts: Vec::new() };
         self.pages(&mut seen, on).await?;
         let look = seen.found.look();
         if self.alerts.is_none() {
@@ -215,6 +225,9 @@ impl JsonApi {
         on.trace.note(format_args!("{} hits", items.len()));
         for item in &items {
             self.take(item, seen, on).map_err(blind)?;
+        }
+        if let Some(said) = complaint(&answer) {
+            seen.found.lacks(format!("{asked} tells of an error in its answer: {said}"));
         }
         let next = self.next(page, &asked, &answer, items.len()).map_err(blind)?;
         if next.is_none()
@@ -323,6 +336,20 @@ impl JsonApi {
     }
 }
 
+/// What an answer that is no failure by its status says of one: such an answer may lack anything.
+fn complaint(answer: &Value) -> Option<String> {
+    let says = |value: &&Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Bool(true) => true,
+    };
+    let said = ["error", "errors"].iter().find_map(|key| answer.get(key).filter(says))?;
+    Some(excerpt(plain(said).as_bytes()))
+}
+
 /// What the pages held so far.
 struct Seen<'a> {
     found: Found<'a>,
@@ -428,6 +455,33 @@ mod tests {
         {
             let why = JsonApi::new(spec(url, items)).map(|_| ()).unwrap_err();
             assert!(why.contains(shown), "{why}");
+        }
+        // Without a name of its own, a hit on two pages would be two copies.
+        let next = |id: Option<&str>| Spec {
+            next: Some(".next".into()),
+            id: id.map(str::to_owned),
+            ..spec("http://h/{run}", ".hits[]")
+        };
+        for pages in [next(None), spec("http://h/{run}?at={offset}", ".hits[]")] {
+            let why = JsonApi::new(pages).map(|_| ()).unwrap_err();
+            assert!(why.contains("several pages"), "{why}");
+        }
+        assert!(JsonApi::new(next(Some("._id"))).is_ok());
+    }
+
+    #[test]
+    fn an_answer_may_tell_of_an_error_whatever_its_status_is() {
+        for (answer, said) in [
+            (json!({"error": "shards failed", "hits": []}), Some("shards failed")),
+            (json!({"error": {"type": "x"}}), Some("{\"type\":\"x\"}")),
+            (json!({"errors": true}), Some("true")),
+            (json!({"errors": ["a"]}), Some("[\"a\"]")),
+            (json!({"error": null, "errors": []}), None),
+            (json!({"error": "", "errors": false}), None),
+            (json!({"errors": 0, "hits": [{"error": "of an event"}]}), None),
+            (json!([{"error": "of an event"}]), None),
+        ] {
+            assert_eq!(complaint(&answer).as_deref(), said, "{answer}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::found::no_text;
 use super::{Confirmer, LookContext, Sought, recognise};
 use crate::client::kafka::{Cluster, Cut, Ends, Message, Security, Wanted, check_topic};
 use crate::journey::event::{ID_HEADER, Token};
@@ -294,6 +295,7 @@ fn arrivals(
         (Some(path), Some(fields)) => field_text(fields, path),
         _ => Some(whole.into_owned()),
     };
+    let wrong = field.filter(|_| text.is_none()).map(no_text);
     let scope = format!("{}/{}", message.topic(), message.partition());
     let offset = message.offset();
     let stamped = message
@@ -309,7 +311,7 @@ fn arrivals(
         ended: false,
         dead_letter,
         stamped,
-        wrong: None,
+        wrong: wrong.clone(),
     });
     Some(arrivals.collect())
 }

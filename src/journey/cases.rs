@@ -1,6 +1,8 @@
 //! What is special about some events of a round: their size, the characters in them, their date.
 //! What a pipeline cuts, mangles or misreads shows in one round.
 
+use std::time::Duration;
+
 use super::event::EventSpec;
 use super::format::Format;
 use crate::time::Wall;
@@ -96,6 +98,8 @@ impl Case {
 /// accident of its default.
 pub(super) const PROBE_ZONE: i32 = 5 * 3_600 + 30 * 60;
 const DAY: i64 = 86_400 * 1_000_000_000;
+/// No probe is of a day that is further back.
+pub(super) const PROBE_REACH: Duration = Duration::from_secs(21 * 86_400);
 
 /// The newest instant at this time of day whose day could be a month and is not the month itself:
 /// whoever takes one for the other gets another date.
@@ -120,7 +124,8 @@ mod tests {
             let at = probe_date(now, PROBE_ZONE);
             let (_, month, date) = crate::journey::template::date(at, PROBE_ZONE);
             assert!(date <= 12 && date != month, "{month} {date}");
-            assert!(at <= now && now.0 - at.0 <= 21 * DAY, "{} days back", (now.0 - at.0) / DAY);
+            let reach = at.plus(PROBE_REACH);
+            assert!(at <= now && now <= reach, "{} days back", (now.0 - at.0) / DAY);
         }
     }
 }

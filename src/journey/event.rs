@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::cases::{Case, PROBE_ZONE, probe_date};
+use super::cases::{Case, PROBE_REACH, PROBE_ZONE, probe_date};
 use super::format::OWN;
 pub use super::format::{Format, Header};
 use super::layout::Escape;
@@ -82,7 +82,7 @@ pub struct EventSpec {
     pub sweep: bool,
     /// Events are of a day that could be a month, within the last three weeks, and told at an
     /// offset of +05:30: a stage that takes the day for the month, or loses the offset, is found
-    /// by the time that it shows. Looks must not be narrowed to the time of the round.
+    /// by the time that it shows. Looks that are narrowed to a time reach back as far.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub date_probe: bool,
 }
@@ -227,6 +227,11 @@ impl Events {
     /// When each event is due after the round's beginning; empty where all are due at once.
     pub fn due(&self) -> Vec<Duration> {
         self.places.iter().map(|(_, due)| *due).collect()
+    }
+
+    /// How long before they are sent the times may be that they tell.
+    pub fn told_before(&self) -> Duration {
+        if self.date_probe { PROBE_REACH } else { Duration::ZERO }
     }
 
     /// When the last event is due after the round's beginning.

@@ -114,20 +114,27 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
         shows(text, &event.message) || written.is_some_and(|written| text.contains(written))
     };
     let whole = texts.into_iter().flatten().any(shown);
-    if whole {
+    // What stands behind the message may be cut too: fields, or the end of the format.
+    let payload = event.payload.trim_ascii_end();
+    let original = arrival.text.as_deref().map(str::trim_end);
+    let short = original.filter(|text| is_front(text, payload));
+    if whole && short.is_none() {
         return checksum(arrival, event);
     }
     // The message field says most precisely where the text ends.
-    let text = texts.into_iter().flatten().next()?;
-    let cut = texts.into_iter().flatten().any(|text| is_cut(text, event));
+    let Some(text) = short.filter(|_| whole).or(field).or(arrival.text.as_deref()) else {
+        return checksum(arrival, event);
+    };
+    let length = if whole { payload.len() } else { event.message.len() };
+    let cut = whole || texts.into_iter().flatten().any(|text| is_cut(text, event));
     Some(if cut {
         Flaw {
             fate: Fate::Truncated,
             text: format!(
-                "event {} was cut: '{}' instead of {} bytes",
+                "event {} was cut: '{}', {} bytes, instead of {length}",
                 event.seq,
                 excerpt(text),
-                event.message.len()
+                text.len(),
             ),
         }
     } else {

@@ -16,6 +16,7 @@ use super::reconcile::{Expectation, broken_promise, inspect};
 use super::rule::{Followed, Means};
 use super::tally::Tally;
 use super::{Arrival, Event, Fate, Horizon, Look, Receipt, Stage};
+use crate::outcome::ReasonCode;
 use crate::time::Mono;
 
 mod fates;
@@ -363,6 +364,7 @@ impl Walk {
         let seen_at = arrival.seen.0.saturating_sub(self.began);
         let Some(state) = self.stages.get_mut(at) else { return };
         if !state.remember(copy_id(Some(seq), &arrival.copy)) {
+            state.exposed(unit, &arrival);
             return;
         }
         let order = state.place(arrival.order.as_ref());
@@ -631,6 +633,16 @@ impl StageState {
     fn end_of(&mut self, copy: u64, at: i64) {
         if let Some(seen) = self.seen.iter_mut().flatten().find(|seen| seen.copy == Some(copy)) {
             seen.ended.get_or_insert(at);
+        }
+    }
+
+    /// A wrong tenant may see later what the right one has long seen.
+    fn exposed(&mut self, unit: usize, arrival: &Arrival) {
+        let wrong = arrival.wrong.as_ref().filter(|wrong| wrong.code == ReasonCode::Exposed);
+        let seen = self.seen.get_mut(unit).and_then(Option::as_mut);
+        if let (Some(wrong), Some(seen)) = (wrong, seen.filter(|seen| seen.flaw.is_none())) {
+            seen.flaw = Some(Fate::Misparsed);
+            self.reason.get_or_insert_with(|| wrong.text.clone());
         }
     }
 

@@ -53,7 +53,8 @@ pub struct Journey {
     /// The node that runs it instead of this one.
     pub elsewhere: Option<String>,
     shared: bool,
-    budget: Size,
+    /// What it may send in a day.
+    pub budget: Size,
     send: Value,
     event_spec: EventSpec,
     /// What its rounds are evidence of: those of a journey that sent, saw or expected something else,
@@ -171,12 +172,14 @@ impl Journey {
             .collect()
     }
 
-    /// What the texts of its events and what a stage promises of them hang on: a look back under
-    /// another plan would compare them with what was never sent.
+    /// What the texts of its events, what a stage promises of them and where it is looked at hang on:
+    /// a look back under another plan would compare them with what was never sent, or miss in one
+    /// place what is kept in another.
     pub fn promise(&self, stage: Stage) -> Option<String> {
         let plan = self.stage(stage)?;
         let mut parts =
             vec![json!([self.id, self.sender.kind(), self.send, self.event_spec, plan.expect])];
+        parts.push(plan.seen_by());
         parts.extend(self.usecase.as_ref().map(Chosen::json));
         let parts = Value::Array(parts);
         let hash = sha2::Sha256::digest(parts.to_string().as_bytes());
@@ -220,12 +223,20 @@ pub(super) fn compile(
     diagnostics: &mut Diagnostics,
 ) -> Vec<Journey> {
     let mut seen = BTreeSet::new();
+    let checks = loaded.ids("checks");
     loaded
         .items("journeys", diagnostics)
         .into_iter()
         .filter_map(|node| {
             let journey = one(node, loaded, fleet, diagnostics);
             super::once(node, "journey", &mut seen, diagnostics)?;
+            // `once ID` and the evidence of a gate name either by its id alone.
+            if let Some(at) = node.get("id")
+                && checks.iter().any(|check| at.as_str() == Some(check))
+            {
+                let id = at.as_str().unwrap_or_default();
+                diagnostics.error(at.span, format!("`{id}` is a check already"));
+            }
             journey
         })
         .collect()

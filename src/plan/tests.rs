@@ -94,6 +94,18 @@ fn one_mistake_hides_no_other_in_the_same_thing() {
 }
 
 #[test]
+fn an_id_is_of_a_check_or_of_a_journey() {
+    let text = compile(
+        "checks: [ { id: a, tcp: {}, targets: [ 'h:1' ] } ]\n\
+         journeys:\n\
+         - id: a\n  send: { http: { to: 'http://h/' } }\n  \
+           stages: [ stored: { json_api: { url: 'http://h/', items: '.[]' } } ]\n",
+    );
+    let text = text.map(|_| ()).unwrap_err();
+    assert!(text.contains(":3:7: `a` is a check already") && text.contains("1 mistake"), "{text}");
+}
+
+#[test]
 fn one_target_is_a_list_too() {
     let text = compile("checks: [ { id: a, tcp: {}, targets: 'h:1' } ]").map(|_| ()).unwrap_err();
     assert!(

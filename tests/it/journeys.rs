@@ -12,6 +12,7 @@ use crate::command::{Daemon, folder_with};
 use crate::peers::{Kafka, kafka};
 use crate::processor::{Act, Processor, Topics};
 
+mod afterwards;
 mod away;
 mod disk;
 mod kills;

@@ -9,10 +9,15 @@ use greenlight::time::Wall;
 use serde_json::Value;
 
 fn replay(port: u16, lines: &[u8], more: &[&str]) -> Output {
+    replay_of("timeout: 5s", port, lines, more)
+}
+
+/// `says` is what else the journey says.
+fn replay_of(says: &str, port: u16, lines: &[u8], more: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let (plan, recorded) = (folder.path().join("plan.yaml"), folder.path().join("recorded.log"));
     let text = format!(
-        "journeys:\n  - id: web\n    timeout: 5s\n    send: {{ syslog: {{ to: 'tcp://127.0.0.1:{port}', framing: lf }} }}\n    \
+        "journeys:\n  - id: web\n    {says}\n    send: {{ syslog: {{ to: 'tcp://127.0.0.1:{port}', framing: lf }} }}\n    \
          stages:\n      - stored: {{ json_api: {{ url: 'http://127.0.0.1:9/', items: . }} }}\n"
     );
     std::fs::write(&plan, text).expect("a plan");
@@ -90,4 +95,33 @@ fn nobody_listening_is_failure_and_no_speed_is_wrong_usage() {
     assert_eq!(nothing.status.code(), Some(2), "nothing was sent");
     let wrong = replay(port, b"a\n", &["--speed", "0"]);
     assert_eq!(wrong.status.code(), Some(64), "{}", String::from_utf8_lossy(&wrong.stderr));
+}
+
+/// Recorded lines are as real a load as any: they keep to what the journey may do.
+#[test]
+fn a_replay_keeps_to_its_journeys_times_and_budget_and_waits_where_it_is_asked_to() {
+    let quiet = replay_of("allowed_times: [ 'Mon 00:00-00:01' ]", 9, b"a\n", &[]);
+    // But for the one minute of the week in which it is allowed, and nobody listens.
+    let code = quiet.status.code();
+    let said = String::from_utf8_lossy(&quiet.stderr).into_owned();
+    assert!(code == Some(1) || (code == Some(2) && said.contains("allowed times")), "{said}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut all = String::new();
+        stream.read_to_string(&mut all).expect("text");
+        all
+    });
+    let lines = "a line of some length\n".repeat(100);
+    let more = "every: 1d\n    events: { count: 1 }\n    budget: 1KB";
+    let spent = replay_of(more, port, lines.as_bytes(), &["--rate", "100000"]);
+    let report = json(&spent);
+    assert_eq!(spent.status.code(), Some(2), "{report}");
+    let said = String::from_utf8_lossy(&spent.stderr).into_owned();
+    assert!(said.contains("the budget of web, 1KB, is used up"), "{said}");
+    // 21 characters, a space and a token of 30.
+    assert_eq!((&report["counts"]["lines"], &report["counts"]["sent"]), (&19.into(), &19.into()));
+    assert_eq!(Token::find_all(&reader.join().expect("the listener")).count(), 19);
 }

@@ -152,8 +152,8 @@ impl<'a> Load<'a> {
         flaws
     }
 
-    /// Segments need no look where all that was sent is there, or a complete look came after its
-    /// last event was given up.
+    /// Segments need no look where all that was sent is there and a look after the last arrival had
+    /// the chance to see further copies, or a complete look came after its last event was given up.
     fn close(&mut self, index: usize, complete: Option<Mono>) {
         let Some(cycle) = self.cycles.get(index) else { return };
         let give_up = cycle.plan.give_up;
@@ -164,7 +164,9 @@ impl<'a> Load<'a> {
             let last = segment.last_due();
             let Some(watch) = segment.watches.get_mut(index) else { continue };
             let given_up = complete.is_some_and(|began| began >= last.plus(give_up));
-            watch.closed |= answered && (watch.seen >= expected || given_up);
+            let looked = complete.is_some_and(|began| began >= watch.newest);
+            let here = expected == 0 || (watch.seen >= expected && looked);
+            watch.closed |= answered && (here || given_up);
         }
         // The last one is kept: the next takes its marks from it.
         while self.segments.len() > 1

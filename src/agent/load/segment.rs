@@ -44,6 +44,8 @@ pub(super) struct Watch {
     /// Of each event the hash of the first copy's name; 0 where none was seen.
     pub(super) copies: Vec<u32>,
     pub(super) seen: u64,
+    /// When the last copy was seen that was new.
+    pub(super) newest: Mono,
     pub(super) closed: bool,
 }
 
@@ -167,18 +169,22 @@ impl Segment {
         if *known == 0 {
             *known = hash;
             watch.seen += 1;
+            watch.newest = watch.newest.max(arrival.seen);
             cycle.seen += 1;
             return Some((seq, true));
         }
         let room = cycle.further.len() < COPIES_LIMIT;
         let further = *known != hash && room && cycle.further.insert((self.id, seq, hash));
+        if further {
+            watch.newest = watch.newest.max(arrival.seen);
+        }
         further.then_some((seq, false))
     }
 }
 
 impl Watch {
     pub(super) fn new(mark: Value) -> Self {
-        Self { mark, copies: Vec::new(), seen: 0, closed: false }
+        Self { mark, copies: Vec::new(), seen: 0, newest: Mono(0), closed: false }
     }
 }
 
@@ -192,7 +198,7 @@ pub(super) fn sought(journey: &Journey, plan: &StagePlan, run: &Run, began: Now)
         sent: 0,
         equals: None,
         named: false,
-        aged: Duration::ZERO,
+        aged: journey.events.told_before(),
         began,
     }
 }

@@ -69,8 +69,8 @@ impl Round<'_> {
         let before = self.tally();
         self.take_in(seen);
         let after = self.tally();
-        let more = resurrected(&after).saturating_sub(resurrected(&before));
-        if more > 0 {
+        let more = came(&after).saturating_sub(came(&before));
+        if more > 0 || beside(&after) > beside(&before) {
             self.keep_end(&after, hands);
             let specimen = specimen.then(|| self.specimen(hands));
             let news = self.news(Some(before), specimen);
@@ -105,8 +105,10 @@ impl Round<'_> {
         tally.stages.iter().any(|stage| absent.iter().any(|fate| stage.count(*fate) > 0))
     }
 
-    /// Looks on at a slow pace after the end, and mends the tally when something comes.
-    pub(super) async fn watch_on(&mut self, hands: &Hands) {
+    /// Looks on after the end, and mends the tally when something comes: at a slow pace for what is
+    /// wanting, and once more for what comes a second time, or to a wrong tenant, after all had been
+    /// seen. `next` is when the next round is due.
+    pub(super) async fn watch_on(&mut self, next: Mono, hands: &Hands) {
         let longest =
             self.journey.stages.iter().map(|stage| stage.give_up).max().unwrap_or_default();
         let until = Mono::now().plus(longest * AFTERWATCH);
@@ -123,10 +125,29 @@ impl Round<'_> {
                 }
             }
         }
+        let events = self.journey.stages.iter().filter(|plan| !plan.stage.counts_things());
+        let given_up = self.progress.own.walk.began().plus(self.journey.give_up());
+        let before = (self.journey.every / 4).min(LOOK_TIMEOUT);
+        clock::sleep_until(given_up.min(next.minus(before))).await;
+        for stage in events.map(|plan| plan.stage) {
+            if let Some(look) = self.look(Side::Own, stage, hands, &Trace::off()) {
+                let seen = look.await;
+                if self.mend(seen, hands, true).await.is_none() {
+                    return;
+                }
+            }
+        }
     }
 }
 
 /// How many arrived after they had been given up.
-fn resurrected(tally: &Tally) -> u64 {
+fn came(tally: &Tally) -> u64 {
     tally.stages.iter().map(|stage| stage.resurrected).fold(0, u64::saturating_add)
+}
+
+/// Further copies, and events that a wrong tenant saw.
+fn beside(tally: &Tally) -> u64 {
+    let stages = tally.stages.iter();
+    let each = stages.flat_map(|stage| [stage.duplicate, stage.exposed.unwrap_or_default()]);
+    each.fold(0, u64::saturating_add)
 }

@@ -169,7 +169,7 @@ pub(super) fn sought(
         }),
         // The copy inside brings an alert about that may name none.
         named: side != Side::Own || journey.edges,
-        aged: Duration::ZERO,
+        aged: events(journey, side).told_before(),
         began,
     }
 }

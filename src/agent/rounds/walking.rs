@@ -339,7 +339,7 @@ impl<'a> Round<'a> {
         let mark = strand.marks.get(&stage).cloned();
         let sent = strand.walk.sent();
         let mut sought = sought(self.journey, side, self.run_of(side), plan, sent, self.began);
-        sought.aged = self.aged(side);
+        sought.aged += self.aged(side);
         let turn = self.turns.get(&stage).cloned();
         Some(async move {
             let _turn = match &turn {

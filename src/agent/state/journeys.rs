@@ -172,7 +172,13 @@ impl State {
     /// another one, in the total and in what gates judge. Counters are never taken back, they count
     /// what came as resurrected; nor are the samples of a latency, which was beyond any threshold
     /// and still is long.
-    pub(super) fn mended(&mut self, journey: &Arc<str>, at: Now, was: &Tally, is: &Tally) {
+    pub(super) fn mended(
+        &mut self,
+        journey: &Arc<str>,
+        at: Now,
+        (was, is): (&Tally, &Tally),
+        now: Now,
+    ) {
         self.totals.entry(journey.clone()).or_default().mend(was, is);
         let record = self.journeys.iter_mut().find(|record| record.journey == *journey);
         let ended = |round: &&mut RoundPoint| round.at == at.mono && !round.inconclusive;
@@ -185,6 +191,14 @@ impl State {
             let more = |now: u64, was: u64| now.saturating_sub(was) as f64;
             let duplicates = more(stage.duplicate, was.duplicate);
             self.registry.add(&metric::DUPLICATES, &labels, duplicates);
+            // That a wrong tenant saw it is known now only; what was said before stands beside it.
+            if let Some(exposed) = stage.exposed.filter(|_| stage.exposed > was.exposed)
+                && let Some(cadence) = self.journey_cadence(journey, at.mono)
+            {
+                self.registry.set(&metric::EXPOSED, &labels, exposed as f64);
+                let value = Value::Number(exposed as f64);
+                self.push(&exposed_key(journey, stage.stage), cadence, now.mono, value, now);
+            }
             let back = more(stage.resurrected, was.resurrected);
             self.registry.add(&metric::RESURRECTED, &labels, back);
             for latency in stage.come_since(was) {

@@ -247,3 +247,29 @@ fn fields_may_be_forbidden_or_match_a_pattern() {
     assert!(pattern.validate().is_ok());
     assert!(expect(json!({"geo": {"matches": "("}})).validate().is_err());
 }
+
+#[test]
+fn what_is_cut_behind_the_message_is_truncated_too() {
+    let event = event(Format::Json);
+    let none = Expectation::default();
+    let payload = String::from_utf8(event.payload.to_vec()).expect("text");
+    let written = serde_json::to_string(&event.message).expect("JSON");
+    let behind = payload.find(&written).expect("it holds its message") + written.len();
+    for end in behind..payload.len() {
+        let cut = arrival(Some(&payload[..end]), None);
+        assert_eq!(fate(&cut, &event, &none), Some(Fate::Truncated), "{end}");
+        let parsed = json!({"message": event.message});
+        let cut = arrival(Some(&payload[..end]), Some(parsed));
+        assert_eq!(fate(&cut, &event, &none), Some(Fate::Truncated), "{end}");
+    }
+    assert_eq!(fate(&arrival(Some(&format!("{payload}\n")), None), &event, &none), None);
+}
+
+#[test]
+fn a_checksum_is_compared_where_no_text_is_shown() {
+    let event = event(Format::Json);
+    let none = Expectation::default();
+    let crc = |crc: u32| arrival(None, Some(json!({"greenlight.crc": crc})));
+    assert_eq!(fate(&crc(event.crc), &event, &none), None);
+    assert_eq!(fate(&crc(event.crc ^ 1), &event, &none), Some(Fate::Corrupted));
+}

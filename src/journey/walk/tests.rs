@@ -468,3 +468,33 @@ fn random_worlds_count_as_the_reference_says() {
         .unwrap_or_else(|error| panic!("{error}"));
     eprintln!("property walk against reference: {} inputs", runner.config().cases);
 }
+
+/// A wrong tenant's view may lag behind: what it sees later of what had been right is wrong then.
+#[test]
+fn what_a_wrong_tenant_sees_later_is_no_longer_right() {
+    let mut walk = walk(&[Stage::Sent, Stage::Stored], 2);
+    walk.next(Mono(0));
+    for seq in 0..2 {
+        walk.receipt(seq, Receipt::Sent { at: Mono(0) });
+    }
+    let look = |arrivals| Look { arrivals, horizon: Horizon::Complete };
+    let (first, second) = (copy(0, 0, 1), copy(1, 1, 1));
+    walk.look(Stage::Stored, look(vec![first, second.clone()]), Mono::from_secs(1), event);
+    walk.look(Stage::Stored, look(vec![second.clone()]), Mono::from_secs(2), event);
+    assert_eq!(walk.next(Mono::from_secs(3)), [Step::Done]);
+    let stored = |walk: &Walk| {
+        let tally = walk.tally();
+        let stage = tally.stage(Stage::Stored).expect("it is declared");
+        (stage.count(Fate::Ok), stage.count(Fate::Misparsed), stage.duplicate)
+    };
+    assert_eq!(stored(&walk), (2, 0, 0));
+    // A look at an old copy says nothing new, but for this.
+    let stale = Some(Reason::new(ReasonCode::StaleFeed, "it is old by now"));
+    let later = Arrival { wrong: stale, ..second.clone() };
+    walk.look(Stage::Stored, look(vec![later]), Mono::from_secs(9), event);
+    assert_eq!(stored(&walk), (2, 0, 0));
+    let exposed = Some(Reason::new(ReasonCode::Exposed, "the wrong tenant sees it too"));
+    let later = Arrival { wrong: exposed, ..second };
+    walk.look(Stage::Stored, look(vec![later]), Mono::from_secs(9), event);
+    assert_eq!(stored(&walk), (1, 1, 0));
+}

@@ -81,6 +81,11 @@ impl StagePlan {
         self.hidden.is_some()
     }
 
+    /// Who looks, and where; who must not see.
+    pub(super) fn seen_by(&self) -> Value {
+        json!([self.confirmer.as_ref().map(|seen| seen.kind()), self.spec, self.hidden])
+    }
+
     pub(super) fn json(&self) -> Value {
         let mut body = json!({
             "within": self.due().to_string(),

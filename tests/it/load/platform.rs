@@ -22,6 +22,8 @@ pub(super) enum Fate {
     Stored,
     /// Shown twice, each copy with an id of its own.
     Twice,
+    /// Shown once, and to who asks again twice.
+    Again,
     /// Taken with a good answer, and gone.
     Dropped,
     Refused,
@@ -40,14 +42,17 @@ impl Platform {
     pub(super) async fn start(rule: Rule, each: Duration) -> Self {
         let stored = Arc::new(Mutex::new(Vec::<String>::new()));
         let shown = stored.clone();
+        let again = Mutex::new(Vec::<String>::new());
         let state = Mutex::new((0_u64, Instant::now()));
         let server = Server::start(move |request: &Received| {
             if request.path.starts_with("/search") {
                 let run = request.path.split("run=").nth(1).expect("a run");
-                let stored = shown.lock().expect("no panic");
+                let mut stored = shown.lock().expect("no panic");
                 let of_run: Vec<&str> =
                     stored.iter().filter(|body| body.contains(run)).map(String::as_str).collect();
-                return Act::json(format!("[{}]", of_run.join(",")));
+                let answer = Act::json(format!("[{}]", of_run.join(",")));
+                stored.append(&mut again.lock().expect("no panic"));
+                return answer;
             }
             let (pause, fate) = {
                 let mut state = state.lock().expect("no panic");
@@ -69,6 +74,13 @@ impl Platform {
                         event["copy"] = copy.into();
                         stored.push(event.to_string());
                     }
+                    Act::status(201)
+                }
+                Fate::Again => {
+                    let mut event: Value = serde_json::from_str(&request.body).expect("JSON");
+                    shown.lock().expect("no panic").push(request.body.clone());
+                    event["copy"] = "b".into();
+                    again.lock().expect("no panic").push(event.to_string());
                     Act::status(201)
                 }
                 Fate::Dropped => Act::status(201),

@@ -94,10 +94,16 @@ async fn load_is_not_held_where_events_come_twice_unless_that_is_borne() {
     let twice = |n| if n % 50 == 0 { Fate::Twice } else { Fate::Stored };
     let strict = Platform::start(twice, Duration::ZERO).await;
     let lenient = Platform::start(twice, Duration::ZERO).await;
-    let (not_held, held) = tokio::join!(
+    // The last event, of which a copy comes when all had been seen.
+    let late = |n| if n == 100 { Fate::Again } else { Fate::Stored };
+    let late = Platform::start(late, Duration::ZERO).await;
+    let (not_held, held, again) = tokio::join!(
         strict.load(&["--rate", "50", "--for", "4s", "--duplicates", "3"]).ended(),
         lenient.load(&["--rate", "50", "--for", "4s", "--duplicates", "4"]).ended(),
+        late.load(&["--rate", "50", "--for", "2s"]).ended(),
     );
+    let (code, report, _) = again;
+    assert_eq!((code, codes(&report)), (Some(1), vec!["duplicate"]), "{report:#}");
     let (code, report, _) = not_held;
     assert_eq!((code, codes(&report)), (Some(1), vec!["duplicate"]), "{report:#}");
     assert_eq!(fate(&report, "stored", "ok"), 200, "{report:#}");

@@ -67,3 +67,22 @@ async fn json_api_reads_on_by_offset_cursor_and_link() {
     let (how, _, asked) = read(elsewhere, link).await;
     assert_eq!((how, asked.len()), ("blind", 1));
 }
+
+#[tokio::test]
+async fn json_api_that_tells_of_an_error_or_shows_no_text_proves_nothing() {
+    let part = |more| vec![part(0, 5, more)];
+    let (how, found, _) = read(part(json!({"error": "a shard failed"})), json!({})).await;
+    assert_eq!((how, found.len()), ("partial", 5));
+    let (how, found, _) = read(part(json!({"error": null})), json!({})).await;
+    assert_eq!((how, found.len()), ("complete", 5));
+
+    let wrong = async |text: &str| {
+        let server = scripted(part(json!({}))).await;
+        let spec = json!({"url": server.url("/s?q={run}"), "items": ".hits[]", "text": text});
+        let seen = look::<JsonApi>(spec, round(5)).await;
+        let texts = seen.arrivals.iter().map(|a| a.wrong.as_ref().map(|why| why.text.clone()));
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(wrong(".message").await, vec![None; 5]);
+    assert_eq!(wrong(".gone").await, vec![Some("it shows no text at `.gone`".to_owned()); 5]);
+}

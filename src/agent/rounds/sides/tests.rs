@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::agent::Inputs;
+use crate::agent::{Inputs, clock};
 use crate::journey::rule::Means;
 use crate::journey::{Arrival, Fate, Horizon, Look, Receipt};
 use crate::plan::{Facts, Plan};
@@ -111,4 +111,31 @@ fn what_follows_from_a_rule_is_each_sides_own() {
     // Where no deadline follows from a rule, the plan's stands.
     let stored = stage_spec(journey.stage(Stage::Stored).unwrap(), Side::Own, &ruling("off", 75));
     assert_eq!((stored.rule, stored.within.as_secs()), (None, 10));
+}
+
+/// A store that is asked for a time only would never find what tells an old one.
+#[test]
+fn a_look_reaches_back_to_what_a_date_probe_tells() {
+    let plan = |events: &str| {
+        let text = format!(
+            "journeys:\n- id: j\n  send: {{ http: {{ to: 'http://h/' }} }}\n  events: {{ {events} }}\n  \
+             stages: [ stored: {{ loki: {{ url: 'http://h/', query: '{{a=\"b\"}}' }} }} ]\n"
+        );
+        let inputs = Inputs { texts: vec![("plan.yaml".to_owned(), text)], ..Inputs::default() };
+        Plan::compile(&inputs, &Facts::default()).unwrap_or_else(|why| panic!("{}", why.render(false)))
+    };
+    let reaches = |plan: &Plan| {
+        let (journey, began) = (&plan.journeys[0], clock::now());
+        let stage = journey.stage(Stage::Stored).expect("it is declared");
+        let run: Run = crate::journey::event::run_from([7; 8]);
+        let sought = sought(journey, Side::Own, &run, stage, 1, began);
+        let told = events(journey, Side::Own).render(&run, "j", 1, began.wall).time;
+        let (clients, trace) = (crate::client::Clients::default(), Trace::off());
+        let timeout = Duration::from_secs(1);
+        let on =
+            LookContext { sought: &sought, timeout, clients: &clients, trace: &trace, now: began };
+        (on.span(Duration::ZERO).0 <= told, told < began.wall)
+    };
+    assert_eq!(reaches(&plan("date_probe: true")), (true, true));
+    assert_eq!(reaches(&plan("count: 1")), (true, false));
 }
