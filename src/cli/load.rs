@@ -1,5 +1,6 @@
 //! `load`: a journey's events at a rate, with live progress and a verdict.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -174,7 +175,9 @@ pub(super) fn run(
         window.from = clock::now().wall;
         let report = {
             let paths = node::paths(global);
+            let taken = Cell::new(0);
             let mut sent = pin!(send(journey, order, &paths, &no_more, &at_once, |moment| {
+                taken.set(moment.counts.taken());
                 progress.show(moment);
             }));
             let mut slice = tokio::time::interval(DECLARED);
@@ -188,7 +191,7 @@ pub(super) fn run(
                         }
                         no_more.cancel();
                     }
-                    _ = slice.tick() => window.declare(clock::now().wall).await,
+                    _ = slice.tick() => window.declare(clock::now().wall, taken.get()).await,
                 }
             }
         };
@@ -196,7 +199,7 @@ pub(super) fn run(
         let report =
             report.map_err(|fault| Failure { code: exit::INCOMPLETE, text: fault.text })?;
         // The looks that came after the sending are no load.
-        window.declare(report.began.wall.plus(report.sending)).await;
+        window.declare(report.began.wall.plus(report.sending), report.counts.taken()).await;
         output::write(&outputs, |format, _| match format {
             Format::Json => format!("{:#}", document(journey, &order, &report, &window)),
             _ => text(journey, &order, &report, &window),
@@ -287,9 +290,14 @@ impl Window {
         Ok(window)
     }
 
-    /// Declares what has passed since the last declaration; those that touch are one.
-    async fn declare(&mut self, to: Wall) {
+    /// Declares what has passed since the last declaration; those that touch are one. While nothing
+    /// was `taken` there was no load, whatever was due.
+    async fn declare(&mut self, to: Wall, taken: u64) {
         let Some(api) = &self.api else { return };
+        if taken == 0 {
+            self.trouble = Some(String::from("nothing was taken, so that there was no load"));
+            return;
+        }
         let (start, end) = (self.from.rfc3339(), to.rfc3339());
         if to <= self.from || start == end {
             return;
@@ -592,7 +600,7 @@ fn text(journey: &Journey, order: &Order, report: &Report, window: &Window) -> S
         text.push_str(&format!("  {reason}\n"));
     }
     if let Some(trouble) = &window.trouble {
-        text.push_str(&format!("  the agent was not told of the load: {trouble}\n"));
+        text.push_str(&format!("  the agent was not told of a load: {trouble}\n"));
     }
     text
 }

@@ -131,10 +131,9 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
         Flaw {
             fate: Fate::Truncated,
             text: format!(
-                "event {} was cut: '{}', {} bytes, instead of {length}",
+                "event {} was cut: '{}' instead of {length} bytes",
                 event.seq,
                 excerpt(text),
-                text.len(),
             ),
         }
     } else {

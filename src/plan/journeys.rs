@@ -145,7 +145,8 @@ impl Journey {
         });
         let rules = rules.map(|effect| (every.clone(), effect));
         let looks = self.stages.iter().flat_map(|stage| {
-            let poll = format!("{} while a round is under way", Period(stage.poll));
+            let once = if stage.stage.counts_things() { "" } else { ", and once when it is over" };
+            let poll = format!("{} while a round is under way{once}", Period(stage.poll));
             stage
                 .confirmer
                 .iter()

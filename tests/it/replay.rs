@@ -115,12 +115,12 @@ fn a_replay_keeps_to_its_journeys_times_and_budget_and_waits_where_it_is_asked_t
         all
     });
     let lines = "a line of some length\n".repeat(100);
-    let more = "every: 1d\n    events: { count: 1 }\n    budget: 1KB";
+    let more = "every: 1d\n    events: { count: 1 }\n    budget: 1kB";
     let spent = replay_of(more, port, lines.as_bytes(), &["--rate", "100000"]);
     let report = json(&spent);
     assert_eq!(spent.status.code(), Some(2), "{report}");
     let said = String::from_utf8_lossy(&spent.stderr).into_owned();
-    assert!(said.contains("the budget of web, 1KB, is used up"), "{said}");
+    assert!(said.contains("the budget of web, 1kB, is used up"), "{said}");
     // 21 characters, a space and a token of 30.
     assert_eq!((&report["counts"]["lines"], &report["counts"]["sent"]), (&19.into(), &19.into()));
     assert_eq!(Token::find_all(&reader.join().expect("the listener")).count(), 19);

@@ -109,6 +109,15 @@ async fn load_tells_an_agent_when_it_was_on_and_a_gate_is_judged_from_it() {
     let daemon = Daemon::start(&plan, &folder.path().join("state"), &[]);
     assert_eq!(daemon.json("/api/v1/load").as_array().map(Vec::len), Some(0));
     let url = format!("http://{}", daemon.address);
+    // Where everything is refused there is no load, under which a node could hold.
+    let closed = Platform::start(|_| Fate::Refused, Duration::ZERO).await;
+    let refused = closed.load(&["--rate", "20", "--for", "1s", "--agent", &url]);
+    let (code, report, said) = refused.ended().await;
+    assert_eq!(code, Some(1), "{report:#}{said}");
+    let told = report["load_window"].as_str().expect("why it is none");
+    assert!(told.starts_with("nothing was taken"), "{told}");
+    assert_eq!(daemon.json("/api/v1/load").as_array().map(Vec::len), Some(0));
+
     let sent = platform.load(&["--rate", "20", "--for", "6s", "--agent", &url]);
     let (code, report, said) = sent.ended().await;
     assert_eq!(code, Some(0), "{report:#}{said}");
