@@ -156,11 +156,7 @@ impl Reading<'_> {
     /// Reads the rest of the file that the mark knows, under whatever name it has now, and all of
     /// those that were written after it and rotated too. Returns where the first ended, where it
     /// was renamed.
-    fn rotated(
-        &mut self,
-        path: &Path,
-        current: (u64, u64),
-    ) -> Result<Option<Box<Mark>>, Fault> {
+    fn rotated(&mut self, path: &Path, current: (u64, u64)) -> Result<Option<Box<Mark>>, Fault> {
         let mut old: Option<(File, Metadata)> = None;
         let mut others = Vec::new();
         for name in siblings(path)? {

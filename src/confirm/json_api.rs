@@ -116,9 +116,11 @@ impl Confirmer for JsonApi {
         let written = |word| spec.url.contains(word) || spec.body.to_string().contains(word);
         let pages = spec.next.is_some() || written(OFFSET);
         if pages && spec.id.is_none() && spec.alerts.is_none() {
-            return Err("the hits are on several pages, which may overlap, and nothing tells a hit that \
+            return Err(
+                "the hits are on several pages, which may overlap, and nothing tells a hit that \
                         is shown twice from one that is there twice; name under `id` what does"
-                .into());
+                    .into(),
+            );
         }
         let optional = |text: &Option<String>| text.as_deref().map(Jq::compile).transpose();
         let mut sample = Words::new("gl00000000", Wall::default(), Wall::default());

@@ -122,7 +122,8 @@ fn a_look_reaches_back_to_what_a_date_probe_tells() {
              stages: [ stored: {{ loki: {{ url: 'http://h/', query: '{{a=\"b\"}}' }} }} ]\n"
         );
         let inputs = Inputs { texts: vec![("plan.yaml".to_owned(), text)], ..Inputs::default() };
-        Plan::compile(&inputs, &Facts::default()).unwrap_or_else(|why| panic!("{}", why.render(false)))
+        Plan::compile(&inputs, &Facts::default())
+            .unwrap_or_else(|why| panic!("{}", why.render(false)))
     };
     let reaches = |plan: &Plan| {
         let (journey, began) = (&plan.journeys[0], clock::now());
