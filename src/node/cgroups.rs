@@ -26,8 +26,8 @@ use shown::{Shown, View};
 use walk::Walker;
 
 /// How often the tree is walked at most. Cells are asked every other second, a little early or late: it is
-/// every ten.
-const WALK_EVERY: Duration = Duration::from_secs(9);
+/// every fourteen, which is once a usual scrape.
+const WALK_EVERY: Duration = Duration::from_secs(13);
 
 /// A walk may take this share of the time until the next, so that a tree of hundreds of groups
 /// costs no more of a processor than a small one.

@@ -19,9 +19,10 @@ use crate::lanes::{Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
-/// How often counters and states are read: each is one small file of sysfs. Cells are asked every other
-/// second, so it is every four.
-const EVERY: Duration = Duration::from_secs(3);
+/// How often counters and states are read: each is one small file of sysfs, none of them changes in
+/// bursts, and more often than this nobody scrapes. Cells are asked every other second, a little early
+/// or late: it is every ten.
+const EVERY: Duration = Duration::from_secs(9);
 
 /// How often a controller is asked for its health: a command takes its time from requests.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
