@@ -255,7 +255,7 @@ fn loaded(kafka: &Kafka, acks: &str, idempotence: bool) -> f64 {
         "journeys:\n  - id: bench\n    timeout: 60s\n    send: {{ kafka: {{ brokers: '{0}', \
          topic: volume, acks: {acks}, idempotence: {idempotence} }} }}\n    \
          events: {{ format: raw, message: '{message}' }}\n    stages:\n      \
-         - parsed: {{ kafka: {{ brokers: '{0}', topic: empty }}, within: 1s, give_up: 1s, poll: 60s }}\n",
+         - parsed: {{ kafka: {{ brokers: '{0}', topic: empty }}, within: 1s, give_up: 1s, poll: 5s }}\n",
         kafka.brokers
     );
     fs::write(&plan, text).expect("a file");
