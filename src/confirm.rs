@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -107,6 +108,24 @@ pub trait Confirmer: Sized + Send + Sync + 'static {
     }
     /// Looks once. `mark` is what `begin` returned, or what the last look left there.
     fn look(&self, mark: &mut Value, on: LookContext<'_>) -> impl Future<Output = Look> + Send;
+    /// A picture of what the looks judged, where the plan asks for one: made once the round is over, and
+    /// no part of any verdict.
+    fn draw(
+        &self,
+        _mark: &Value,
+        _on: LookContext<'_>,
+    ) -> impl Future<Output = Option<Drawn>> + Send {
+        std::future::ready(None)
+    }
+}
+
+/// What a person was shown.
+#[derive(Debug)]
+pub struct Drawn {
+    /// The text in place of the number; None where nothing was read.
+    pub showed: Option<String>,
+    /// The PNG with its sides in pixels, or why there is none.
+    pub png: Result<(Bytes, u32, u32), String>,
 }
 
 pub trait AnyConfirmer: Send + Sync {
@@ -127,6 +146,11 @@ pub trait AnyConfirmer: Send + Sync {
         mark: &'a mut Value,
         on: LookContext<'a>,
     ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>>;
+    fn draw<'a>(
+        &'a self,
+        mark: &'a Value,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Option<Drawn>> + Send + 'a>>;
 }
 
 impl<C: Confirmer> AnyConfirmer for C {
@@ -166,6 +190,13 @@ impl<C: Confirmer> AnyConfirmer for C {
         on: LookContext<'a>,
     ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>> {
         Box::pin(Confirmer::look(self, mark, on))
+    }
+    fn draw<'a>(
+        &'a self,
+        mark: &'a Value,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Option<Drawn>> + Send + 'a>> {
+        Box::pin(Confirmer::draw(self, mark, on))
     }
 }
 

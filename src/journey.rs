@@ -4,7 +4,7 @@
 //! how they are written down; `usecase` sequences of them, as data), `walk` is the sans-I/O state machine of one round, `reconcile` the
 //! rules of counting, `rule` what a detection rule says of itself and what follows, `edges` copies at
 //! those of its look-back, `recheck` the look back hours later,
-//! `specimen` what each stage showed of one event, `offset` how far a stage's clock is off, `volume` the same counting for millions of
+//! `specimen` what each stage showed of one event, `exhibit` a picture of what a stage showed, `offset` how far a stage's clock is off, `volume` the same counting for millions of
 //! events.
 
 use crate::outcome::words;
@@ -12,6 +12,7 @@ use crate::outcome::words;
 mod cases;
 pub mod edges;
 pub mod event;
+pub mod exhibit;
 mod format;
 pub mod fresh;
 mod layout;

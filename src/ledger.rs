@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::promql::{self, Boundaries};
 use crate::gate::{Finding, Gate, Level, LoadWindow, Verdict, Why, sentence};
+use crate::journey::exhibit::Exhibit;
 use crate::journey::offset::Offset;
 use crate::journey::recheck::Rechecked;
 use crate::journey::specimen::Specimen;
@@ -248,6 +249,9 @@ pub struct StageRow {
     /// follows from one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// A picture of what it showed in the newest round; left out where the plan asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhibit: Option<Exhibit>,
     /// What was asked for again later; left out where the plan does not ask.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rechecks: Vec<RecheckRow>,
@@ -498,6 +502,7 @@ fn stage_row(tally: &StageTally, rechecks: Vec<RecheckRow>) -> StageRow {
         twin: tally.twin.clone(),
         edges: tally.edges.clone(),
         rule: tally.rule.clone(),
+        exhibit: tally.exhibit.clone(),
         rechecks,
     }
 }

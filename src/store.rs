@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
@@ -32,6 +33,7 @@ use crate::time::{Mono, Now, Wall};
 use pending::Pending;
 use writer::{Job, Writer};
 
+mod exhibits;
 mod lock;
 mod packed;
 mod pending;
@@ -221,6 +223,9 @@ pub struct Status {
     pub errors: u64,
     /// Buffered entries that were dropped because the backlog was full.
     pub dropped: u64,
+    /// Pictures that are kept, and how many went for newer ones.
+    pub exhibits: usize,
+    pub exhibits_dropped: u64,
     /// Why it is down, or what was moved aside.
     pub text: String,
 }
@@ -360,9 +365,20 @@ impl Store {
     pub fn fills(&self) -> Vec<Fill> {
         let Some(disk) = &self.disk else { return Vec::new() };
         let pending = disk.shared.pending();
-        let dropped = pending.dropped.saturating_add(self.status.borrow().dropped);
-        let (length, limit) = (pending.points.len(), pending::POINTS);
-        vec![disk.lane.fill(), Fill { queue: "store_backlog", length, limit, dropped }]
+        let status = self.status.borrow();
+        let backlog = Fill {
+            queue: "store_backlog",
+            length: pending.points.len(),
+            limit: pending::POINTS,
+            dropped: pending.dropped.saturating_add(status.dropped),
+        };
+        let exhibits = Fill {
+            queue: "exhibits",
+            length: status.exhibits,
+            limit: exhibits::KEPT,
+            dropped: status.exhibits_dropped,
+        };
+        vec![disk.lane.fill(), backlog, exhibits]
     }
 
     fn later(&self, now: Option<Now>, add: impl FnOnce(&mut Pending)) {
@@ -406,6 +422,18 @@ impl Store {
             disk.shared.saw(now);
         }
         self.at_once(|answer| Job::Load(Box::new(window), answer)).await
+    }
+
+    /// Keeps a picture under the SHA-256 of what it holds: its file in the state directory, on disk when
+    /// this returns; None without a directory.
+    pub async fn keep_exhibit(&self, sha256: &str, png: Bytes) -> Result<Option<String>, Fault> {
+        if self.disk.is_none() {
+            return Ok(None);
+        }
+        let name = format!("{sha256}.png");
+        let file = format!("{}/{name}", exhibits::FOLDER);
+        self.at_once(|answer| Job::Exhibit(name, png, answer)).await?;
+        Ok(Some(file))
     }
 
     pub fn points(&self, points: impl IntoIterator<Item = StoredPoint>, now: Now) {

@@ -32,6 +32,7 @@ use crate::time::{Mono, Now, Schedule};
 
 mod beside;
 mod ended;
+mod exhibits;
 mod ruled;
 mod sides;
 mod walking;

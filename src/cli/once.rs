@@ -269,6 +269,9 @@ fn journey_text(
         if let Some(rule) = &stage.rule {
             let _ = writeln!(text, "            {rule}");
         }
+        if let Some(exhibit) = &stage.exhibit {
+            let _ = writeln!(text, "            {exhibit}");
+        }
         if let Some(edges) = &stage.edges {
             let came = match (edges.beyond, edges.missed, &edges.reason) {
                 (0, 0, Some(reason)) => reason.as_str(),
@@ -323,6 +326,7 @@ fn journey_json(
             "twin": stage.twin,
             "edges": stage.edges,
             "rule": stage.rule,
+            "exhibit": stage.exhibit,
             "reason": stage.reason,
         })).collect::<Vec<_>>(),
         "specimen": specimen,

@@ -33,6 +33,11 @@ impl Alert {
         pairs.map(String::as_str).chain([self.generator_url.as_str()])
     }
 
+    /// Whether each of these labels has this value.
+    pub fn has(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(name, value)| self.labels.get(name) == Some(value))
+    }
+
     /// Its name and labels in one line.
     pub fn describe(&self) -> String {
         let pairs: Vec<String> =
@@ -134,13 +139,88 @@ pub async fn alerts(
         .into_iter()
         .map(Alert::from)
         // A proxy that drops the filters would make every alert a match.
-        .filter(|alert| labels.iter().all(|(name, value)| alert.labels.get(name) == Some(value)))
+        .filter(|alert| alert.has(labels))
         .collect();
     for alert in &alerts {
         let state = alert.suppressed.as_deref().unwrap_or("active");
         trace.note(format_args!("alert {} is {state}", alert.describe()));
     }
     Ok(alerts)
+}
+
+/// A silence that is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Silence {
+    pub id: String,
+    /// What it is of, who made it, until when, and why.
+    pub told: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSilence {
+    #[serde(default)]
+    id: String,
+    status: WireSilenceStatus,
+    #[serde(default)]
+    matchers: Vec<WireMatcher>,
+    #[serde(default)]
+    ends_at: String,
+    #[serde(default)]
+    created_by: String,
+    #[serde(default)]
+    comment: String,
+}
+
+#[derive(Deserialize)]
+struct WireSilenceStatus {
+    state: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireMatcher {
+    name: String,
+    value: String,
+    #[serde(default)]
+    is_regex: bool,
+    /// Versions before 0.22 know no other.
+    is_equal: Option<bool>,
+}
+
+impl From<WireSilence> for Silence {
+    fn from(wire: WireSilence) -> Self {
+        let matcher = |matcher: &WireMatcher| {
+            let WireMatcher { name, value, is_regex, is_equal } = matcher;
+            let operator = match (is_equal.unwrap_or(true), is_regex) {
+                (true, false) => "=",
+                (true, true) => "=~",
+                (false, false) => "!=",
+                (false, true) => "!~",
+            };
+            format!("{name}{operator}{value:?}")
+        };
+        let of: Vec<String> = wire.matchers.iter().map(matcher).collect();
+        let WireSilence { ends_at, created_by, comment, .. } = &wire;
+        let told = format!("{{{}}} until {ends_at}, by {created_by:?}: {comment}", of.join(", "));
+        Self { told: super::http::excerpt(told.as_bytes()), id: wire.id }
+    }
+}
+
+/// The silences that are in force, whether they silence anything now or not.
+pub async fn silences(
+    api: &Api,
+    clients: &Clients,
+    timeout: Duration,
+    trace: &Trace,
+) -> Result<Vec<Silence>, Trouble> {
+    let request = Request::get(api.at("api/v2/silences", &[]));
+    let answer = api.ask_json(clients, request, timeout, trace).await?;
+    let wire: Vec<WireSilence> = serde_json::from_value(answer).map_err(|error| {
+        let text = format!("{} did not answer as Alertmanager does: {error}", api.base());
+        Trouble::reason(ReasonCode::ProtocolError, text)
+    })?;
+    Ok(wire.into_iter().filter(|one| one.status.state == "active").map(Silence::from).collect())
 }
 
 /// A matcher in the syntax of Alertmanager's filters.
@@ -151,7 +231,7 @@ fn filter(name: &str, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -173,6 +253,25 @@ mod tests {
         assert_eq!(alerts[0].receivers, ["soc"]);
         let suppressed: Vec<_> = alerts.iter().map(|a| a.suppressed.as_deref()).collect();
         assert_eq!(suppressed, [None, Some("silenced by id1"), Some("inhibited by f1"), None]);
+    }
+
+    #[test]
+    fn a_silence_tells_what_it_is_of_and_whose_it_is() {
+        let matcher = |regex: bool, equal: Value| json!({"name": "a", "value": "x\"", "isRegex": regex, "isEqual": equal});
+        let wire: WireSilence = serde_json::from_value(json!({
+            "id": "s1", "status": {"state": "active"}, "endsAt": "2027-01-01T00:00:00.000Z",
+            "createdBy": "ops", "comment": "noisy\u{1b}[31m",
+            "matchers": [matcher(false, Value::Null), matcher(true, json!(true)),
+                         matcher(false, json!(false)), matcher(true, json!(false))],
+        }))
+        .unwrap();
+        let silence = Silence::from(wire);
+        assert_eq!(silence.id, "s1");
+        assert_eq!(
+            silence.told,
+            "{a=\"x\\\"\", a=~\"x\\\"\", a!=\"x\\\"\", a!~\"x\\\"\"} until \
+             2027-01-01T00:00:00.000Z, by \"ops\": noisy [31m"
+        );
     }
 
     #[test]

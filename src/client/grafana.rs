@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Clients;
@@ -16,6 +17,7 @@ use crate::outcome::{FaultCode, ReasonCode, Trouble};
 use crate::spec::trace::Trace;
 use crate::time::Wall;
 pub use display::Display;
+pub use picture::{Render, picture};
 use query::{Sources, frames, needs_sources, query};
 use range::Range;
 pub use reduce::Reducer;
@@ -27,6 +29,7 @@ mod format;
 mod frame;
 mod js;
 mod matching;
+mod picture;
 mod prometheus;
 mod query;
 mod range;
@@ -69,6 +72,18 @@ pub enum Panel {
     Broken(String),
 }
 
+/// What a panel was read from: enough to show a person the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// Its id in the dashboard.
+    panel: u64,
+    /// In milliseconds since 1970, as the panel is asked for: it shifts them itself where it does.
+    from: i64,
+    to: i64,
+    /// Names and values; of several values each.
+    variables: Vec<(String, String)>,
+}
+
 fn unsupported(text: String) -> Trouble {
     Trouble::fault(FaultCode::Unsupported, text)
 }
@@ -92,19 +107,21 @@ impl Session<'_> {
     }
 }
 
-/// Reads the number that a panel shows. Trouble is what kept us from seeing.
+/// Reads the number that a panel shows, and what it was read from, where that is known. Trouble is what
+/// kept us from seeing.
 pub async fn read(
     api: &Api,
     clients: &Clients,
     asked: &Asked<'_>,
     timeout: Duration,
     trace: &Trace,
-) -> Result<Panel, Trouble> {
+) -> Result<(Panel, Option<View>), Trouble> {
     let until = tokio::time::Instant::now() + timeout;
     let session = Session { api, clients, until, trace };
     let response = session.get(&format!("api/dashboards/uid/{}", asked.dashboard), &[]).await?;
     if response.status == hyper::StatusCode::NOT_FOUND && says_dashboard(&response.body) {
-        return Ok(Panel::Broken(format!("there is no dashboard {}", asked.dashboard)));
+        let why = format!("there is no dashboard {}", asked.dashboard);
+        return Ok((Panel::Broken(why), None));
     }
     expect_success(&response)?;
     let document = read_json(&response)?;
@@ -116,14 +133,16 @@ pub async fn read(
     }
     let Some(panel) = find(dashboard, asked.panel) else {
         let titles = titles(dashboard).join(", ");
-        return Ok(Panel::Broken(format!(
+        let why = format!(
             "the dashboard {} has no panel {:?}; it has {titles}",
             asked.dashboard, asked.panel
-        )));
+        );
+        return Ok((Panel::Broken(why), None));
     };
+    let id = panel.get("id").and_then(Value::as_u64);
     let panel = match library(&session, panel).await? {
         Ok(panel) => panel,
-        Err(broken) => return Ok(Panel::Broken(broken)),
+        Err(broken) => return Ok((Panel::Broken(broken), None)),
     };
     let kind = panel.get("type").and_then(Value::as_str).unwrap_or_default();
     if !show::PANELS.contains(&kind) {
@@ -141,9 +160,27 @@ pub async fn read(
         Value::Null
     };
     let sources = Sources::of(&settings);
-    let mut variables = resolve(&session, dashboard, &panel, asked, range, &sources).await?;
+    let variables = resolve(&session, dashboard, &panel, asked, range, &sources).await?;
     repeated(dashboard, &panel, &variables).map_err(unsupported)?;
-    let body = query(&panel, &sources, &mut variables).map_err(unsupported)?;
+    let view = id.zip(range::shift(&panel).ok()).map(|(panel, shift)| {
+        let shift = i64::try_from(shift.as_millis()).unwrap_or(i64::MAX);
+        let [from, to] = [range.from, range.to].map(|at| at.saturating_add(shift));
+        View { panel, from, to, variables: variables.chosen() }
+    });
+    let panel = answered(&session, &panel, &sources, variables, asked).await?;
+    Ok((panel, view))
+}
+
+/// Runs the panel's queries, and computes what it shows.
+async fn answered(
+    session: &Session<'_>,
+    panel: &Value,
+    sources: &Sources,
+    mut variables: Variables,
+    asked: &Asked<'_>,
+) -> Result<Panel, Trouble> {
+    let Session { api, trace, .. } = session;
+    let body = query(panel, sources, &mut variables).map_err(unsupported)?;
     trace.note(format_args!("the panel asks {body}"));
     let response = session.ask(Request::post_json(api.at("api/ds/query", &[]), &body)).await?;
     // 400 and 404 say that a query failed or its data source is gone, and so does 207 of some
@@ -162,7 +199,7 @@ pub async fn read(
         Trouble::reason(ReasonCode::ProtocolError, text)
     })?;
     // Names in transformations and options may be variables, too.
-    let panel = with_words(&panel, &variables).map_err(unsupported)?;
+    let panel = with_words(panel, &variables).map_err(unsupported)?;
     let choice = Choice { reducer: asked.reduce, series: asked.series, row: Some(asked.row) };
     match shown(&panel, frames, choice).map_err(unsupported)? {
         Shown::Nothing(names) => Ok(Panel::NoData(names)),

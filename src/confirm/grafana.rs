@@ -1,12 +1,13 @@
 //! The number that a Grafana panel shows, against what was sent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Confirmer, LookContext, reading};
-use crate::client::grafana::{Asked, Display, Panel, Reducer, read};
+use super::{Confirmer, Drawn, LookContext, reading};
+use crate::client::grafana::{Asked, Display, Panel, Reducer, Render, View, picture, read};
 use crate::client::http::{Api, Auth, excerpt};
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
@@ -22,6 +23,20 @@ mod direct;
 const BEFORE: &str = "before";
 /// And under this what the data source itself had then.
 const DIRECT: &str = "direct";
+/// And under this what was read last, or what was as expected, where a picture of it is wanted.
+const READ: &str = "read";
+
+/// A browser that has less than this draws nothing.
+const DRAWING_LEAST: Duration = Duration::from_secs(1);
+
+/// What a picture is to show.
+#[derive(Serialize, Deserialize)]
+struct Read {
+    view: Option<View>,
+    showed: String,
+    /// It was as expected: what is read later says nothing of it.
+    met: bool,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
@@ -56,6 +71,11 @@ pub struct Spec {
     pub delta: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<Direct>,
+    /// Has the panel drawn once the round is over, of the range and the variables that its number was
+    /// read with, by Grafana's image renderer. The PNG is kept in the state directory under its SHA-256,
+    /// and the report names it; nothing is judged by it. `{}` draws 1000 by 500 pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub render: Option<Render>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     #[serde(default)]
@@ -85,6 +105,9 @@ impl Confirmer for Grafana {
                 spec.dashboard
             ));
         }
+        if let Some(render) = &spec.render {
+            render.check()?;
+        }
         let api = Api::new(&spec.url, spec.auth.clone(), spec.tls.clone())?;
         let reduce = spec.reduce.as_deref().map(Reducer::of).transpose()?;
         let beside = spec.direct.clone().map(direct::Beside::new).transpose()?;
@@ -97,8 +120,13 @@ impl Confirmer for Grafana {
 
     fn effects(&self) -> Vec<Effect> {
         let Spec { panel, dashboard, .. } = &self.spec;
+        let drawn = if self.spec.render.is_some() {
+            ", and has it drawn when the round is over"
+        } else {
+            ""
+        };
         let what = format!(
-            "runs the queries of the panel {panel:?} of {dashboard} on {}",
+            "runs the queries of the panel {panel:?} of {dashboard} on {}{drawn}",
             self.api.base()
         );
         let beside = self.beside.as_ref().map(direct::Beside::what);
@@ -113,7 +141,8 @@ impl Confirmer for Grafana {
         if !self.spec.delta {
             return Ok(Value::Null);
         }
-        let mut mark = match self.read(&on).await.map_err(Trouble::blind)? {
+        let (before, _) = self.read(&on).await.map_err(Trouble::blind)?;
+        let mut mark = match before {
             Panel::Shows(shown) => match shown.number {
                 Some(before) => json!({ BEFORE: before }),
                 None => json!({ reading::SAW: no_number(&shown) }),
@@ -135,20 +164,26 @@ impl Confirmer for Grafana {
 
     async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
         let complete = |arrivals| Look { arrivals, horizon: Horizon::Complete };
-        let panel = match self.read(&on).await {
-            Ok(panel) => panel,
+        let (panel, view) = match self.read(&on).await {
+            Ok(read) => read,
             Err(trouble) => return Look::blind(trouble.blind()),
         };
-        let value = match (panel, on.sought.equals) {
-            (Panel::Shows(_), None) => return complete(vec![reading::arrival()]),
-            (Panel::Shows(shown), Some(_)) => self.grown(&shown, mark),
-            (Panel::NoData(names), _) => Err(self.nothing(&names)),
-            (Panel::Broken(why), _) => Err(why),
+        let (showed, value) = match (panel, on.sought.equals) {
+            (Panel::Shows(shown), None) => {
+                self.to_draw(mark, view, shown.text, true);
+                return complete(vec![reading::arrival()]);
+            }
+            (Panel::Shows(shown), Some(_)) => (shown.text.clone(), self.grown(&shown, mark)),
+            (Panel::NoData(names), _) => ("no data".into(), Err(self.nothing(&names))),
+            (Panel::Broken(why), _) => (why.clone(), Err(why)),
         };
+        let expected = on.sought.equals.zip(value.as_ref().ok());
+        let met = expected.is_some_and(|(expected, (value, _))| {
+            reading::is(*value, expected, self.spec.tolerance)
+        });
+        self.to_draw(mark, view, showed, met);
         let saw = match (value, on.sought.equals) {
-            (Ok((value, _)), Some(expected))
-                if reading::is(value, expected, self.spec.tolerance) =>
-            {
+            (Ok((value, _)), _) if met => {
                 on.trace.note(format_args!("it shows {value}, as expected"));
                 return complete(vec![reading::arrival()]);
             }
@@ -165,6 +200,25 @@ impl Confirmer for Grafana {
         reading::remember(mark, &saw, on.trace);
         complete(Vec::new())
     }
+
+    async fn draw(&self, mark: &Value, on: LookContext<'_>) -> Option<Drawn> {
+        let render = self.spec.render.as_ref()?;
+        let read = mark.get(READ).and_then(|read| Read::deserialize(read).ok());
+        let Some(Read { view, showed, .. }) = read else {
+            let png = Err("the panel could not be read".into());
+            return Some(Drawn { showed: None, png });
+        };
+        let png = match &view {
+            Some(_) if on.timeout < DRAWING_LEAST => Err("the next round was due".into()),
+            Some(view) => {
+                let of = (self.spec.dashboard.as_str(), view);
+                let png = picture(&self.api, on.clients, of, render, on.timeout, on.trace).await;
+                png.map(|png| (png, render.width, render.height))
+            }
+            None => Err("the panel can't be named to Grafana".into()),
+        };
+        Some(Drawn { showed: Some(showed), png })
+    }
 }
 
 fn no_number(shown: &Display) -> String {
@@ -172,6 +226,15 @@ fn no_number(shown: &Display) -> String {
 }
 
 impl Grafana {
+    /// Remembers what a picture is to show.
+    fn to_draw(&self, mark: &mut Value, view: Option<View>, showed: String, met: bool) {
+        let was_met = mark.get(READ).is_some_and(|read| read["met"] == true);
+        if self.spec.render.is_some() && (met || !was_met) {
+            let showed = excerpt(showed.as_bytes());
+            reading::keep(mark, READ, json!(Read { view, showed, met }));
+        }
+    }
+
     fn nothing(&self, names: &[String]) -> String {
         match &self.spec.series {
             Some(wanted) if !names.is_empty() => {
@@ -219,7 +282,7 @@ impl Grafana {
         }
     }
 
-    async fn read(&self, on: &LookContext<'_>) -> Result<Panel, Trouble> {
+    async fn read(&self, on: &LookContext<'_>) -> Result<(Panel, Option<View>), Trouble> {
         let asked = Asked {
             dashboard: &self.spec.dashboard,
             panel: &self.spec.panel,

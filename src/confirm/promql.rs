@@ -144,8 +144,10 @@ impl Promql {
             let state = fields.get("state").and_then(Value::as_str).unwrap_or_default();
             state.eq_ignore_ascii_case("firing") || state.to_lowercase().starts_with("alerting")
         });
+        let lacking = (firing.len() > alert::LIMIT)
+            .then(|| format!("more than {} alerts fire that match", alert::LIMIT));
         let shown = firing.into_iter().take(alert::LIMIT).map(shown);
-        let mut look = alert::look(shown.collect::<Vec<_>>(), None, &on);
+        let mut look = alert::look(shown.collect::<Vec<_>>(), lacking, &on);
         alert::ended(&mut look, mark);
         if look.arrivals.is_empty() {
             // Grafana lists what is well, too.

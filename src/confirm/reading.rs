@@ -61,11 +61,16 @@ pub(super) fn is(value: f64, expected: f64, tolerance: f64) -> bool {
 /// Keeps what was seen instead, beside whatever else the mark holds.
 pub(super) fn remember(mark: &mut Value, saw: &str, trace: &Trace) {
     trace.note(format_args!("{saw}"));
+    keep(mark, SAW, saw.into());
+}
+
+/// Puts something under a key of a mark.
+pub(super) fn keep(mark: &mut Value, key: &str, value: Value) {
     if !mark.is_object() {
         *mark = Value::Object(serde_json::Map::new());
     }
     if let Some(mark) = mark.as_object_mut() {
-        mark.insert(SAW.into(), saw.into());
+        mark.insert(key.into(), value);
     }
 }
 

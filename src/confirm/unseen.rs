@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{AnyConfirmer, LookContext};
+use super::{AnyConfirmer, Drawn, LookContext};
 use crate::client::http::{Api, Auth, Request, expect_success};
 use crate::client::rules::Place;
 use crate::client::tls;
@@ -205,5 +205,13 @@ impl AnyConfirmer for Unseen {
         on: LookContext<'a>,
     ) -> Pin<Box<dyn Future<Output = Look> + Send + 'a>> {
         Box::pin(self.looked(mark, on))
+    }
+
+    fn draw<'a>(
+        &'a self,
+        mark: &'a Value,
+        on: LookContext<'a>,
+    ) -> Pin<Box<dyn Future<Output = Option<Drawn>> + Send + 'a>> {
+        self.seen.draw(mark.get(SEEN).unwrap_or(&Value::Null), on)
     }
 }

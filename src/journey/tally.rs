@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::exhibit::Exhibit;
 use super::offset::Offset;
 use super::{Fate, Stage};
 
@@ -54,6 +55,9 @@ pub struct StageTally {
     /// What followed from the rule behind the alert: of the newest round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// A picture of what it showed, where the plan asks for one: of the newest round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhibit: Option<Exhibit>,
     /// What was wrong with the first that failed.
     pub reason: Option<String>,
 }
@@ -170,6 +174,7 @@ impl StageTally {
             twin: None,
             edges: None,
             rule: None,
+            exhibit: None,
             reason: None,
         }
     }
@@ -253,6 +258,7 @@ impl StageTally {
         }
         // A rule may be changed: what followed long ago says nothing of now.
         self.rule = other.rule.clone().or_else(|| self.rule.take());
+        self.exhibit = other.exhibit.clone().or_else(|| self.exhibit.take());
         if self.reason.is_none() {
             self.reason.clone_from(&other.reason);
         }

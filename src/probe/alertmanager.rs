@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::{Metric, probe};
-use crate::client::alertmanager::{Alert, alerts, check_labels};
+use crate::client::alertmanager::{Alert, alerts, check_labels, silences};
 use crate::client::http::{Api, Auth, parse_url};
 use crate::client::tls;
 use crate::outcome::{Fault, FaultCode, Reading, Reason, ReasonCode, Sample, Trouble};
 use crate::time::Mono;
 
-/// So many suppressed alerts are listed in the report.
+/// So many suppressed alerts, and silences, are listed in the report.
 const NAMED: usize = 50;
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
-    /// Labels that an alert must have to be counted; without any, every alert counts.
+    /// Labels that an alert must have to be counted; without any, every alert counts; the
+    /// watchdog is none of those that should not fire.
     #[serde(default, rename = "match")]
     pub labels: BTreeMap<String, String>,
     /// What should be the case.
@@ -99,13 +100,26 @@ impl Probe for Alertmanager {
             }
         }
         let left = until.since(Mono::now());
-        let found = match alerts(&api, on.clients, labels, left, on.trace).await {
+        let mut found = match alerts(&api, on.clients, labels, left, on.trace).await {
             Ok(found) => found,
             Err(trouble) => return Trouble::blind(trouble).into(),
         };
+        // It must fire, and is none of those that must not.
+        if *expect == Expect::None && !watchdog.is_empty() {
+            found.retain(|alert| !alert.has(watchdog));
+        }
         let (suppressed, firing): (Vec<&Alert>, Vec<&Alert>) =
             found.iter().partition(|alert| alert.suppressed.is_some());
-        let notes: Vec<String> = suppressed.iter().take(NAMED).map(|alert| told(alert)).collect();
+        let mut notes: Vec<String> =
+            suppressed.iter().take(NAMED).map(|alert| told(alert)).collect();
+        // They only explain: a silence that silences nothing now may hide what comes next.
+        let left = until.since(Mono::now());
+        match silences(&api, on.clients, left, on.trace).await {
+            Ok(all) => notes.extend(
+                all.iter().take(NAMED).map(|one| format!("silence {} of {}", one.id, one.told)),
+            ),
+            Err(trouble) => notes.push(format!("silences can't be read: {}", trouble.blind())),
+        }
         let mut samples = vec![
             Sample::new(&probe::ALERTMANAGER_FIRING, firing.len() as f64),
             Sample::new(&probe::ALERTMANAGER_SUPPRESSED, suppressed.len() as f64),

@@ -172,7 +172,13 @@ pub(super) fn other_fates(stage: &StageRow) -> Option<String> {
 /// What a stage told beside its events, each with whether it is bad.
 pub(super) fn beside(stage: &StageRow) -> Vec<(bool, String)> {
     let lines = clock(stage).into_iter().chain(rule(stage)).chain(twin(stage)).chain(edges(stage));
-    lines.chain(alert_to_person(stage)).chain(rechecks(stage)).collect()
+    let lines = lines.chain(alert_to_person(stage)).chain(exhibit(stage));
+    lines.chain(rechecks(stage)).collect()
+}
+
+/// `a picture of "97", drawn at …: 1000 × 500 pixels, …`: nothing is judged by it.
+fn exhibit(stage: &StageRow) -> Option<(bool, String)> {
+    stage.exhibit.as_ref().map(|exhibit| (false, clean(&exhibit.to_string())))
 }
 
 /// `Brute force over SSH (T1110.001)`.

@@ -368,6 +368,28 @@ fn delete_old_points(db: &Connection, old: &Before) -> rusqlite::Result<bool> {
     Ok(i64::try_from(deleted) == Ok(INSTANTS_A_DELETION))
 }
 
+/// The digests of the pictures that rounds and reports name.
+pub(super) fn exhibits(db: &Connection) -> rusqlite::Result<HashSet<String>> {
+    const KEY: &str = "\"sha256\":\"";
+    /// Of SHA-256 in hexadecimal digits.
+    const DIGITS: usize = 64;
+    let mut named = HashSet::new();
+    for sql in [
+        "SELECT tally FROM round WHERE instr(tally, '\"sha256\"')",
+        "SELECT progress FROM round WHERE instr(progress, '\"sha256\"')",
+        "SELECT json FROM report WHERE instr(json, '\"sha256\"')",
+    ] {
+        let mut statement = db.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let text = row.get_ref(0)?.as_str()?;
+            let digest = |(at, key): (usize, &str)| text.get(at + key.len()..)?.get(..DIGITS);
+            named.extend(text.match_indices(KEY).filter_map(digest).map(str::to_owned));
+        }
+    }
+    Ok(named)
+}
+
 /// Bytes of the pages that hold something.
 fn used(db: &Connection) -> rusqlite::Result<u64> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));

@@ -568,3 +568,33 @@ fn archived_reports_push_no_points_out() {
     tables::keep_to(&db, bytes / 16).expect("makes room");
     assert!(kept("instant") < 2_048 && kept("report") == 1, "{} left", kept("instant"));
 }
+
+/// A picture is kept while a round or a report names it, and goes in the hour after.
+#[tokio::test]
+async fn pictures_are_named_by_rounds_and_reports() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (store, _) = open(dir.path(), now);
+    let digest = |letter: &str| letter.repeat(64);
+    let file = store.keep_exhibit(&digest("a"), "png".into()).await.expect("is kept");
+    let file = file.expect("there is a directory");
+    assert_eq!(std::fs::read(dir.path().join(&file)).expect("it is there"), b"png");
+    assert_eq!(store.status().borrow().exhibits, 1);
+    let fill = store.fills().into_iter().find(|fill| fill.queue == "exhibits");
+    assert_eq!(fill.map(|fill| (fill.length, fill.dropped)), Some((1, 0)));
+    let named = |letter| json!({"stages": [{"exhibit": {"picture": {"sha256": digest(letter)}}}]});
+    store.begin_round(round("open", now)).await.expect("begins");
+    store.round_progress(&"open".into(), named("c"));
+    store.end_round(&"ended".into(), &"ssh".into(), now, named("a"), None);
+    store.close().await.expect("closes");
+    drop(store);
+    let db = raw(dir.path());
+    let report = named("b").to_string();
+    db.execute("INSERT INTO report (wall, digest, json) VALUES (1, 'd', ?1)", [report])
+        .expect("inserts");
+    let all = super::tables::exhibits(&db).expect("reads");
+    assert_eq!(all, ["a", "b", "c"].map(digest).into());
+
+    let (memory, _) = Store::memory();
+    assert_eq!(memory.keep_exhibit(&digest("a"), "png".into()).await, Ok(None));
+}

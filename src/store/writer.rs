@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rusqlite::{Connection, Transaction};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::exhibits;
 use super::lock::{self, Lock};
 use super::pending::Pending;
 use super::recover;
@@ -39,6 +41,8 @@ pub(super) enum Job {
     Begin(Box<RoundRecord>, Answer),
     Notify(Now, Value, Answer),
     Load(Box<LoadWindow>, Answer),
+    /// A picture, and the name of its file.
+    Exhibit(String, Bytes, Answer),
 }
 
 /// Why something was not written.
@@ -231,6 +235,9 @@ impl Writer {
                     }
                 }
             }
+            Job::Exhibit(name, png, answer) => {
+                let _ = answer.send(self.keep_exhibit(&name, &png));
+            }
             Job::Notify(at, notification, answer) => {
                 let result = self.write_at_once(false, |open, transaction| {
                     tables::notification(open.boot, transaction, at, &notification)
@@ -270,6 +277,26 @@ impl Writer {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// The database may be well where there is no room for a picture, so the store is not down for it.
+    fn keep_exhibit(&self, name: &str, png: &[u8]) -> Result<(), Fault> {
+        if self.lock.is_none() {
+            return Err(Fault::new(FaultCode::Store, "the state directory is not ours"));
+        }
+        let kept = exhibits::keep(&self.dir, name, png);
+        self.count_exhibits(*kept.as_ref().unwrap_or(&0));
+        kept.map(drop).map_err(|error| {
+            Fault::new(FaultCode::Store, format!("it could not be written: {error}"))
+        })
+    }
+
+    fn count_exhibits(&self, gone: u64) {
+        let count = exhibits::count(&self.dir);
+        self.shared.status.send_if_modified(|status| {
+            status.exhibits_dropped = status.exhibits_dropped.saturating_add(gone);
+            gone > 0 || std::mem::replace(&mut status.exhibits, count) != count
+        });
     }
 
     /// Writes what waits. What can't be written now waits on.
@@ -456,7 +483,12 @@ impl Writer {
         }
         if tracks {
             self.tracks_cleaned = now;
+            match tables::exhibits(&open.db) {
+                Ok(named) => exhibits::forget(&self.dir, &named, today.wall),
+                Err(error) => drop(self.failed(&error)),
+            }
         }
+        self.count_exhibits(0);
         self.say_bytes();
     }
 

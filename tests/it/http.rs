@@ -12,6 +12,7 @@ use greenlight::spec::trace::Trace;
 mod alerting;
 pub(crate) mod confirm;
 mod dashboards;
+mod drawn;
 pub(crate) mod kinds;
 mod real;
 pub(crate) mod server;

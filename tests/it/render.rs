@@ -73,6 +73,7 @@ fn stage(name: Stage, fates: &[(Fate, u64)], p50: Option<f64>) -> StageRow {
         twin: None,
         edges: None,
         rule: None,
+        exhibit: None,
         rechecks: Vec::new(),
     }
 }

@@ -33,6 +33,7 @@ fn every_bounded_queue_is_shown_and_a_full_one_counts_what_it_pushed_out() {
         "client_cells",
         "store",
         "store_backlog",
+        "exhibits",
         "webhook",
         "kafka",
         "kafka_lanes",

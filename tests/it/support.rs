@@ -222,6 +222,14 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                 ],
             ),
             Written(
+                "Grafana's documentation \"Share panel\", its direct link to a rendered image; no image renderer was met",
+                &[
+                    "grafana_draws_what_it_has_read",
+                    "what_is_no_picture_of_the_panel_is_said_and_changes_no_number",
+                    "a_report_names_the_picture_of_a_panel_and_one_that_fails_changes_no_verdict",
+                ],
+            ),
+            Written(
                 "what the browser computes, held against its packages @grafana/data and @grafana/prometheus 13.2.3",
                 &[
                     "series_of_prometheus_are_shaped_as_its_data_source_shapes_them",

@@ -15,6 +15,7 @@ use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought
 use super::{Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks};
 use crate::agent::record::{Record, RoundNews};
 use crate::confirm::LookContext;
+use crate::journey::exhibit::Exhibit;
 use crate::journey::offset::Offset;
 use crate::journey::rule::Memory;
 use crate::journey::specimen::{Specimen, Specimens};
@@ -57,6 +58,9 @@ pub(super) struct Progress {
     /// By stage, the events that a wrong tenant saw.
     #[serde(default)]
     pub(super) exposed: BTreeMap<Stage, BTreeSet<u64>>,
+    /// By stage, a picture of what it showed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) exhibits: BTreeMap<Stage, Exhibit>,
     /// When its first event was to be sent, on the wall clock: events are rendered again from it.
     pub(super) intended: i64,
     /// What it is evidence of.
@@ -71,7 +75,7 @@ type Clock = (Option<Offset>, BTreeSet<u64>);
 pub(super) struct Round<'a> {
     pub(super) journey: &'a Journey,
     pub(super) run: Run,
-    began: Now,
+    pub(super) began: Now,
     /// When the last of its fates was decided.
     pub(super) ended: Option<Now>,
     /// What looks back know of it, where it ended without all of its events.
@@ -127,6 +131,7 @@ impl<'a> Round<'a> {
             feed_ages: BTreeMap::new(),
             clocks: BTreeMap::new(),
             exposed: BTreeMap::new(),
+            exhibits: BTreeMap::new(),
             began: (began.mono.0, began.wall.0),
             intended: intended.wall.0,
             ruling: ruling.clone(),
@@ -282,6 +287,7 @@ impl<'a> Round<'a> {
             }
         }
         self.ended = Some(clock::now());
+        self.draw(hands, trace).await;
         let news = self.news(None, Some(self.specimen(hands)));
         let _ = hands.records.send(Record::Round(news)).await;
         self.keep_end(&self.tally(), hands);
@@ -429,6 +435,7 @@ impl<'a> Round<'a> {
         for stage in &mut tally.stages {
             stage.clock = self.progress.clocks.get(&stage.stage).and_then(|(offset, _)| *offset);
             stage.exposed = self.progress.exposed.get(&stage.stage).map(|seqs| seqs.len() as u64);
+            stage.exhibit = self.progress.exhibits.get(&stage.stage).cloned();
             let ages = self.progress.feed_ages.get(&stage.stage);
             stage.feed_ages = ages.into_iter().flat_map(BTreeMap::values).copied().collect();
         }

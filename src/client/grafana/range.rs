@@ -84,12 +84,7 @@ impl Range {
                 back(&text(time, "to").unwrap_or_else(|| "now".into()))?,
             ),
         };
-        let shift = match text(Some(panel), "timeShift") {
-            Some(shift) => period(&shift).ok_or_else(|| {
-                format!("the panel is shifted in time by {shift:?}, which is no period")
-            })?,
-            None => Duration::ZERO,
-        };
+        let shift = shift(panel)?;
         let at = |back: Duration| Self::back(now, back + shift).from;
         Ok(Self { from: at(from), to: at(to) })
     }
@@ -101,6 +96,15 @@ impl Range {
         let least = least.map_or(1, |least| u64::try_from(least.as_millis()).unwrap_or(u64::MAX));
         step.max(least)
     }
+}
+
+/// How far back a panel shifts what it is asked for.
+pub(super) fn shift(panel: &Value) -> Result<Duration, String> {
+    let shift = panel.get("timeShift").and_then(Value::as_str).filter(|shift| !shift.is_empty());
+    shift.map_or(Ok(Duration::ZERO), |shift| {
+        period(shift)
+            .ok_or_else(|| format!("the panel is shifted in time by {shift:?}, which is no period"))
+    })
 }
 
 /// A period as Grafana writes them: one number, one unit; `>` before it means "at least".

@@ -42,6 +42,8 @@ const OF_PROMETHEUS: &[&str] = &[
     "__range_ms",
     "__range_s",
 ];
+/// The value of a variable of which all are chosen.
+const ALL: &str = "$__all";
 /// Variables depend on one another no deeper than this.
 const DEPTH: usize = 16;
 
@@ -63,7 +65,16 @@ pub(super) struct Held {
     choosable: bool,
     /// Put in as it stands, whatever it is.
     verbatim: bool,
+    /// Whether all are chosen, whatever that is.
+    all: bool,
     text: String,
+}
+
+impl Held {
+    /// What is chosen, as an address says it.
+    fn chosen(&self) -> Vec<String> {
+        if self.all { vec![ALL.to_owned()] } else { self.values.clone() }
+    }
 }
 
 /// How a data source writes a variable where no format is given.
@@ -104,6 +115,15 @@ pub(super) struct Variables {
 impl Variables {
     pub(super) fn new(range: Range) -> Self {
         Self { held: BTreeMap::new(), range, interval: None }
+    }
+
+    /// Each name with what is chosen, as an address of the dashboard says it.
+    pub(super) fn chosen(&self) -> Vec<(String, String)> {
+        let one = |(name, held): (&String, &Held)| {
+            let name = name.clone();
+            held.chosen().into_iter().map(move |value| (name.clone(), value)).collect::<Vec<_>>()
+        };
+        self.held.iter().flat_map(one).collect()
     }
 
     /// Every text in a tree with its variables replaced. Of names that are not the dashboard's nothing
@@ -340,24 +360,26 @@ pub(super) fn held(
         "custom" | "datasource" | "query" => {}
         other => return Err(format!("variables of the type {other:?} are not computed")),
     }
-    if first == "$__all" {
+    if first == ALL {
         if kind == "datasource" {
             return Err("all data sources at once are not computed".into());
         }
         if let Some(all) = text("allValue").filter(|all| !all.is_empty()) {
             let held = Held { choosable, text: "All".into(), ..plain(all.to_owned()) };
-            return Ok(Held { verbatim: true, ..held });
+            return Ok(Held { verbatim: true, all: true, ..held });
         }
         let options = options.ok_or("its values, which are all chosen, are not known")?;
         let values = options.iter().map(|(_, value)| value.clone()).collect();
-        return Ok(Held { values, list: true, choosable, verbatim: false, text: "All".into() });
+        let held = Held { list: true, choosable, text: "All".into(), ..Held::default() };
+        return Ok(Held { values, all: true, ..held });
     }
     let Some(options) = options else {
         if saved.is_empty() {
             return Err("no value is saved with it".into());
         }
         let text = saved.join(" + ");
-        return Ok(Held { values: saved, list: list || several, choosable, verbatim: false, text });
+        let list = list || several;
+        return Ok(Held { values: saved, list, choosable, text, ..Held::default() });
     };
     // What is not among the values any more is left out; where nothing remains, the first is taken.
     let known = |value: &&String| options.iter().any(|(_, known)| known == *value);
@@ -373,7 +395,7 @@ pub(super) fn held(
         options.iter().find(|(_, known)| known == value).map_or(value, |(label, _)| label).clone()
     };
     let text = values.iter().map(label).collect::<Vec<_>>().join(" + ");
-    Ok(Held { values, list: several, choosable, verbatim: false, text })
+    Ok(Held { values, list: several, choosable, text, ..Held::default() })
 }
 
 /// The values of a custom variable: `a, b : c` has the texts a and b and the values a and c.
@@ -455,12 +477,11 @@ fn written(
         "percentencode" if held.list => percent(&format!("{{{}}}", values.join(","))),
         "percentencode" => percent(&values.concat()),
         "queryparam" => {
-            let one = |value: &String| format!("var-{name}={}", percent(value));
-            if held.text == "All" {
-                format!("var-{name}=$__all")
-            } else {
-                values.iter().map(one).collect::<Vec<_>>().join("&")
-            }
+            let one = |value: &String| match value.as_str() {
+                ALL => format!("var-{name}={ALL}"),
+                value => format!("var-{name}={}", percent(value)),
+            };
+            held.chosen().iter().map(one).collect::<Vec<_>>().join("&")
         }
         "text" => held.text.clone(),
         other => return Err(format!("the format {other:?} is not computed")),

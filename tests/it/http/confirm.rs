@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use greenlight::client::Clients;
 use greenlight::client::inbox::Kind;
-use greenlight::confirm::{self, Confirmer, LookContext, Sought};
+use greenlight::confirm::{self, Confirmer, Drawn, LookContext, Sought};
 use greenlight::journey::{Horizon, Look, Run, Stage};
 use greenlight::outcome::FaultCode;
 use greenlight::spec::trace::Trace;
@@ -65,6 +65,11 @@ impl<C: Confirmer> Watch<C> {
         let look = Confirmer::look(&self.confirmer, &mut mark, self.context(&trace)).await;
         self.mark = mark;
         look
+    }
+
+    pub(crate) async fn draw(&self) -> Option<Drawn> {
+        let trace = Trace::off();
+        Confirmer::draw(&self.confirmer, &self.mark, self.context(&trace)).await
     }
 
     fn context<'a>(&'a self, trace: &'a Trace) -> LookContext<'a> {

@@ -213,7 +213,22 @@ async fn alertmanager_probe_counts_and_trusts_only_a_living_pipeline() {
     let server = Server::start(|request| {
         let all =
             [alert("Disk", "active"), alert("Login", "suppressed"), alert("Watchdog", "active")];
-        let all = if request.path.starts_with("/dead") { &all[..2] } else { &all[..] };
+        let silence = |id: &str, state: &str| {
+            let matchers =
+                json!([{"name": "severity", "value": "crit.*", "isRegex": true, "isEqual": true}]);
+            json!({"id": id, "status": {"state": state}, "matchers": matchers, "createdBy": "ops",
+                   "endsAt": "2027-01-01T00:00:00.000Z", "comment": "noisy"})
+        };
+        let all = match request.path.split('/').nth(1).unwrap() {
+            "dead" if request.path.ends_with("/silences") => return Act::status(500),
+            _ if request.path.ends_with("/silences") => {
+                let all = [silence("s1", "active"), silence("s2", "expired")];
+                return Act::json(json!(all).to_string());
+            }
+            "dead" => &all[..2],
+            "calm" => &all[1..],
+            _ => &all[..],
+        };
         Act::json(json!(all).to_string())
     })
     .await;
@@ -247,6 +262,15 @@ async fn alertmanager_probe_counts_and_trusts_only_a_living_pipeline() {
             "alert_mismatch",
             vec![],
         ),
+        // The watchdog itself is none of the alerts that should not fire.
+        ("/calm", json!({"expect": "none", "watchdog": dog}), "success", vec![0.0, 1.0]),
+        ("/live", json!({"expect": "none", "watchdog": dog}), "alert_mismatch", vec![1.0, 1.0]),
+        (
+            "/calm",
+            json!({"match": dog, "expect": "firing", "watchdog": dog}),
+            "success",
+            vec![1.0, 0.0],
+        ),
     ] {
         let reading =
             tried::<probe::alertmanager::Alertmanager>(json.clone(), &server.url(path)).await;
@@ -254,6 +278,19 @@ async fn alertmanager_probe_counts_and_trusts_only_a_living_pipeline() {
         let both = ["alertmanager.firing", "alertmanager.suppressed"];
         let seen: Vec<f64> = both.iter().flatten_values(&reading);
         assert_eq!(seen, counts, "{path} {json}");
+    }
+    // A silence is listed whether it silences something now or not; one that can't be read is no verdict.
+    for (path, note) in [
+        (
+            "/live",
+            "silence s1 of {severity=~\"crit.*\"} until 2027-01-01T00:00:00.000Z, by \"ops\": noisy",
+        ),
+        ("/dead", "silences can't be read: "),
+    ] {
+        let json = json!({"match": of("Other"), "expect": "none"});
+        let reading = tried::<probe::alertmanager::Alertmanager>(json, &server.url(path)).await;
+        assert_eq!((code(&reading), reading.notes.len()), ("success", 1), "{path}");
+        assert!(reading.notes[0].starts_with(note), "{:?}", reading.notes);
     }
     let query = &server.seen()[0].path;
     assert!(query.ends_with("/api/v2/alerts?filter=alertname%3D%22Disk%22"), "{query}");

@@ -281,6 +281,10 @@ async fn a_real_alertmanager_is_seen_raising_notifying_and_silencing() {
 
     let reading = probe("Login", "none").await;
     assert!(reading.notes.iter().any(|note| note.contains("silenced by")), "{:?}", reading.notes);
+    // And the silence is listed by itself: it may silence what comes next.
+    let reading = probe("Another", "none").await;
+    let listed = format!("of {{run={RUN:?}}} until ");
+    assert!(reading.notes.iter().any(|note| note.contains(&listed)), "{:?}", reading.notes);
     // An alert that ends is there no more, and its notification says so.
     let ends = Wall::from_secs(wall_now() - 1).rfc3339();
     let labels = json!({"alertname": "Login", "run": RUN});

@@ -148,7 +148,9 @@ async fn seen(
         row: &row,
         now: NOW,
     };
-    read(&api, &Clients::default(), &asked, Duration::from_secs(20), &Trace::off()).await
+    let timeout = Duration::from_secs(20);
+    let read = read(&api, &Clients::default(), &asked, timeout, &Trace::off()).await;
+    read.map(|(panel, _)| panel)
 }
 
 #[tokio::test]
