@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Confirmer, LookContext, alert};
+use super::{Confirmer, LookContext, alert, reading};
 use crate::client::alertmanager::{self as client, alerts, check_labels};
 use crate::client::http::{Api, Auth};
 use crate::client::rules::Place;
@@ -13,6 +13,7 @@ use crate::client::tls;
 use crate::journey::Look;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
+use crate::time::Wall;
 
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Spec {
@@ -58,14 +59,30 @@ impl Confirmer for Alertmanager {
         let labels = alert::filled(&self.labels, &on);
         match alerts(&self.api, on.clients, &labels, on.timeout, on.trace).await {
             Ok(found) => {
+                let there = there(&found);
                 let mut look = alert::look(found.into_iter().map(shown), None, &on);
                 // Alertmanager shows no alert that is resolved.
                 alert::ended(&mut look, mark);
+                if look.arrivals.is_empty() {
+                    reading::remember(mark, &there, on.trace);
+                }
                 look
             }
             Err(trouble) => Look::blind(Trouble::blind(trouble)),
         }
     }
+}
+
+/// What is there where none is the round's: it only explains.
+fn there(found: &[client::Alert]) -> String {
+    let Some(first) = found.first() else { return "no alert with these labels is there".into() };
+    let (began, is) = (first.starts.map(Wall::rfc3339), first.describe());
+    format!(
+        "{} with these labels are there, and none names the round or began after it did; one began at \
+         {}: {is}",
+        found.len(),
+        began.unwrap_or_else(|| "a time that it does not tell".into())
+    )
 }
 
 fn shown(found: client::Alert) -> alert::Alert {

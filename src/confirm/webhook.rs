@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::alert::{self, Alert};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, reading};
 use crate::client::inbox::{Kind, Notification, Status};
 use crate::journey::{Horizon, Look};
 use crate::outcome::{Fault, FaultCode};
@@ -49,14 +49,26 @@ impl Confirmer for Webhook {
         true
     }
 
-    async fn look(&self, _mark: &mut Value, on: LookContext<'_>) -> Look {
+    async fn look(&self, mark: &mut Value, on: LookContext<'_>) -> Look {
         let (inbox, sought) = (on.clients.inbox(), on.sought);
         let labels = alert::filled(&self.spec.labels, &on);
         let found = inbox.find(self.spec.from, &labels, sought.began.mono);
         on.trace.note(format_args!("{} notifications match since the round began", found.len()));
         // One that does not say when its alert began came after the round did.
         let after = on.span(Duration::ZERO).1;
+        let count = found.len();
         let mut look = alert::look(shown(found, after), None, &on);
+        if look.arrivals.is_empty() {
+            // It only explains.
+            let came = match count {
+                0 => "no notification with these labels came since the round began".into(),
+                _ => format!(
+                    "{count} with these labels came, and none names the round or tells of an alert \
+                     that began after it did"
+                ),
+            };
+            reading::remember(mark, &came, on.trace);
+        }
         if let Some(fault) = inbox.closed() {
             look.horizon = Horizon::Blind(fault);
         } else if let Some(since) = inbox.complete_since()

@@ -508,6 +508,8 @@ impl Walk {
             if settled {
                 continue;
             }
+            // A number that is right for the first of several steps says nothing of them all.
+            let begun = if state.spec.stage == Stage::Shown { sent } else { begun };
             if state.spec.has_confirmer && state.looking.is_none() && begun {
                 if state.next_look <= now {
                     state.looking = Some(now);

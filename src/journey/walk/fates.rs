@@ -168,6 +168,10 @@ impl Walk {
                 Some(closed) => {
                     let mut sent = (0..self.receipts.len()).map(|unit| self.certainly_sent(unit));
                     let due = match self.things {
+                        // What a number should be is not known where a send has no answer.
+                        Things::Any if state.spec.stage == Stage::Shown => {
+                            sent.any(|sent| sent) && !self.has_unknown()
+                        }
                         Things::Any => sent.any(|sent| sent),
                         Things::Whole | Things::Never => sent.all(|sent| sent),
                     };
@@ -196,6 +200,14 @@ impl Walk {
         let receipt = self.receipts.get(unit).copied().flatten();
         matches!(receipt, Some(Kept::Sent(_) | Kept::Accepted(_)))
             || (receipt != Some(Kept::NotSent) && self.was_seen(unit))
+    }
+
+    /// Whether a send without an answer was not seen anywhere either.
+    fn has_unknown(&self) -> bool {
+        let unknown = |(unit, receipt): (usize, &Option<Kept>)| {
+            *receipt == Some(Kept::Unknown) && !self.was_seen(unit)
+        };
+        self.receipts.iter().enumerate().any(unknown)
     }
 
     fn was_seen(&self, unit: usize) -> bool {

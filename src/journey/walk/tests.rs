@@ -124,6 +124,29 @@ fn sends_come_first_then_looks_as_often_as_the_poll_says() {
     assert_eq!(walk.under_way(), 0);
 }
 
+/// A number is as expected while the first of two steps is sent, and says nothing of both.
+#[test]
+fn a_number_is_read_when_every_step_is_sent() {
+    let mut walk = Walk::new(WalkSpec {
+        stages: [Stage::Sent, Stage::Alerted, Stage::Shown].map(spec).into(),
+        first_seq: 0,
+        count: 2,
+        began: Mono(0),
+        due: vec![Duration::ZERO, Duration::from_secs(8)],
+        things: Things::Whole,
+    });
+    walk.next(Mono(0));
+    walk.receipt(0, Receipt::Sent { at: Mono(0) });
+    let steps = walk.next(Mono::from_secs(1));
+    assert!(steps.contains(&Step::Look(Stage::Alerted)), "an alert may come before the last step");
+    assert!(!steps.contains(&Step::Look(Stage::Shown)), "{steps:?}");
+    let steps = walk.next(Mono::from_secs(8));
+    assert_eq!(steps.first(), Some(&Step::Send { seqs: vec![1] }));
+    assert!(!steps.contains(&Step::Look(Stage::Shown)), "{steps:?}");
+    walk.receipt(1, Receipt::Sent { at: Mono::from_secs(8) });
+    assert!(walk.next(Mono::from_secs(8)).contains(&Step::Look(Stage::Shown)));
+}
+
 #[test]
 fn a_reading_that_never_comes_right_is_told() {
     let mut walk = walk(&[Stage::Sent, Stage::Shown], 1);

@@ -277,6 +277,20 @@ async fn alertmanager_confirms_only_this_rounds_alerts() {
     assert!(wrong.text.contains("inhibited by x"), "{wrong}");
     assert_eq!(look.arrivals[0].fields.as_ref().unwrap()["labels"], name(RUN));
 
+    // What is there instead is told: an alert that fires since before the round tells nobody of it.
+    for (labels, why) in [
+        (
+            json!({"run": OTHER}),
+            "1 with these labels are there, and none names the round or began after it did; one began at 2023-11-14T22:13:22Z: {alertname=\"Login\"",
+        ),
+        (json!({"alertname": "None"}), "no alert with these labels is there"),
+    ] {
+        let json = json!({"url": server.url(""), "match": labels});
+        let mut watch = Watch::<confirm::alertmanager::Alertmanager>::new(json, sought(None));
+        assert_eq!(watch.look().await.arrivals, []);
+        assert!(watch.saw().starts_with(why), "{}", watch.saw());
+    }
+
     let down = Server::start(|_| Act::status(502)).await;
     let json = json!({"url": down.url("")});
     let look = Watch::<confirm::alertmanager::Alertmanager>::new(json, sought(None)).look().await;
@@ -304,7 +318,11 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
         let now = Now { mono: watch.sought.began.mono_of(wall), wall };
         watch.clients.inbox().put(Kind::Alertmanager, body.to_string().as_bytes(), now).unwrap();
     };
+    assert_eq!(watch.saw(), "no notification with these labels came since the round began");
     put(-5, "firing", Some(RUN), "early");
+    put(1, "firing", Some(OTHER), "first");
+    assert_eq!(watch.look().await.arrivals, []);
+    assert!(watch.saw().starts_with("1 with these labels came, and none names the round"));
     put(1, "firing", Some(RUN), "ours");
     put(1, "firing", Some(OTHER), "anothers");
     put(2, "firing", None, "nobodys");
