@@ -78,8 +78,8 @@ fn there(found: &[client::Alert]) -> String {
     let Some(first) = found.first() else { return "no alert with these labels is there".into() };
     let (began, is) = (first.starts.map(Wall::rfc3339), first.describe());
     format!(
-        "{} with these labels are there, and none names the round or began after it did; one began at \
-         {}: {is}",
+        "{} with these labels are there, and none is the round's: each names another, or began before it; \
+         one began at {}: {is}",
         found.len(),
         began.unwrap_or_else(|| "a time that it does not tell".into())
     )

@@ -63,8 +63,8 @@ impl Confirmer for Webhook {
             let came = match count {
                 0 => "no notification with these labels came since the round began".into(),
                 _ => format!(
-                    "{count} with these labels came, and none names the round or tells of an alert \
-                     that began after it did"
+                    "{count} with these labels came, and none is the round's: each names another, or its \
+                     alert began before the round"
                 ),
             };
             reading::remember(mark, &came, on.trace);

@@ -281,7 +281,7 @@ async fn alertmanager_confirms_only_this_rounds_alerts() {
     for (labels, why) in [
         (
             json!({"run": OTHER}),
-            "1 with these labels are there, and none names the round or began after it did; one began at 2023-11-14T22:13:22Z: {alertname=\"Login\"",
+            "1 with these labels are there, and none is the round's: each names another, or began before it; one began at 2023-11-14T22:13:22.000Z: {alertname=\"Login\"",
         ),
         (json!({"alertname": "None"}), "no alert with these labels is there"),
     ] {
@@ -305,6 +305,7 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
     );
     watch.begin().await.unwrap();
     assert_eq!((horizon(&watch.look().await), watch.look().await.arrivals.len()), ("complete", 0));
+    let (clients, began) = (watch.clients.clone(), watch.sought.began);
     let put = |second: i64, status: &str, run: Option<&str>, fingerprint: &str| {
         let mut labels = json!({"alertname": "Login"});
         if let Some(run) = run {
@@ -315,14 +316,14 @@ async fn webhook_confirms_what_arrived_since_the_round_began() {
             {"status": status, "labels": labels, "fingerprint": fingerprint, "startsAt": starts}
         ]});
         let wall = Wall::from_secs(BEGAN + second);
-        let now = Now { mono: watch.sought.began.mono_of(wall), wall };
-        watch.clients.inbox().put(Kind::Alertmanager, body.to_string().as_bytes(), now).unwrap();
+        let now = Now { mono: began.mono_of(wall), wall };
+        clients.inbox().put(Kind::Alertmanager, body.to_string().as_bytes(), now).unwrap();
     };
     assert_eq!(watch.saw(), "no notification with these labels came since the round began");
     put(-5, "firing", Some(RUN), "early");
     put(1, "firing", Some(OTHER), "first");
     assert_eq!(watch.look().await.arrivals, []);
-    assert!(watch.saw().starts_with("1 with these labels came, and none names the round"));
+    assert!(watch.saw().starts_with("1 with these labels came, and none is the round's"));
     put(1, "firing", Some(RUN), "ours");
     put(1, "firing", Some(OTHER), "anothers");
     put(2, "firing", None, "nobodys");
