@@ -11,7 +11,7 @@ use crate::client::grafana::{Asked, Display, Panel, Reducer, Render, View, pictu
 use crate::client::http::{Api, Auth, excerpt};
 use crate::client::tls;
 use crate::journey::{Horizon, Look};
-use crate::outcome::{Fault, Trouble};
+use crate::outcome::{Fault, FaultCode, Trouble};
 use crate::probe::Effect;
 use crate::spec::Period;
 
@@ -153,7 +153,7 @@ impl Confirmer for Grafana {
             Panel::Broken(why) => json!({ reading::SAW: why }),
         };
         if let Some(beside) = &self.beside {
-            // It is no part of the verdict: where it can't be asked now, it says nothing later.
+            // The round goes on where it can't be asked now: what is compared with it is not known then.
             match beside.read(&on).await {
                 Ok(before) => mark[DIRECT] = before.into(),
                 Err(trouble) => on.trace.note(format_args!("the data source: {}", trouble.blind())),
@@ -183,10 +183,22 @@ impl Confirmer for Grafana {
         });
         self.to_draw(mark, view, showed, met);
         let saw = match (value, on.sought.equals) {
-            (Ok((value, _)), _) if met => {
-                on.trace.note(format_args!("it shows {value}, as expected"));
-                return complete(vec![reading::arrival()]);
-            }
+            (Ok((value, _)), Some(expected)) if met => match self.beside(mark, &on).await {
+                Some(Err(why)) => {
+                    let text = format!("it shows {value}, as expected; {why}");
+                    return Look::blind(Fault::new(FaultCode::Blind, text));
+                }
+                Some(Ok(itself)) if !reading::is(itself, expected, self.spec.tolerance) => {
+                    format!(
+                        "it shows {value}, as expected, and the data source itself has {itself}: \
+                             the dashboard does not show its data"
+                    )
+                }
+                _ => {
+                    on.trace.note(format_args!("it shows {value}, as expected"));
+                    return complete(vec![reading::arrival()]);
+                }
+            },
             (Ok((value, text)), expected) => {
                 let text = if text.is_empty() { text } else { format!(" ({text:?})") };
                 let beside = self.told_apart(Some(value), mark, &on).await;
@@ -257,20 +269,31 @@ impl Grafana {
         Ok((value, if plain { String::new() } else { shown.text.clone() }))
     }
 
+    /// What the data source itself has, by how much it has grown where that is compared; None where it
+    /// is not asked.
+    async fn beside(&self, mark: &Value, on: &LookContext<'_>) -> Option<Result<f64, String>> {
+        let beside = self.beside.as_ref()?;
+        Some(match beside.read(on).await {
+            Ok(value) if self.spec.delta => {
+                let before = mark.get(DIRECT).and_then(Value::as_f64);
+                let before =
+                    before.ok_or_else(|| "what the data source had before is not known".into());
+                before.map(|before| value - before)
+            }
+            Ok(value) => Ok(value),
+            Err(trouble) => {
+                Err(format!("the data source itself can't be asked: {}", trouble.blind()))
+            }
+        })
+    }
+
     /// What the data source itself says, in the words that the reason ends with.
     async fn told_apart(&self, shown: Option<f64>, mark: &Value, on: &LookContext<'_>) -> String {
-        let (Some(beside), Some(expected)) = (&self.beside, on.sought.equals) else {
-            return String::new();
-        };
-        let value = match beside.read(on).await {
-            Ok(value) if self.spec.delta => match mark.get(DIRECT).and_then(Value::as_f64) {
-                Some(before) => value - before,
-                None => return "; what the data source had before is not known".into(),
-            },
-            Ok(value) => value,
-            Err(trouble) => {
-                return format!("; the data source itself can't be asked: {}", trouble.blind());
-            }
+        let Some(expected) = on.sought.equals else { return String::new() };
+        let value = match self.beside(mark, on).await {
+            None => return String::new(),
+            Some(Ok(value)) => value,
+            Some(Err(why)) => return format!("; {why}"),
         };
         let is = |wanted: f64| reading::is(value, wanted, self.spec.tolerance);
         if is(expected) {

@@ -219,6 +219,7 @@ const WAYS_TO_SEE: &[(&str, &[Met])] = &[
                 &[
                     "grafana_compares_what_the_panel_shows",
                     "grafana_reads_a_library_panel_with_the_values_of_its_variables",
+                    "a_panel_that_is_as_expected_is_held_against_its_data_source_too",
                 ],
             ),
             Written(

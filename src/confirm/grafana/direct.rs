@@ -16,8 +16,9 @@ use crate::spec::Secret;
 /// The port that PostgreSQL listens on.
 const PORT: u16 = 5432;
 
-/// The same number from the data source itself. It is asked where the panel does not show what is
-/// expected, and tells a wrong dashboard from wrong data. {run} stands for the round.
+/// The same number from the data source itself, which must be as expected too: a panel that shows what
+/// its data is not is wrong, and where the panel is not as expected, it tells a wrong dashboard from wrong
+/// data. {run} stands for the round.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direct {

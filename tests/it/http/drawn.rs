@@ -8,7 +8,7 @@ use greenlight::confirm::grafana::Grafana;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::confirm::{Watch, sought};
+use super::confirm::{Watch, horizon, sought};
 use super::server::{Act, Server};
 use crate::command::{code, err, folder_with, greenlight, out};
 
@@ -176,6 +176,43 @@ async fn what_is_no_picture_of_the_panel_is_said_and_changes_no_number() {
 
 /// An answer that goes on for ever: its head once, and then its body, which looks the same.
 const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+
+/// A panel that shows 3, as expected, beside what its data source says of that.
+#[tokio::test]
+async fn a_panel_that_is_as_expected_is_held_against_its_data_source_too() {
+    let server = grafana(|_| Act::status(404)).await;
+    let source = Server::start(|request| {
+        let value = match request.path.split('/').nth(1).unwrap() {
+            "same" => "3",
+            "other" => "2",
+            _ => return Act::status(503),
+        };
+        let result = json!([{"metric": {}, "value": [1_700_000_000, value]}]);
+        Act::json(
+            json!({"status": "success", "data": {"resultType": "vector", "result": result}})
+                .to_string(),
+        )
+    })
+    .await;
+    for (at, expected, said) in [
+        ("same", ("complete", 1), ""),
+        (
+            "other",
+            ("complete", 0),
+            "it shows 3, as expected, and the data source itself has 2: the dashboard does not show its data",
+        ),
+        ("down", ("blind", 0), ""),
+    ] {
+        let direct = json!({"promql": {"url": source.url(&format!("/{at}")), "query": "x"}});
+        let json =
+            json!({"url": server.url("/g"), "dashboard": "siem", "panel": "2", "direct": direct});
+        let mut watch = Watch::<Grafana>::new(json, sought(Some(3.0)));
+        watch.timeout = Duration::from_secs(5);
+        let look = watch.look().await;
+        assert_eq!((horizon(&look), look.arrivals.len()), expected, "{at}: {:?}", look.horizon);
+        assert_eq!(watch.saw(), said, "{at}");
+    }
+}
 
 /// Three panels that show what was sent: one that is drawn, one whose renderer answers with a login, and one
 /// whose renderer never answers.
