@@ -20,6 +20,9 @@ use crate::probe::{Effect, Entry};
 use crate::spec::trace::Trace;
 use crate::time::{Now, Wall};
 
+/// Clocks of two machines differ by less: what a round left is looked for so far around it.
+const MARGIN: Duration = Duration::from_secs(60);
+
 /// The round that is looked for.
 #[derive(Clone, Debug)]
 pub struct Sought {

@@ -2,13 +2,12 @@
 //! which they are compared, and what a look at them yields.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::found::plain;
-use super::{LookContext, recognise};
+use super::{LookContext, MARGIN, recognise};
 use crate::client::rules::{Engine, Place, rules};
 use crate::journey::reconcile::lookup;
 use crate::journey::{Arrival, Horizon, Look};
@@ -295,9 +294,6 @@ impl Shape {
         Some(Alert { text, wrong, ended, ..alert })
     }
 }
-
-/// Clocks of two machines differ by less.
-const MARGIN: Duration = Duration::from_secs(60);
 
 /// By a person, or by something that closes what it raises.
 fn is_closed(fields: &Map<String, Value>) -> bool {

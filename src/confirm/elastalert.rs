@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::alert::{self, Alert};
-use super::{Confirmer, LookContext, reading};
+use super::{Confirmer, LookContext, MARGIN, reading};
 use crate::client::http::{Api, Auth, excerpt};
 use crate::client::rules::{Engine, Place, writeback_index};
 use crate::client::search::{Answer, check_index, search};
@@ -19,8 +19,6 @@ use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::time::Wall;
 
-/// Clocks of the two machines differ by less.
-const MARGIN: Duration = Duration::from_secs(60);
 /// Runs, silences and errors that are read to say why no alert is there.
 const REMARKS: usize = 50;
 

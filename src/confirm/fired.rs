@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::alert::{self, Alert};
-use super::splunk::MARGIN;
-use super::{LookContext, reading};
+use super::{LookContext, MARGIN, reading};
 use crate::client::http::Api;
 use crate::client::rules::{Engine, Place};
 use crate::client::splunk::{FiredAlert, fired, results};

@@ -14,7 +14,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::alert::{self, Alert, Shape};
 use super::found::{Found, Record, plain};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, MARGIN};
 use crate::client::assertion::Jq;
 use crate::client::http::{Api, Auth, Request, excerpt};
 use crate::client::tls;
@@ -24,8 +24,6 @@ use crate::probe::Effect;
 use crate::probe::http::headers;
 use crate::time::Wall;
 
-/// `{from}` and `{to}` reach so much further than the round, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(60);
 /// A round's hits are on fewer pages.
 const PAGES_LIMIT: usize = 200;
 const OFFSET: &str = "{offset}";

@@ -1,14 +1,13 @@
 //! Loki: the entries of the round.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext, purge};
+use super::{Confirmer, LookContext, MARGIN, purge};
 use crate::client::http::{Api, Auth};
 use crate::client::loki::{Asked, Entry, query};
 use crate::client::tls;
@@ -18,8 +17,6 @@ use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::probe::http::headers;
 
-/// Entries are looked for so far around the round, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(60);
 /// Loki's own default for the most entries of one answer is 5,000 (`max_entries_limit_per_query`).
 const PAGE: u32 = 1_000;
 const PAGE_MOST: u32 = 5_000;

@@ -1,14 +1,12 @@
 //! Splunk: the events of the round, and the alerts that its saved searches fired.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::alert::{self, Shape};
 use super::fired::Fired;
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext, purge};
+use super::{Confirmer, LookContext, MARGIN, purge};
 use crate::client::http::{Api, Auth};
 use crate::client::rules::{Engine, Place};
 use crate::client::splunk::{Asked, search};
@@ -17,9 +15,6 @@ use crate::journey::Look;
 use crate::journey::reconcile::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
-
-/// Events are looked for so far around the round, for clocks that differ.
-pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
 /// Searches Splunk (9.0 or newer: the search API's version 2) for the round's events.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]

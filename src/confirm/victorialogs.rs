@@ -1,14 +1,13 @@
 //! VictoriaLogs: the rows of the round.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::found::{Found, RECORDS_LIMIT, Record, plain};
-use super::{Confirmer, LookContext};
+use super::{Confirmer, LookContext, MARGIN};
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::client::victorialogs::{Asked, query};
@@ -17,9 +16,6 @@ use crate::journey::reconcile::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::probe::http::headers;
-
-/// Rows are looked for so far around the round, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(60);
 
 /// Asks VictoriaLogs for the round's rows.
 #[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
