@@ -146,6 +146,11 @@ impl Field {
     }
 }
 
+/// The name of a query, which its frames bear.
+pub(super) fn ref_id(query: &Value) -> &str {
+    query.get("refId").and_then(Value::as_str).unwrap_or("A")
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
     pub(super) name: Option<String>,

@@ -3,8 +3,7 @@
 
 use serde_json::Value;
 
-use super::frame::{Cell, Field, Frame, Kind, common_labels, name_beside};
-use super::query::ref_id;
+use super::frame::{Cell, Field, Frame, Kind, common_labels, name_beside, ref_id};
 
 /// Whether a data source is Prometheus, or one of those of clouds that are made of its package.
 pub(super) fn is(kind: &str) -> bool {

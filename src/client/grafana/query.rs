@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::frame::Frame;
+use super::frame::{Frame, ref_id};
 use super::prometheus;
 use super::range::period;
 use super::variables::{Dialect, Variables};
@@ -213,8 +213,4 @@ pub(super) fn frames(answer: &Value, asked: &Value) -> Result<Vec<Frame>, String
         all.extend(frames);
     }
     Ok(all)
-}
-
-pub(super) fn ref_id(query: &Value) -> &str {
-    query.get("refId").and_then(Value::as_str).unwrap_or("A")
 }
