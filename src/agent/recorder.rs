@@ -14,9 +14,9 @@ use super::seconds::Seconds;
 use super::state::State;
 use crate::lanes::Fill;
 
-/// How often is looked whether seconds of the node still come. Where they do, they are what is
-/// judged by. Each timer of seconds wakes the thread up twice or three times.
-const LOOK: Duration = Duration::from_secs(10);
+/// So long after the seconds of the node were taken in last is looked whether they still come. Where
+/// they do, they are what is judged by, and come more often than this.
+const LOOK: Duration = Duration::from_secs(20);
 /// Where none has come for so long, gates are judged without.
 const JUDGE_AT_LAST: Duration = Duration::from_millis(1_500);
 
@@ -49,7 +49,10 @@ pub(super) async fn run(
                     }
                 }
             }
-            () = seconds.called() => catch_up(&mut state, &seconds, &publish),
+            () = seconds.called() => {
+                catch_up(&mut state, &seconds, &publish);
+                look.reset();
+            }
             _ = look.tick() => {
                 catch_up(&mut state, &seconds, &publish);
                 let now = clock::now();

@@ -15,9 +15,9 @@ use crate::time::Mono;
 
 /// A recorder that can't keep up loses seconds, which coverage then shows: it is never waited for,
 /// so that the next second is taken in time.
-const LIMIT: usize = 32;
+const LIMIT: usize = 48;
 /// Seconds that are kept to be used again.
-const SPARE: usize = 6;
+const SPARE: usize = 16;
 
 /// A second of the node, and what crosses a threshold in it.
 #[derive(Default)]

@@ -38,8 +38,9 @@ use crate::time::{Mono, Now, Wall};
 const ARCHIVE: Duration = Duration::from_secs(60);
 /// Bytes of an exposition, before the first is known.
 const EXPOSED: usize = 64 << 10;
-/// A second of the node may be taken in a 12th of the shortest window late, and this at most.
-const LATE_AT_MOST: Duration = Duration::from_secs(5);
+/// Gates are judged at least so often, as often as Prometheus asks; and no second of the node is taken
+/// in later than by then.
+const JUDGE_AT_LEAST_EVERY: Duration = Duration::from_secs(15);
 
 pub(super) struct State {
     plan: Arc<Plan>,
@@ -553,7 +554,7 @@ impl State {
     /// When the next seconds of the node are of interest.
     pub(super) fn patience(&self) -> Patience {
         let shortest = self.paced.iter().map(|paced| paced.window).min().unwrap_or(Duration::MAX);
-        let seconds = (shortest / 12).min(LATE_AT_MOST).as_secs().max(1);
+        let seconds = pace(shortest).as_secs();
         let seconds = if self.captures.is_looking() { 1 } else { seconds };
         Patience { seconds: seconds as usize, crossing: self.captures.ready() }
     }
@@ -616,15 +617,17 @@ struct Paced {
 }
 
 impl Paced {
-    /// A gate is judged as often as its answer can be another: a second is a 900th part of a window of
-    /// a quarter of an hour. At least every fifteen seconds, as often as Prometheus asks, and whenever
-    /// somebody asks for the report.
     fn is_due(&self, now: Mono) -> bool {
-        let pace = (self.window / 12).clamp(Duration::from_secs(1), Duration::from_secs(15));
         // Seconds come a little early or late.
-        let pace = pace.saturating_sub(Duration::from_millis(500));
+        let pace = pace(self.window).saturating_sub(Duration::from_millis(500));
         self.judged.is_none_or(|judged| now.since(judged) >= pace)
     }
+}
+
+/// A gate is judged as often as its answer can be another: a second is a 900th part of a window of
+/// a quarter of an hour. Besides, it is judged whenever somebody asks for the report.
+fn pace(window: Duration) -> Duration {
+    (window / 12).clamp(Duration::from_secs(1), JUDGE_AT_LEAST_EVERY)
 }
 
 fn shortest_window(gate: &Gate) -> Duration {
