@@ -181,7 +181,7 @@ impl Confirmer for Grafana {
         let met = expected.is_some_and(|(expected, (value, _))| {
             reading::is(*value, expected, self.spec.tolerance)
         });
-        self.to_draw(mark, view, showed, met);
+        self.to_draw(mark, view.clone(), showed.clone(), false);
         let saw = match (value, on.sought.equals) {
             (Ok((value, _)), Some(expected)) if met => match self.beside(mark, &on).await {
                 Some(Err(why)) => {
@@ -196,6 +196,7 @@ impl Confirmer for Grafana {
                 }
                 _ => {
                     on.trace.note(format_args!("it shows {value}, as expected"));
+                    self.to_draw(mark, view, showed, true);
                     return complete(vec![reading::arrival()]);
                 }
             },

@@ -113,7 +113,7 @@ impl Probe for Alertmanager {
         let mut notes: Vec<String> =
             suppressed.iter().take(NAMED).map(|alert| told(alert)).collect();
         // They only explain: a silence that silences nothing now may hide what comes next.
-        let left = until.since(Mono::now());
+        let left = until.since(Mono::now()) / 2;
         match silences(&api, on.clients, left, on.trace).await {
             Ok(all) => notes.extend(
                 all.iter().take(NAMED).map(|one| format!("silence {} of {}", one.id, one.told)),

@@ -15,6 +15,8 @@ struct Seen<'a> {
     alerted: u64,
     expected: u64,
     false_alarms: u64,
+    /// Alerts beyond those that were expected.
+    too_many: u64,
     within: Option<Duration>,
     journeys: Vec<&'a str>,
 }
@@ -35,6 +37,7 @@ pub fn layer(document: &Document, within: impl Fn(&str) -> Option<Duration>) -> 
             // What is of no known fate is no proof, and counts as expected.
             seen.expected = seen.expected.saturating_add(stage.map_or(0, |stage| stage.expected));
             seen.false_alarms += twin.map_or(0, |twin| twin.false_alarms);
+            seen.too_many += stage.map_or(0, |stage| stage.duplicate);
             seen.within = seen.within.max(within(&row.id));
             seen.journeys.push(&row.id);
         }
@@ -49,6 +52,9 @@ pub fn layer(document: &Document, within: impl Fn(&str) -> Option<Duration>) -> 
                 0 => format!("no alert was due yet, on {date}"),
                 n => format!("alerted {} of {n}{within}, on {date}", seen.alerted),
             };
+            if seen.too_many > 0 {
+                comment.push_str(&format!("; {} more than were expected", seen.too_many));
+            }
             if seen.false_alarms > 0 {
                 comment.push_str(&format!("; {} false alarms of benign twins", seen.false_alarms));
             }
@@ -130,12 +136,13 @@ mod tests {
 
     #[test]
     fn a_technique_is_as_good_as_its_alerts_that_came_in_time() {
-        let journeys = json!([
+        let mut journeys = json!([
             journey("ssh", &["T1110.001"], &json!({ "ok": 8, "late": 1, "lost": 1 }), 0),
             journey("spray", &["T1110.003", "T1078"], &json!({ "ok": 4 }), 2),
             journey("logon", &["T1078"], &json!({ "lost": 4 }), 0),
             journey("new", &["T1136"], &json!({}), 0),
         ]);
+        journeys[0]["stages"][0]["duplicate"] = json!(3);
         let text = layer(&document(&journeys), |_| Some(Duration::from_secs(180)));
         let layer: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(layer["versions"]["layer"], "4.5");
@@ -147,7 +154,10 @@ mod tests {
         };
         assert_eq!(
             of("T1110.001"),
-            (json!(80.0), String::from("alerted 8 of 10 within 3m, on 2026-03-01"))
+            (
+                json!(80.0),
+                String::from("alerted 8 of 10 within 3m, on 2026-03-01; 3 more than were expected")
+            )
         );
         assert_eq!(
             of("T1078"),

@@ -598,3 +598,39 @@ async fn pictures_are_named_by_rounds_and_reports() {
     let (memory, _) = Store::memory();
     assert_eq!(memory.keep_exhibit(&digest("a"), "png".into()).await, Ok(None));
 }
+
+#[test]
+fn the_hours_cleaning_deletes_pictures_that_nothing_names() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let now = now();
+    let (status, _) = watch::channel(Status::default());
+    let shared = Shared { pending: Mutex::default(), status, offset: AtomicI64::new(0) };
+    let shared = Arc::new(shared);
+    shared.saw(now);
+    let (mut writer, _) =
+        Writer::open(dir.path(), limits(), now, Arc::clone(&shared)).expect("opens");
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 - 2 * 3600);
+    let [named, unnamed] = ["a", "b"].map(|letter| {
+        let name = format!("{}.png", letter.repeat(64));
+        super::exhibits::keep(dir.path(), &name, b"png").expect("is kept");
+        let path = dir.path().join(super::exhibits::FOLDER).join(name);
+        let file = std::fs::File::options().write(true).open(&path).expect("it is there");
+        file.set_modified(long_ago).expect("its time can be set");
+        path
+    });
+    shared.pending().end(EndedRound {
+        run: "r".into(),
+        journey: "ssh".into(),
+        at: now,
+        tally: json!({"sha256": "a".repeat(64)}),
+        progress: None,
+    });
+    writer.tracks_cleaned = Mono::now().minus(Duration::from_secs(2 * 3600));
+    let until = Mono::now().plus(Duration::from_secs(10));
+    while unnamed.exists() {
+        assert!(Mono::now() < until, "what nothing names is kept");
+        std::thread::sleep(writer.write_if_due().min(Duration::from_millis(20)));
+    }
+    assert!(named.exists());
+    assert_eq!(shared.status.borrow().exhibits, 1);
+}

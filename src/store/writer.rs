@@ -72,7 +72,7 @@ pub(super) struct Writer {
     written: Mono,
     /// None before the first time.
     cleaned: Option<Mono>,
-    tracks_cleaned: Mono,
+    pub(super) tracks_cleaned: Mono,
 }
 
 /// An open database, and what is known of it.

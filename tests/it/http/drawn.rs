@@ -204,13 +204,15 @@ async fn a_panel_that_is_as_expected_is_held_against_its_data_source_too() {
         ("down", ("blind", 0), ""),
     ] {
         let direct = json!({"promql": {"url": source.url(&format!("/{at}")), "query": "x"}});
-        let json =
-            json!({"url": server.url("/g"), "dashboard": "siem", "panel": "2", "direct": direct});
+        let json = json!({"url": server.url("/g"), "dashboard": "siem", "panel": "2",
+                          "direct": direct, "render": {}});
         let mut watch = Watch::<Grafana>::new(json, sought(Some(3.0)));
         watch.timeout = Duration::from_secs(5);
         let look = watch.look().await;
         assert_eq!((horizon(&look), look.arrivals.len()), expected, "{at}: {:?}", look.horizon);
         assert_eq!(watch.saw(), said, "{at}");
+        // Only what was as expected in the end is drawn whatever is read later.
+        assert_eq!(watch.mark["read"]["met"], expected.1 == 1, "{at}");
     }
 }
 
