@@ -41,7 +41,7 @@ impl fmt::Display for Exhibit {
         let Picture { file, sha256, bytes, width, height } = picture;
         write!(f, "a picture{of}, drawn at {at}: {width} × {height} pixels, {bytes} bytes, ")?;
         match file {
-            Some(file) => write!(f, "in {file}, which is named by its SHA-256"),
+            Some(file) => write!(f, "kept in the state directory as {file}, by its SHA-256"),
             None => write!(f, "SHA-256 {sha256}, not kept: {missing}"),
         }
     }
