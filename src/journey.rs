@@ -9,10 +9,10 @@
 
 use crate::outcome::words;
 
-mod cases;
 pub mod edges;
 pub mod event;
 pub mod exhibit;
+pub mod fields;
 mod format;
 pub mod fresh;
 mod layout;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::found::plain;
 use super::{LookContext, MARGIN, recognise};
 use crate::client::rules::{Engine, Place, rules};
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::journey::{Arrival, Horizon, Look};
 use crate::outcome::{Fault, FaultCode, Reason, ReasonCode, Trouble, words};
 use crate::time::{Mono, Wall};

@@ -9,7 +9,7 @@ use crate::client::clickhouse::query;
 use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::journey::Look;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
 

@@ -13,7 +13,7 @@ use super::found::{Found, Record, plain};
 use super::{Confirmer, LookContext};
 use crate::client::tail::{Limits, Mark, Seen, tail};
 use crate::journey::Look;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::outcome::{Fault, FaultCode};
 use crate::probe::Effect;
 

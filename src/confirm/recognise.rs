@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{LookContext, Sought};
 use crate::journey::Horizon;
 use crate::journey::event::{Token, contains_run, is_run};
-use crate::journey::reconcile::mark;
+use crate::journey::fields::mark;
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Wall;
 

@@ -14,7 +14,7 @@ use crate::client::rules::Place;
 use crate::client::search::{check_index, search};
 use crate::client::tls;
 use crate::journey::Look;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
 

@@ -12,7 +12,7 @@ use crate::client::rules::{Engine, Place};
 use crate::client::splunk::{Asked, search};
 use crate::client::tls;
 use crate::journey::Look;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
 

@@ -12,7 +12,7 @@ use crate::client::http::{Api, Auth};
 use crate::client::tls;
 use crate::client::victorialogs::{Asked, query};
 use crate::journey::Look;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::outcome::Trouble;
 use crate::probe::Effect;
 use crate::probe::http::headers;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::lake::{Alert, text, time};
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::spec::units::Period;
 use crate::spec::{Diagnostics, Sources, decode, yaml};
 use crate::time::{Mono, Wall};

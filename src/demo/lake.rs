@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
 
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 use crate::time::{Mono, Wall};
 
 /// Hours of the demo's rounds.

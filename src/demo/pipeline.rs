@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::broker::Record;
 use super::{ENRICHED, PARSED, RAW, State, locked};
 use crate::journey::Stage;
-use crate::journey::reconcile::lookup;
+use crate::journey::fields::lookup;
 
 /// Moves what comes until it is dropped.
 pub(super) async fn run(state: Arc<State>) {

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::cases::{Case, PROBE_REACH, PROBE_ZONE, probe_date};
 use super::format::OWN;
 pub use super::format::{Format, Header};
 use super::layout::Escape;
@@ -22,18 +21,18 @@ pub use super::token::{
 use super::usecase::{StepSpec, UseCase};
 use super::{Event, Run};
 use crate::time::Wall;
+use cases::{Case, PROBE_REACH, PROBE_ZONE, probe_date};
 pub use label::Label;
 use line::{Line, Text};
 pub use lot::Lot;
 
+mod cases;
 mod label;
 mod line;
 mod lot;
 
 /// The header that carries the token where the transport has headers.
 pub const ID_HEADER: &str = "greenlight-id";
-/// The structured data of RFC 5424; 32473 is the enterprise number kept for examples (RFC 5612).
-pub const SD_ID: &str = "greenlight@32473";
 /// A round is held in memory, stored each second and searched in one look; volume is another
 /// matter than correctness.
 pub const COUNT_LIMIT: u64 = 10_000;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Arrival;
-use super::reconcile::lookup;
+use super::fields::lookup;
 use crate::outcome::{Reason, ReasonCode};
 use crate::spec::units::Period;
 use crate::time::Wall;

@@ -7,7 +7,8 @@ use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::event::{mark_of, spellings};
+use super::event::mark_of;
+use super::fields::{lookup, mark};
 use super::fresh::Fresh;
 use super::{Arrival, Event, Fate};
 
@@ -77,6 +78,8 @@ pub struct Flaw {
 
 /// So much of a foreign text is shown in a reason; the debug view has all of it.
 const SHOWN_CHARS: usize = 120;
+/// So many characters are shown before two texts part.
+const BEFORE: usize = 20;
 /// By so many first characters a cut or mangled message is found inside a longer text.
 const ANCHOR: usize = 8;
 
@@ -137,16 +140,28 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
             ),
         }
     } else {
+        let (shown, sent) = parting(text, &event.message);
         Flaw {
             fate: Fate::Corrupted,
-            text: format!(
-                "event {} reads '{}' instead of '{}'",
-                event.seq,
-                excerpt(text),
-                excerpt(&event.message)
-            ),
+            text: format!("event {} reads '{shown}' instead of '{sent}'", event.seq),
         }
     })
+}
+
+/// A text and the message that should be in it, from a little before they part.
+fn parting(text: &str, message: &str) -> (String, String) {
+    let anchor: String = message.chars().take(ANCHOR).collect();
+    let tails = text.match_indices(&anchor).filter_map(|(at, _)| text.get(at..));
+    let same = |tail: &str| tail.chars().zip(message.chars()).take_while(|(a, b)| a == b).count();
+    let (tail, common) =
+        tails.map(|tail| (tail, same(tail))).max_by_key(|(_, same)| *same).unwrap_or((text, 0));
+    let skipped = common.saturating_sub(BEFORE);
+    let from_there = |text: &str| {
+        let rest: String = text.chars().skip(skipped).collect();
+        let front = if skipped > 0 { "…" } else { "" };
+        format!("{front}{}", excerpt(&rest))
+    };
+    (from_there(tail), from_there(message))
 }
 
 /// Whether the message stands whole in a text, plain or as it is written inside JSON.
@@ -263,22 +278,6 @@ fn sent<'a>(path: &str, event: &'a Event) -> Option<&'a Value> {
     event.fields.get(path).or_else(|| own(path))
 }
 
-/// The value at a dotted path, whether the dots are in the names or nest.
-pub fn lookup<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    if let Some(value) = fields.get(path) {
-        return Some(value);
-    }
-    path.match_indices('.').find_map(|(dot, _)| {
-        let (front, rest) = (path.get(..dot)?, path.get(dot + 1..)?);
-        lookup(fields.get(front)?.as_object()?, rest)
-    })
-}
-
-/// One of Greenlight's own fields, however the format wrote its name.
-pub fn mark<'a>(fields: &'a Map<String, Value>, mark: &str) -> Option<&'a Value> {
-    spellings(mark).iter().find_map(|name| lookup(fields, name))
-}
-
 /// Equal, with numbers by value and a number written as text taken for the number: formats
 /// without types (structured data) carry nothing else.
 fn same(shown: &Value, expected: &Value) -> bool {
@@ -300,11 +299,17 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
+/// The front of a foreign text, in one line that no terminal obeys.
 fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN_CHARS) {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
     }
+    let more = text.chars().nth(SHOWN_CHARS).is_some();
+    if more { shown + "…" } else { shown }
 }
 
 /// The fate of an event that was seen.

@@ -9,7 +9,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
-use super::post::{Endpoint, Line, Posted, accepted, expect_answer, gzip, is_json};
+use super::post::{Endpoint, Line, Posted, accepted, expect_answer, gzip, is_json, nonsense};
 use super::{SendContext, Sender};
 use crate::client::http::Auth;
 use crate::client::tls;
@@ -88,6 +88,9 @@ pub enum Encoding {
     Hex,
     Base64,
 }
+
+/// Multi-Status (RFC 4918, 13): the answer is of parts, in words that only its receiver knows.
+const MULTI: u16 = 207;
 
 pub struct Http {
     endpoint: Endpoint,
@@ -189,8 +192,16 @@ impl Http {
         let to = &self.endpoint.to;
         match line.post(body, kind, headers, waiting).await {
             // The head of the answer decides, even if its body never came whole.
-            Posted::Cut { status, .. } if (200..300).contains(&status) => accepted(),
-            posted => expect_answer(posted, to).map_or_else(|not| not, |_| accepted()),
+            Posted::Cut { status, .. } if (200..300).contains(&status) && status != MULTI => {
+                accepted()
+            }
+            posted => match expect_answer(posted, to) {
+                Ok(response) if response.status.as_u16() == MULTI => {
+                    nonsense("answered 207, which says nothing of the whole", &response.body, to)
+                }
+                Ok(_) => accepted(),
+                Err(not) => not,
+            },
         }
     }
 

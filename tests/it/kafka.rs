@@ -163,6 +163,7 @@ async fn kafka_shows_exactly_what_was_sent_over_all_partitions() {
 
     let round = Round::new(500);
     let mut mark = round.begin(&at).await.expect("the ends are known");
+    let mut begun = mark.clone();
     assert!(all_accepted(&round.send(&to, 0..250).await));
     assert!(all_accepted(&other.send(&to, 0..50).await));
     let mut arrivals = round.look_until(&at, &mut mark, 250).await;
@@ -192,6 +193,12 @@ async fn kafka_shows_exactly_what_was_sent_over_all_partitions() {
     }
     let (more, horizon) = again.look(&at, &mut mark).await;
     assert_eq!((more.len(), horizon), (0, Horizon::Complete), "nothing is seen twice");
+    // Where the text is not where the plan says, no event is right.
+    let elsewhere = json!({"brokers": kafka.brokers, "topic": "exact", "text": "gone"});
+    let elsewhere: confirm::kafka::Spec = serde_json::from_value(elsewhere).expect("a spec");
+    let elsewhere = confirm::kafka::Kafka::new(elsewhere).expect("a valid spec");
+    let arrivals = again.look_until(&elsewhere, &mut begun, 500).await;
+    assert!(arrivals.iter().all(|arrival| arrival.text.is_none() && arrival.wrong.is_some()));
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 
 use super::clock;
 use super::walking::Round;
+use crate::journey::fields::lookup;
 use crate::journey::offset::Offset;
-use crate::journey::reconcile::{lookup, stamp};
+use crate::journey::reconcile::stamp;
 use crate::journey::{Look, Stage};
 use crate::outcome::ReasonCode;
 use crate::plan::StagePlan;

@@ -1,11 +1,13 @@
 //! RFC 5424 and RFC 3164, and their headers before other formats.
 
 use super::{FieldValue, Ingredients, MARKS, PRIORITY, time};
-use crate::journey::event::SD_ID;
 use crate::journey::layout::{Escape, Layout};
 use crate::journey::template::{Shape, Word};
 
-/// The structured data of the fields that the plan adds.
+/// The structured data of Greenlight's own fields; 32473 is the enterprise number kept for examples
+/// (RFC 5612).
+const SD_ID: &str = "greenlight@32473";
+/// That of the fields that the plan adds.
 const EXTRA_SD_ID: &str = "event@32473";
 /// RFC 3164, 4.1.3: the TAG has at most 32 letters and digits.
 const TAG_LIMIT: usize = 32;

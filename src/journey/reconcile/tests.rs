@@ -273,3 +273,21 @@ fn a_checksum_is_compared_where_no_text_is_shown() {
     assert_eq!(fate(&crc(event.crc), &event, &none), None);
     assert_eq!(fate(&crc(event.crc ^ 1), &event, &none), Some(Fate::Corrupted));
 }
+
+#[test]
+fn what_differs_is_shown_however_far_behind_it_stands() {
+    let spec = EventSpec { message: "{pad:500} one\ntwo {token}".into(), ..EventSpec::default() };
+    let events = Events::new(&spec, Format::Json).expect("a right spec");
+    let event = events.render(&run_from([1; 8]), "s", 3, Wall::from_secs(1_700_000_000));
+    let none = Expectation::default();
+    let escaped = format!("<13>host {}", event.message.replace('\n', "#012"));
+    let flaw = inspect(&arrival(Some(&escaped), None), &event, &none).expect("it is another text");
+    assert_eq!(flaw.fate, Fate::Corrupted);
+    let token = &event.token;
+    assert!(flaw.text.contains(&format!("one#012two {token}' instead of '…")), "{}", flaw.text);
+    assert!(flaw.text.ends_with(&format!("one\\ntwo {token}'")), "{}", flaw.text);
+    let obeyed = inspect(&arrival(Some("\u{1b}[2J"), None), &event, &none).expect("another text");
+    assert!(obeyed.text.contains("reads '\\u{1b}[2J' instead"), "{}", obeyed.text);
+    let other = inspect(&arrival(Some("nothing of it"), None), &event, &none).expect("other");
+    assert!(other.text.contains("reads 'nothing of it' instead of '"), "{}", other.text);
+}

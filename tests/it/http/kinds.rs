@@ -376,10 +376,11 @@ async fn sent(json: Value, events: &[Event], timeout: Duration) -> Vec<Receipt> 
 
 #[tokio::test]
 async fn http_sender_has_a_receipt_for_every_way_a_request_can_end() {
-    let events = events("gl00000001", 8);
+    let events = events("gl00000001", 9);
     let server = Server::start(|request| {
         let seq = Token::find_all(&request.body).next().unwrap().seq;
         match seq {
+            8 => Act::status(207),
             1 => Act::status(429),
             2 => Act::status(400),
             3 => Act::status(503),
@@ -403,6 +404,7 @@ async fn http_sender_has_a_receipt_for_every_way_a_request_can_end() {
             "accepted",
             "unknown: connection_lost",
             "accepted",
+            "unknown: protocol_error",
         ]
     );
     let seen = server.seen();
@@ -414,7 +416,7 @@ async fn http_sender_has_a_receipt_for_every_way_a_request_can_end() {
         assert_eq!(request.body.as_bytes(), &event.payload[..]);
     }
     let connections: Vec<usize> = seen.iter().map(|request| request.connection).collect();
-    assert_eq!(connections, [0, 0, 0, 0, 0, 1, 2, 3], "one is kept as long as it lives");
+    assert_eq!(connections, [0, 0, 0, 0, 0, 1, 2, 3, 3], "one is kept as long as it lives");
 
     let nobody = format!("http://127.0.0.1:{}/", peers::free_port());
     let receipts = sent(json!({"to": nobody}), &events[..2], SHORT).await;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::event::EventSpec;
-use super::format::Format;
+use super::EventSpec;
+use crate::journey::format::Format;
+use crate::journey::template;
 use crate::time::Wall;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub(super) const PROBE_REACH: Duration = Duration::from_secs(21 * 86_400);
 /// whoever takes one for the other gets another date.
 pub(super) fn probe_date(intended: Wall, zone: i32) -> Wall {
     let tells = |at: i64| {
-        let (_, month, day) = super::template::date(Wall(at), zone);
+        let (_, month, day) = template::date(Wall(at), zone);
         day <= 12 && day != month
     };
     // The 12th or the 11th of this month or the last is at most 31 days back.
@@ -122,7 +123,7 @@ mod tests {
         for day in 0..800 {
             let now = Wall(1_700_000_000_000_000_000 + day * DAY);
             let at = probe_date(now, PROBE_ZONE);
-            let (_, month, date) = crate::journey::template::date(at, PROBE_ZONE);
+            let (_, month, date) = template::date(at, PROBE_ZONE);
             assert!(date <= 12 && date != month, "{month} {date}");
             let reach = at.plus(PROBE_REACH);
             assert!(at <= now && now <= reach, "{} days back", (now.0 - at.0) / DAY);
