@@ -39,7 +39,7 @@ pub struct Sought {
     /// Only what names the round is its own: of a benign twin, beside which the round's own events
     /// bring about what may name none.
     pub named: bool,
-    /// How old its events were when they were sent, by the time that they tell.
+    /// How far from when they were sent the times may be that its events tell, or are taken to tell.
     pub aged: Duration,
     pub began: Now,
 }
@@ -62,6 +62,13 @@ impl LookContext<'_> {
             as_it_was.min(as_it_is).minus(margin).minus(self.sought.aged),
             as_it_was.plus(took).max(self.now.wall).plus(margin),
         )
+    }
+
+    /// From when to when a store is asked for the round's events: they may be stamped, or be taken for
+    /// a time, on either side.
+    pub fn reach(&self, margin: Duration) -> (Wall, Wall) {
+        let (from, to) = self.span(margin);
+        (from, to.plus(self.sought.aged))
     }
 
     /// When the round began, by the wall clock of then and by that of now.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::clock;
 use super::record::{Record, RoundNews};
-use super::rounds::{self, Hands, LOOK_TIMEOUT, ROUND_OF};
+use super::rounds::{self, FURTHEST, Hands, LOOK_TIMEOUT, ROUND_OF};
 use crate::confirm::{LookContext, Sought};
 use crate::journey::recheck::{Expected, Rechecked, Rechecking};
 use crate::journey::{Horizon, Look, Run, Stage};
@@ -312,7 +312,8 @@ async fn look_back(due: DueRecheck, plan: &Plan, hands: &Hands) -> (DueRecheck, 
         sent: promise.count,
         equals: None,
         named: false,
-        aged: journey.events.told_before(),
+        // However far off it was found, it is looked for there.
+        aged: journey.events.told_around() + FURTHEST,
         began: due.began,
     };
     let pause = (due.after / 20).clamp(PAUSE.0, PAUSE.1);

@@ -37,6 +37,7 @@ mod ruled;
 mod sides;
 mod walking;
 
+pub(super) use sides::FURTHEST;
 use walking::{Progress, Round};
 
 /// A look that takes longer than this saw nothing.

@@ -239,7 +239,7 @@ impl JsonApi {
     }
 
     fn request(&self, page: &Page, on: &LookContext<'_>) -> Result<Request, String> {
-        let (from, to) = on.span(MARGIN);
+        let (from, to) = on.reach(MARGIN);
         let mut words = Words::new(&on.sought.run, from, to);
         words.0.push((OFFSET, page.offset.to_string()));
         words.0.push((CURSOR, page.cursor.clone()));

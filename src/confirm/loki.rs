@@ -110,7 +110,7 @@ impl Confirmer for Loki {
                 None => format!("{} |= \"{}\"", self.query, sought.run),
             }
         };
-        let (from, to) = on.span(MARGIN);
+        let (from, to) = on.reach(MARGIN);
         let asked = Asked {
             query: &text,
             from: from.0,

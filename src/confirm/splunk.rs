@@ -129,7 +129,7 @@ impl Confirmer for Splunk {
             // A run is a term of its own, a token begins with it: the wildcard finds both.
             format!("{} {}*", self.search, sought.run)
         };
-        let (from, to) = on.span(MARGIN);
+        let (from, to) = on.reach(MARGIN);
         let asked = Asked {
             search: &text,
             from: from.0.div_euclid(1_000_000_000),

@@ -100,7 +100,7 @@ impl Confirmer for VictoriaLogs {
         let (run, text) = (Value::from(self.run.as_str()), Value::from(self.text.as_str()));
         // A run is a word of its own, a token begins with it: `x*` matches both.
         let filter = format!("({}) ({run}:=\"{1}\" or {text}:\"{1}\"*)", self.query, sought.run);
-        let (from, to) = on.span(MARGIN);
+        let (from, to) = on.reach(MARGIN);
         let asked = Asked {
             query: &filter,
             from: from.0.div_euclid(1_000_000_000),

@@ -81,7 +81,7 @@ pub struct EventSpec {
     pub sweep: bool,
     /// Events are of a day that could be a month, within the last three weeks, and told at an
     /// offset of +05:30: a stage that takes the day for the month, or loses the offset, is found
-    /// by the time that it shows. Looks that are narrowed to a time reach back as far.
+    /// by the time that it shows. Looks that are narrowed to a time reach a year around then.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub date_probe: bool,
 }
@@ -228,8 +228,8 @@ impl Events {
         self.places.iter().map(|(_, due)| *due).collect()
     }
 
-    /// How long before they are sent the times may be that they tell.
-    pub fn told_before(&self) -> Duration {
+    /// How far from when they are sent the times may be that they tell, or are taken to tell.
+    pub fn told_around(&self) -> Duration {
         if self.date_probe { PROBE_REACH } else { Duration::ZERO }
     }
 

@@ -198,7 +198,7 @@ pub(super) fn sought(journey: &Journey, plan: &StagePlan, run: &Run, began: Now)
         sent: 0,
         equals: None,
         named: false,
-        aged: journey.events.told_before(),
+        aged: journey.events.told_around(),
         began,
     }
 }

@@ -60,6 +60,16 @@ pub(super) struct Beside {
     pub(super) aged: Duration,
 }
 
+/// So many times as long as a round was looked for may the clock be off of what stamps its events, up to
+/// a little more than an hour, as summer time makes it: what is not found is looked for ever further
+/// away.
+const FURTHER: u32 = 20;
+pub(in crate::agent) const FURTHEST: Duration = Duration::from_secs(3_900);
+
+pub(super) fn astray(took: Duration) -> Duration {
+    took.saturating_mul(FURTHER).min(FURTHEST)
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Mark {
     Set(Value),
@@ -169,7 +179,7 @@ pub(super) fn sought(
         }),
         // The copy inside brings an alert about that may name none.
         named: side != Side::Own || journey.edges,
-        aged: events(journey, side).told_before(),
+        aged: events(journey, side).told_around(),
         began,
     }
 }

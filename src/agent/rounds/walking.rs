@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::ruled::Ruling;
-use super::sides::{Beside, Mark, Side, Strand, marks, new_walk, renderer, sought, turns};
+use super::sides::{Beside, Mark, Side, Strand, astray, marks, new_walk, renderer, sought, turns};
 use super::{Hands, LOOK_TIMEOUT, Left, clock, json, new_run, prepare, rechecks};
 use crate::agent::record::{Record, RoundNews};
 use crate::confirm::LookContext;
@@ -353,6 +353,9 @@ impl<'a> Round<'a> {
                 None => None,
             };
             let now = clock::now();
+            if !stage.counts_things() {
+                sought.aged += astray(now.mono.since(sought.began.mono));
+            }
             let mut value = match mark {
                 Some(Mark::Set(value)) => value,
                 Some(Mark::Blind(text)) => {

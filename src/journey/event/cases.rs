@@ -99,8 +99,9 @@ impl Case {
 /// accident of its default.
 pub(super) const PROBE_ZONE: i32 = 5 * 3_600 + 30 * 60;
 const DAY: i64 = 86_400 * 1_000_000_000;
-/// No probe is of a day that is further back.
-pub(super) const PROBE_REACH: Duration = Duration::from_secs(21 * 86_400);
+/// No probe is of a day that is further off, nor is what it is taken for where day and month are
+/// exchanged.
+pub(super) const PROBE_REACH: Duration = Duration::from_secs(366 * 86_400);
 
 /// The newest instant at this time of day whose day could be a month and is not the month itself:
 /// whoever takes one for the other gets another date.
@@ -125,8 +126,12 @@ mod tests {
             let at = probe_date(now, PROBE_ZONE);
             let (_, month, date) = template::date(at, PROBE_ZONE);
             assert!(date <= 12 && date != month, "{month} {date}");
-            let reach = at.plus(PROBE_REACH);
-            assert!(at <= now && now <= reach, "{} days back", (now.0 - at.0) / DAY);
+            assert!(at <= now && now.0 - at.0 <= 21 * DAY, "{} days back", (now.0 - at.0) / DAY);
+            let year = template::date(at, PROBE_ZONE).0;
+            let exchanged = format!("{year:04}-{date:02}-{month:02}T12:00:00Z");
+            let exchanged = Wall::parse(&exchanged).expect("there is such a day");
+            let off = Duration::from_nanos(exchanged.0.abs_diff(now.0));
+            assert!(off < PROBE_REACH, "{off:?} off");
         }
     }
 }

@@ -72,3 +72,33 @@ async fn journeys_count_copies_and_exposures_that_come_after_all_were_seen() {
     let copies = daemon.metric("greenlight_journey_duplicates_total", &["\"twice\"", "\"stored\""]);
     assert!(copies.is_some_and(|copies| copies >= 2.0), "{copies:?}");
 }
+
+/// A store that stamps by a clock of its own, which is 90 s behind, is asked for a minute around the
+/// round at first: an event is not lost because it stands elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn journeys_find_events_that_a_store_with_another_clock_stamped() {
+    let held = Mutex::new(Vec::<(f64, Value)>::new());
+    let server = Server::start(move |request: &Received| {
+        let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+        let mut held = held.lock().expect("no test panicked");
+        if request.method == "POST" {
+            held.push((now() - 90.0, serde_json::from_str(&request.body).expect("JSON")));
+            return Act::status(201);
+        }
+        let (_, from) = request.path.split_once("?from=").expect("a time");
+        let from: f64 = from.parse().expect("a number");
+        let shown = held.iter().filter(|(at, _)| *at >= from).map(|(_, event)| event);
+        Act::json(json!(shown.collect::<Vec<_>>()).to_string())
+    })
+    .await;
+    let (_folder, plan) = folder_with(&format!(
+        "journeys:\n  - id: web\n    send: {{ http: {{ to: '{}' }} }}\n    events: {{ count: 1 }}\n    \
+         stages:\n      - stored: {{ json_api: {{ url: '{}?from={{from_s}}', items: '.[]' }}, within: 20s, poll: 200ms }}\n",
+        server.url("/in"),
+        server.url("/seen")
+    ));
+    let once = move || Command::new(BINARY).args(["once", "web", "-c", &plan]).output();
+    let output = tokio::task::spawn_blocking(once).await.expect("it ends").expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(0) && said.contains("1 ok"), "{said}");
+}

@@ -135,8 +135,14 @@ fn a_look_reaches_back_to_what_a_date_probe_tells() {
         let timeout = Duration::from_secs(1);
         let on =
             LookContext { sought: &sought, timeout, clients: &clients, trace: &trace, now: began };
-        (on.span(Duration::ZERO).0 <= told, told < began.wall)
+        (on.reach(Duration::ZERO).0 <= told, told < began.wall)
     };
     assert_eq!(reaches(&plan("date_probe: true")), (true, true));
     assert_eq!(reaches(&plan("count: 1")), (true, false));
+}
+
+#[test]
+fn what_is_not_found_is_looked_for_ever_further_away() {
+    let seconds = |took| astray(Duration::from_secs(took)).as_secs();
+    assert_eq!([0, 30, 180, 3_600, u64::MAX].map(seconds), [0, 600, 3_600, 3_900, 3_900]);
 }
