@@ -624,10 +624,10 @@ impl Paced {
     }
 }
 
-/// A gate is judged as often as its answer can be another: a second is a 900th part of a window of
-/// a quarter of an hour. Besides, it is judged whenever somebody asks for the report.
+/// A gate is judged as often as its answer can be another: what a window of a minute held a quarter of
+/// a minute ago it holds now. Besides, it is judged whenever somebody asks for the report.
 fn pace(window: Duration) -> Duration {
-    (window / 12).clamp(Duration::from_secs(1), JUDGE_AT_LEAST_EVERY)
+    (window / 4).clamp(Duration::from_secs(1), JUDGE_AT_LEAST_EVERY)
 }
 
 fn shortest_window(gate: &Gate) -> Duration {
