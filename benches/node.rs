@@ -93,7 +93,7 @@ struct Namespace {
 
 impl Namespace {
     fn with(interfaces: usize) -> Answer<Self> {
-        let namespace = Self { name: format!("greenlight-bench-{}", std::process::id()) };
+        let namespace = Self { name: format!("greenlight-bench-{}-0", std::process::id()) };
         let name = &namespace.name;
         ip(&format!("netns add {name}"))?;
         ip(&format!("-n {name} link set lo up"))?;

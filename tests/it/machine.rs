@@ -45,6 +45,12 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A folder for what is mounted or looped: its name tells `tests/left` whose it is, where a run is killed.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let prefix = format!("greenlight-it-{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().unwrap()
+}
+
 /// Tries for a while, and gives up quietly: devices let go of their files a moment after they were
 /// told to.
 pub(crate) fn patiently(command: &mut Command) {
@@ -184,7 +190,7 @@ impl Disk {
 
     fn empty() -> Self {
         root();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         fs::create_dir(folder.path().join("data")).unwrap();
         Self { folder, device: String::new(), fuse: None, server: None }
     }
@@ -243,7 +249,7 @@ pub(crate) struct Tmpfs(tempfile::TempDir);
 impl Tmpfs {
     pub(crate) fn new(options: &str) -> Self {
         root();
-        let this = Self(tempfile::tempdir().unwrap());
+        let this = Self(folder());
         sh(&format!("mount -t tmpfs -o {options} greenlight-test {}", this.name()));
         this
     }
@@ -289,4 +295,45 @@ pub(crate) fn burnt(for_each: usize, watch: impl FnOnce()) {
         }
     };
     meanwhile(processors * for_each, burn, watch);
+}
+
+/// By the names alone: what nobody made who is gone is never touched.
+#[test]
+fn what_a_killed_run_left_behind_is_named_and_removed_by_one_line() {
+    root();
+    let mut gone = Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let ours = format!("greenlight-it-{}-", gone.id());
+    let folder = std::env::temp_dir().join(format!("{ours}a b"));
+    let at = folder.display();
+    let _undo = Undo(|| drop(fs::remove_dir_all(&folder)));
+    let device = sh(&format!(
+        "mkdir '{at}'; mount -t tmpfs -o size=1m greenlight-test '{at}'
+         truncate -s 64K '{at}/disk'; ip netns add {ours}0; losetup -f --show '{at}/disk'"
+    ));
+    // Of a run that goes on.
+    let other = Tmpfs::new("size=1m");
+    let look = || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/left");
+        let output = Command::new(script).output().unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (clean, text) = look();
+    assert!(!clean, "{text}");
+    for name in [
+        format!("the mount {at}\n"),
+        format!("the loop device {device} of {at}/disk"),
+        format!("the network namespace {ours}0\n"),
+    ] {
+        assert!(text.contains(&name), "{name:?} is not in\n{text}");
+    }
+    assert!(!text.contains(&other.name()), "{text}");
+    sh(text.lines().last().unwrap());
+    let (_, text) = look();
+    assert!(!text.contains(&ours), "{text}");
+    assert!(
+        fs::metadata(other.path().join("..")).is_ok()
+            && sh("cat /proc/mounts").contains(&other.name())
+    );
 }

@@ -251,7 +251,7 @@ impl Disk {
             nix::unistd::Uid::effective().is_root(),
             "this test mounts a file system and needs root: run it with sudo"
         );
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = crate::machine::folder();
         let at = dir.path().join("disk");
         std::fs::create_dir(&at).expect("made");
         run("mount", &["-t", "tmpfs", "-o", "size=3m", "greenlight-test", path(&at)]);

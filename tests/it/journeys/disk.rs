@@ -14,7 +14,7 @@ struct Small(tempfile::TempDir);
 
 impl Small {
     fn mount() -> Self {
-        let folder = tempfile::tempdir().expect("a folder can be made");
+        let folder = crate::machine::folder();
         let done = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8m", "greenlight-test"])
             .arg(folder.path())
