@@ -36,6 +36,7 @@ mod softnet;
 mod stat;
 mod sysctl;
 mod text;
+mod total;
 mod vmstat;
 
 use std::os::unix::fs::MetadataExt;
@@ -94,6 +95,18 @@ fn network_folder(paths: &Paths) -> PathBuf {
     let first = paths.procfs.join("1/net");
     let elsewhere = paths.procfs != Paths::default().procfs;
     if elsewhere && first.join("dev").exists() { first } else { paths.procfs.join("net") }
+}
+
+/// Why what sysfs would tell is not known, where none of the node is there: whether it has the hardware is
+/// not known either.
+fn unmounted(sysfs: &Path) -> Option<Arc<Fault>> {
+    (!sysfs.join("devices/system/cpu").exists()).then(|| {
+        let text = format!(
+            "{} shows nothing of this node: mount the host's /sys, and name it with --path.sysfs",
+            sysfs.display()
+        );
+        Arc::new(Fault::new(FaultCode::Unreadable, text))
+    })
 }
 
 /// Whose network namespace a file of procfs shows: netlink tells of this process's own alone.

@@ -168,7 +168,7 @@ metrics! {
     NVME_WARNING = Histogram(YES_NO) "greenlight_node_nvme_critical_warning" [device] Count as "node.nvme.warning";
     /// Share of the endurance that an NVMe device has used up, by its vendor's estimate; above 1 it has outlived it.
     NVME_USED = Histogram(RATIO) "greenlight_node_nvme_used_ratio" [device] Ratio as "node.nvme.used";
-    /// Share of its spare blocks that an NVMe device has left.
+    /// Share of its spare blocks that an NVMe device has left; 1 where it has none and names no threshold, as virtual ones do.
     NVME_SPARE = Histogram(FREE) "greenlight_node_nvme_spare_ratio" [device] Ratio as "node.nvme.spare";
     /// Errors of an NVMe device's media that lost data.
     NVME_MEDIA_ERRORS = Counter "greenlight_node_nvme_media_errors_total" [device] Count as "node.nvme.media_errors";
@@ -214,7 +214,7 @@ metrics! {
     NETWORK_MTU = Gauge "greenlight_node_network_mtu_bytes" [interface] Bytes;
     /// Damaged packets by what was wrong: checksum (crc), frame, or a full FIFO of the device.
     NETWORK_ERROR_KINDS = Counter "greenlight_node_network_error_kinds_total" [interface, kind] Count;
-    /// Damaged packets, both directions together. Interfaces of single containers and virtual machines are left out.
+    /// Damaged packets, both directions together; of tunnels and bridges those received, for to them a peer that is not there is an error of sending. Interfaces of single containers and virtual machines are left out.
     LINK_ERRORS = Counter "greenlight_node_link_errors_total" [interface] Count as "node.link.errors";
     /// Packets thrown away, both directions together, those missed among them. Interfaces of single containers and virtual machines are left out.
     LINK_DROPS = Counter "greenlight_node_link_drops_total" [interface] Count as "node.link.drops";

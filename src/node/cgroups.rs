@@ -157,10 +157,12 @@ impl super::Source for Source {
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        sink.under(self.fault.as_ref());
         let number = |value: Option<f64>| value.map_or(Slot::Nothing, Slot::Number);
         let view = self.view.as_deref();
+        let partial = view.and_then(|view| view.partial.as_ref());
+        sink.under(self.fault.as_ref().or(partial));
         sink.put(&metric::CGROUP_THROTTLED_WORST, &[], number(view.and_then(|view| view.worst)));
+        sink.under(self.fault.as_ref());
         sink.put(&metric::CGROUPS, &[], number(view.map(|view| view.found as f64)));
         let over = view.map(|view| view.over as f64);
         sink.put(&metric::OVER_LIMIT, &[&self.source], number(over));

@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use super::processes::Usage;
 use crate::time::Mono;
 
 /// What can be short, and whom to ask for when it is.
@@ -79,6 +78,16 @@ impl Resource {
         let found = PREFIXES.iter().find(|(prefix, _)| series.starts_with(prefix));
         found.map(|(_, resource)| *resource)
     }
+}
+
+/// What was taken, by one process or several of one name in one cgroup.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Usage {
+    pub name: String,
+    pub pid: Option<u32>,
+    pub processes: usize,
+    pub cgroup: Option<String>,
+    pub amount: f64,
 }
 
 /// One who took much, or several processes of one name in one cgroup.

@@ -46,7 +46,8 @@ const ATTRIBUTE_LIMIT: u64 = 256;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Health {
     warning: bool,
-    /// Ratios; the vendor's estimate of what is used may exceed 1.
+    /// Ratios; the vendor's estimate of what is used may exceed 1. A device without a threshold and
+    /// without spare blocks has none that could run out: those of clouds and hypervisors are such.
     spare: f64,
     used: f64,
     media_errors: f64,
@@ -58,7 +59,10 @@ impl Health {
         let errors = page.get(160..176)?.iter().rev();
         Some(Self {
             warning: byte(0)? != 0,
-            spare: f64::from(byte(3)?) / 100.0,
+            spare: match (byte(3)?, byte(4)?) {
+                (0, 0) => 1.0,
+                (spare, _) => f64::from(spare) / 100.0,
+            },
             used: f64::from(byte(5)?) / 100.0,
             media_errors: errors.fold(0.0, |sum, byte| sum * 256.0 + f64::from(*byte)),
         })
@@ -172,7 +176,9 @@ struct Look {
 impl Look {
     fn take(&self) {
         let mut over = 0;
-        let disks = counts(&self.sysfs.join("block"), "device/ioerr_cnt", &mut over);
+        let mut disks = counts(&self.sysfs.join("block"), "device/ioerr_cnt", &mut over);
+        // A drive without a disc in it answers with an error each time that it is asked for one.
+        disks.retain(|(name, _)| !name.starts_with("sr"));
         let filesystems = counts(&self.sysfs.join("fs/ext4"), "errors_count", &mut over);
         let folder = self.sysfs.join("class/nvme");
         let mut all = names(&folder);
@@ -354,7 +360,12 @@ pub(super) fn facts(paths: &Paths) -> Option<[(&'static str, bool); 3]> {
     };
     blocks.is_dir().then(|| {
         [
-            ("disk_errors", there(&blocks, "device/ioerr_cnt")),
+            (
+                "disk_errors",
+                names(&blocks).iter().any(|name| {
+                    !name.starts_with("sr") && blocks.join(name).join("device/ioerr_cnt").exists()
+                }),
+            ),
             ("nvme", there(&paths.sysfs.join("class/nvme"), "state")),
             ("ext4", there(&paths.sysfs.join("fs/ext4"), "errors_count")),
         ]

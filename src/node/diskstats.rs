@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Step, Tick};
 use crate::catalogue::node as metric;
+use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// Devices shown; each has about a hundred rows.
@@ -184,6 +185,9 @@ pub(super) struct Source {
     source: Arc<str>,
     devices: Vec<Device>,
     over: usize,
+    /// Of those beyond the limit nobody knows whether one is slow: they are one more, of which nothing
+    /// is known.
+    beyond: (Arc<str>, Arc<Fault>),
     before_at: Option<Mono>,
     step: Step,
 }
@@ -197,6 +201,13 @@ impl Source {
             source: Arc::from("disks"),
             devices: Vec::new(),
             over: 0,
+            beyond: (
+                Arc::from("more"),
+                Arc::new(Fault::new(
+                    FaultCode::Unsupported,
+                    format!("disks beyond the first {DEVICES_LIMIT} are not looked at"),
+                )),
+            ),
             before_at: None,
             step: Step::between(None, Mono::default()),
         }
@@ -279,6 +290,7 @@ impl super::Source for Source {
             changed |= device.shown != (wanted && fits);
             device.shown = wanted && fits;
         }
+        changed |= (self.over > 0) != (over > 0);
         self.over = over;
         self.before_at = Some(tick.at);
         changed
@@ -320,6 +332,13 @@ impl super::Source for Source {
             sink.put(&metric::DISK_BUSY_SECONDS, &[name], seconds(now.busy_ms));
             sink.put(&metric::DISK_QUEUE_SECONDS, &[name], seconds(now.queue_ms));
             sink.put(&metric::DISK_IN_FLIGHT, &[name], Slot::of(Some(now.in_flight)));
+        }
+        if self.over > 0 {
+            let (name, fault) = &self.beyond;
+            sink.under(Some(fault));
+            for metric in [&metric::DISK_QUEUE, &metric::DISK_AWAIT] {
+                sink.put(metric, &[name], Slot::MISSING);
+            }
         }
     }
 }

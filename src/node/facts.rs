@@ -5,7 +5,9 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Paths, cgroups, hardware, settings};
+use super::hardware::{governor_files, huge_pages_file};
+use super::text::chosen;
+use super::{Paths, cgroups, hardware};
 
 /// Facts come from small files; more of one is not read.
 const FACT_LIMIT: u64 = 256 << 10;
@@ -86,14 +88,14 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     let throttles = || !hardware::throttle_files(sysfs, "core_throttle_count").is_empty();
     fact("thermal", there(cpus(), throttles));
     fact("ecc", there(cpus(), || !hardware::memory_files(sysfs, "ue_count").is_empty()));
-    let governors = settings::governor_files(sysfs);
+    let governors = governor_files(sysfs);
     fact("cpufreq", there(cpus(), || !governors.is_empty()));
     fact("governor", same(governors.iter().filter_map(|file| small(file))));
-    let huge_pages = small(&settings::huge_pages_file(sysfs));
-    let chosen = huge_pages.as_ref().and_then(|text| settings::chosen(text.as_bytes()));
-    let tells = || settings::huge_pages_file(sysfs).exists();
+    let huge_pages = small(&huge_pages_file(sysfs));
+    let setting = huge_pages.as_ref().and_then(|text| chosen(text.as_bytes()));
+    let tells = || huge_pages_file(sysfs).exists();
     fact("huge_pages", there(sysfs.join("kernel"), tells));
-    fact("transparent_hugepages", chosen.map(|word| String::from_utf8_lossy(word).into_owned()));
+    fact("transparent_hugepages", setting.map(|word| String::from_utf8_lossy(word).into_owned()));
     let disks = disks(paths, DISKS_LIMIT);
     fact("disks", there(sysfs.join("block"), || true).map(|_| disks.len().to_string()));
     fact("disks_rotational", same(disks.into_iter().map(|disk| disk.rotational)));
@@ -158,11 +160,11 @@ pub(super) fn disks(paths: &Paths, limit: usize) -> Vec<Disk> {
     let describe = |name: String| {
         let text = |file: &str| small(&folder.join(&name).join(file)).unwrap_or_default();
         let scheduler = text("queue/scheduler");
-        let chosen = settings::chosen(scheduler.as_bytes()).map(String::from_utf8_lossy);
+        let word = chosen(scheduler.as_bytes()).map(String::from_utf8_lossy);
         Disk {
             model: text("device/model"),
             rotational: text("queue/rotational"),
-            scheduler: chosen.map(|word| word.into_owned()).unwrap_or(scheduler),
+            scheduler: word.map(|word| word.into_owned()).unwrap_or(scheduler),
             cache: text("queue/write_cache"),
             name,
         }

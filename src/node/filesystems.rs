@@ -239,6 +239,9 @@ pub(super) struct Source {
     local: Option<Local>,
     generation: u64,
     over: usize,
+    /// Where some are not looked at, nobody knows whether one of them is full: they are one more, of
+    /// which nothing is known.
+    beyond: (Arc<str>, Option<Arc<Fault>>),
 }
 
 impl Source {
@@ -264,6 +267,7 @@ impl Source {
             local: None,
             generation: 0,
             over: 0,
+            beyond: (Arc::from("more"), None),
         }
     }
 
@@ -304,8 +308,16 @@ impl Source {
         tick.mounted = Mounted::of(text);
         self.seen.clear();
         self.seen.extend_from_slice(text);
-        self.over = chosen.len().saturating_sub(FILESYSTEMS_LIMIT);
+        let over = chosen.len().saturating_sub(FILESYSTEMS_LIMIT);
         chosen.truncate(FILESYSTEMS_LIMIT);
+        let beyond = over != self.over;
+        if beyond {
+            self.over = over;
+            let text =
+                format!("{over} filesystems more than {FILESYSTEMS_LIMIT} are not looked at");
+            let fault = Arc::new(Fault::new(FaultCode::Unsupported, text));
+            self.beyond.1 = Some(fault).filter(|_| over > 0);
+        }
 
         let mut known = std::mem::take(&mut self.filesystems);
         let before = known.len();
@@ -329,7 +341,7 @@ impl Source {
             };
             self.filesystems.push(filesystem);
         }
-        let changed = kept != before || kept != self.filesystems.len();
+        let changed = beyond || kept != before || kept != self.filesystems.len();
         if changed {
             self.group();
         }
@@ -474,6 +486,12 @@ impl super::Source for Source {
             sink.put(&metric::FS_AVAILABLE_BYTES, &labels, slot(|s| s.available));
             sink.put(&metric::FS_INODES, &labels, slot(|s| s.inodes));
             sink.put(&metric::FS_INODES_FREE, &labels, slot(|s| s.inodes_free));
+        }
+        if let (name, Some(fault)) = &self.beyond {
+            sink.under(Some(fault));
+            for metric in [&metric::FS_READONLY, &metric::FS_HUNG, &metric::FS_AVAILABLE] {
+                sink.put(metric, &[name], Slot::MISSING);
+            }
         }
     }
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stat::CPUS_LIMIT;
-use super::text::{Seldom, once};
-use super::{Paths, Sink, Slot, Tick};
+use super::text::{Seldom, once, single};
+use super::total::Total;
+use super::{Paths, Sink, Slot, Tick, unmounted};
 use crate::catalogue::{Metric, node as metric};
 use crate::outcome::{Fault, FaultCode};
 
@@ -42,6 +43,15 @@ pub(super) fn throttle_files(sysfs: &Path, file: &str) -> Vec<PathBuf> {
     numbered(&sysfs.join("devices/system/cpu"), "cpu", &file, CPUS_LIMIT)
 }
 
+/// The files that name what governs the frequency of each processor.
+pub(super) fn governor_files(sysfs: &Path) -> Vec<PathBuf> {
+    numbered(&sysfs.join("devices/system/cpu"), "cpu", "cpufreq/scaling_governor", CPUS_LIMIT)
+}
+
+pub(super) fn huge_pages_file(sysfs: &Path) -> PathBuf {
+    sysfs.join("kernel/mm/transparent_hugepage/enabled")
+}
+
 /// The files that count errors of the memory (Documentation/admin-guide/RAS/main.rst).
 pub(super) fn memory_files(sysfs: &Path, file: &str) -> Vec<PathBuf> {
     numbered(&sysfs.join("devices/system/edac/mc"), "mc", file, CONTROLLERS_LIMIT)
@@ -55,18 +65,30 @@ struct Sum {
     none: Arc<Fault>,
     /// The first of them that could not be read; a sum without it would go backwards.
     unread: Option<Arc<Fault>>,
+    /// Of processors, which may be taken off line and their files with them.
+    of_processors: bool,
+    total: Total,
     value: Option<u64>,
 }
 
 impl Sum {
     fn new(metric: &'static Metric, paths: Vec<PathBuf>, none: &Arc<Fault>) -> Self {
-        Self { metric, paths, none: Arc::clone(none), unread: None, value: None }
+        let total = Total::default();
+        let none = Arc::clone(none);
+        Self { metric, paths, none, unread: None, of_processors: false, total, value: None }
+    }
+
+    fn of_processors(self) -> Self {
+        Self { of_processors: true, ..self }
     }
 
     fn read(&mut self, buffer: &mut Vec<u8>) {
-        let mut sum = 0u64;
+        let (mut there, mut sum) = (0, 0u64);
         for path in &self.paths {
-            let Some(count) = once(path, buffer).and_then(super::text::single) else {
+            let Some(count) = once(path, buffer).and_then(single) else {
+                if self.of_processors && !path.exists() {
+                    continue;
+                }
                 if self.unread.is_none() {
                     let text = format!("{} does not hold a count", path.display());
                     self.unread = Some(Arc::new(Fault::new(FaultCode::Unreadable, text)));
@@ -74,10 +96,11 @@ impl Sum {
                 self.value = None;
                 return;
             };
+            there += 1;
             sum = sum.saturating_add(count);
         }
         self.unread = None;
-        self.value = Some(sum).filter(|_| !self.paths.is_empty());
+        self.value = (there > 0).then(|| self.total.take(there, sum));
     }
 }
 
@@ -88,7 +111,10 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
-        let none = |text: String| Arc::new(Fault::new(FaultCode::Unsupported, text));
+        let unmounted = unmounted(&paths.sysfs);
+        let none = |text: String| {
+            unmounted.clone().unwrap_or_else(|| Arc::new(Fault::new(FaultCode::Unsupported, text)))
+        };
         let sysfs = paths.sysfs.display();
         let cool = none(format!(
             "no {sysfs}/devices/system/cpu/cpu*/thermal_throttle: the kernel counts throttling by \
@@ -102,8 +128,10 @@ impl Source {
         let memory = |file| memory_files(&paths.sysfs, file);
         Self {
             sums: [
-                Sum::new(&metric::CPU_THROTTLES, throttles("core_throttle_count"), &cool),
-                Sum::new(&metric::PACKAGE_THROTTLES, throttles("package_throttle_count"), &cool),
+                Sum::new(&metric::CPU_THROTTLES, throttles("core_throttle_count"), &cool)
+                    .of_processors(),
+                Sum::new(&metric::PACKAGE_THROTTLES, throttles("package_throttle_count"), &cool)
+                    .of_processors(),
                 Sum::new(&metric::ECC_CORRECTED, memory("ce_count"), &plain),
                 Sum::new(&metric::ECC_UNCORRECTED, memory("ue_count"), &plain),
             ],
@@ -135,7 +163,7 @@ impl super::Source for Source {
 mod tests {
     use super::*;
     use crate::lanes::Cells;
-    use crate::node::tests::{Copy, exported, sample, tree};
+    use crate::node::tests::{Copy, exported, sample};
     use crate::node::{Frame, Sampler, Signal};
 
     #[test]
@@ -174,8 +202,56 @@ mod tests {
     }
 
     #[test]
+    fn a_processor_that_goes_off_line_and_comes_back_was_not_throttled() {
+        let copy = Copy::of("idle");
+        let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+        let (mut frame, mut second) = (Frame::default(), 0);
+        let mut throttles = || {
+            sample(&mut sampler, second, &mut frame);
+            second += 10;
+            exported(&frame, "greenlight_node_cpu_thermal_throttles_total", &[])
+        };
+        let file = "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count";
+        let own = String::from_utf8(crate::node::tests::fixture(&format!("idle/{file}"))).unwrap();
+        let own: f64 = own.trim().parse().unwrap();
+        assert!(own > 0.0);
+        assert_eq!(throttles(), Some(3.0));
+        copy.remove(file);
+        assert_eq!(throttles(), Some(3.0));
+        copy.write(file, format!("{own}\n"));
+        assert_eq!(throttles(), Some(3.0));
+        copy.write(file, format!("{}\n", own + 1.0));
+        assert_eq!(throttles(), Some(4.0));
+    }
+
+    /// As in a container that was given none of the host's.
+    #[test]
+    fn without_sysfs_nobody_says_that_there_is_no_such_hardware() {
+        let copy = Copy::of("idle");
+        let mut paths = copy.paths();
+        paths.sysfs = copy.paths().rootfs.join("nowhere");
+        let mut frame = Frame::default();
+        sample(&mut Sampler::new(&paths, &Cells::new()), 0, &mut frame);
+        for series in [
+            "node.cpu.throttles",
+            "node.memory.ecc.corrected",
+            "node.settings.performance_governor",
+            "node.settings.transparent_hugepages",
+        ] {
+            match frame.find(series, None) {
+                Some(Signal::Absent(fault)) => {
+                    assert!(fault.text.contains("name it with --path.sysfs"), "{series}: {fault}");
+                }
+                other => panic!("{series} is {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn hardware_that_is_not_there_is_absent_with_the_reason() {
-        let mut sampler = Sampler::new(&tree("rhel7"), &Cells::new());
+        let copy = Copy::of("rhel7");
+        std::fs::create_dir_all(copy.paths().sysfs.join("devices/system/cpu")).unwrap();
+        let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
         let mut frame = Frame::default();
         sample(&mut sampler, 0, &mut frame);
         for (series, says) in

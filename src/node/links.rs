@@ -520,7 +520,10 @@ impl super::Source for Source {
             };
             let detail = &link.detail;
             if link.judged() {
-                sink.put(&metric::LINK_ERRORS, &[name], both(|d| d.errors));
+                // What a tunnel could not send (no peer, no route) was not damaged by any wire.
+                let sent = if link.wired { transmit.errors } else { 0 };
+                let errors = receive.errors.saturating_add(sent);
+                sink.put(&metric::LINK_ERRORS, &[name], Slot::of(Some(errors)));
                 sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
                 sink.under(file.or(untold));
                 sink.put(&metric::LINK_MISSED, &[name], Slot::of(detail.missed));

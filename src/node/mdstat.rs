@@ -23,11 +23,14 @@ struct Reading {
     /// Disks that it should have, and those that work; None for kinds that can't lack one.
     disks: Option<(u64, u64)>,
     action: Option<usize>,
+    /// No array, but what the firmware's own arrays are kept in (IMSM, DDF): it is never active.
+    container: bool,
 }
 
 impl Reading {
     fn missing(&self) -> u64 {
         match self.disks {
+            _ if self.container => self.failed,
             _ if !self.active => self.listed.max(1),
             Some((wanted, working)) => wanted.saturating_sub(working),
             None => self.failed,
@@ -57,6 +60,9 @@ fn head(line: &[u8]) -> Option<(&[u8], Reading)> {
 /// `resync=PENDING`.
 fn tail(line: &[u8], reading: &mut Reading) {
     for word in fields(line) {
+        // An array within one says `external:/md127/0`.
+        let external = word.strip_prefix(b"external:");
+        reading.container |= external.is_some_and(|of| !matches!(of.first(), Some(b'/' | b'-')));
         let pair = word.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
         let mut parts = pair.unwrap_or_default().split(|byte| *byte == b'/').map(number);
         if let (Some(Some(wanted)), Some(Some(working)), None) =
@@ -179,8 +185,7 @@ mod tests {
     #[test]
     fn arrays_whole_degraded_and_stopped() {
         let text = String::from_utf8(fixture("idle/proc/mdstat")).unwrap();
-        let whole =
-            Reading { active: true, listed: 2, failed: 0, disks: Some((2, 2)), action: None };
+        let whole = Reading { active: true, listed: 2, disks: Some((2, 2)), ..Reading::default() };
         assert_eq!(read(&text), [("md0".to_owned(), whole)]);
         assert_eq!(whole.missing(), 0);
 
@@ -201,6 +206,22 @@ mod tests {
         assert_eq!(arrays[0].1.action, Some(1));
         assert_eq!(arrays[3].1.action, Some(0));
         assert_eq!(arrays[2].1.disks, None);
+    }
+
+    /// A firmware RAID lists what it keeps its arrays in as well, which is inactive for ever.
+    #[test]
+    fn what_holds_arrays_of_the_firmware_lacks_nothing() {
+        // Written from md_seq_show of Linux 6.1: `super external:` and the metadata's own text.
+        let text = "Personalities : [raid1]\n\
+            md126 : active raid1 sda[1] sdb[0]\n      \
+            488383488 blocks super external:/md127/0 [2/2] [UU]\n\n\
+            md127 : inactive sdb[1](S) sda[0](S)\n      5928 blocks super external:imsm\n\n\
+            md125 : inactive sdc[0](S)\n      5928 blocks super external:-md127/1\n\n\
+            unused devices: <none>\n";
+        let missing: Vec<_> =
+            read(text).into_iter().map(|(name, now)| (name, now.missing())).collect();
+        let expected = [("md126", 0), ("md127", 0), ("md125", 1)];
+        assert_eq!(missing, expected.map(|(name, missing)| (name.to_owned(), missing)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::culprits::{Found, NAMED, Resource, culprit};
+use super::culprits::{Found, NAMED, Resource, Usage, culprit};
 use super::sockets::Sockets;
 use super::text::{fields, lines, number};
 use super::{Paths, owners};
@@ -59,16 +59,6 @@ struct Io {
     known: bool,
     read: u64,
     written: u64,
-}
-
-/// What was taken, by one process or several of one name in one cgroup.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Usage {
-    pub name: String,
-    pub pid: Option<u32>,
-    pub processes: usize,
-    pub cgroup: Option<String>,
-    pub amount: f64,
 }
 
 /// One process' part of it.

@@ -1,14 +1,14 @@
 //! What the node is and how it is set: the processors' governor, huge pages, overcommitting, the
 //! models of its parts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hardware::numbered;
-use super::stat::CPUS_LIMIT;
-use super::text::{Seldom, once, single};
-use super::{Paths, Sink, Slot, Tick, facts};
+use super::facts::{disks, facts};
+use super::hardware::{governor_files, huge_pages_file};
+use super::text::{Seldom, chosen, once, single};
+use super::{Paths, Sink, Slot, Tick, unmounted};
 use crate::catalogue::node as metric;
 use crate::outcome::{Fault, FaultCode};
 
@@ -22,22 +22,6 @@ const DISKS_LIMIT: usize = 32;
 
 /// What the file of huge pages may say, in the order of the series' values.
 const HUGE_PAGES: [&str; 3] = ["never", "madvise", "always"];
-
-pub(super) fn governor_files(sysfs: &Path) -> Vec<PathBuf> {
-    let folder = sysfs.join("devices/system/cpu");
-    numbered(&folder, "cpu", "cpufreq/scaling_governor", CPUS_LIMIT)
-}
-
-pub(super) fn huge_pages_file(sysfs: &Path) -> PathBuf {
-    sysfs.join("kernel/mm/transparent_hugepage/enabled")
-}
-
-/// The word in brackets: `always [madvise] never`.
-pub(super) fn chosen(text: &[u8]) -> Option<&[u8]> {
-    let from = text.iter().position(|byte| *byte == b'[')? + 1;
-    let rest = text.get(from..)?;
-    rest.get(..rest.iter().position(|byte| *byte == b']')?)
-}
 
 /// Settings that may change while the node runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,8 +71,11 @@ impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         let facts = facts(paths);
         let fact = |name: &str| label(facts.get(name).map_or("", String::as_str));
-        let fault = |text: String| Arc::new(Fault::new(FaultCode::Unsupported, text));
-        let disks = super::facts::disks(paths, DISKS_LIMIT);
+        let unmounted = unmounted(&paths.sysfs);
+        let fault = |text: String| {
+            unmounted.clone().unwrap_or_else(|| Arc::new(Fault::new(FaultCode::Unsupported, text)))
+        };
+        let disks = disks(paths, DISKS_LIMIT);
         Self {
             governors: governor_files(&paths.sysfs),
             huge_pages: huge_pages_file(&paths.sysfs),
@@ -121,6 +108,10 @@ impl Source {
         let mut governed = Some((0, 0)).filter(|_| !self.governors.is_empty());
         for path in &self.governors {
             let Some(text) = once(path, buffer) else {
+                // A processor that is off line has no governor.
+                if !path.exists() {
+                    continue;
+                }
                 governed = None;
                 break;
             };
@@ -129,7 +120,7 @@ impl Source {
         }
         let huge_pages = once(&self.huge_pages, buffer).and_then(chosen);
         Reading {
-            governed,
+            governed: governed.filter(|(_, all)| *all > 0),
             huge_pages: huge_pages
                 .and_then(|word| HUGE_PAGES.iter().position(|known| known.as_bytes() == word)),
             overcommit: once(&self.overcommit, buffer).and_then(single).filter(|mode| *mode <= 2),
@@ -224,5 +215,9 @@ mod tests {
         assert_eq!(info(&frame, settings, &["performance", "never", "0"]), Some(1.0));
         assert_eq!(info(&frame, settings, &["mixed", "madvise", "0"]), None);
         assert_eq!(frame.layout.generation, generation + 1);
+        // One is taken off line.
+        copy.remove("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor");
+        sample(&mut sampler, 60, &mut frame);
+        assert_eq!(value(&frame, "node.settings.performance_governor"), 1.0);
     }
 }

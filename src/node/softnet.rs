@@ -1,6 +1,7 @@
 //! /proc/net/softnet_stat: what each processor could not take off its queue of received packets.
 
 use super::text::{KernelFile, fields, hex, lines};
+use super::total::Total;
 use super::{Paths, Sink, Slot, Tick, network_folder};
 use crate::catalogue::node as metric;
 
@@ -8,6 +9,7 @@ use crate::catalogue::node as metric;
 /// wrap, which is then a reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Reading {
+    processors: usize,
     drops: u64,
     squeezes: u64,
 }
@@ -21,6 +23,7 @@ fn parse(text: &[u8]) -> Option<Reading> {
         let squeezes = hex(words.next()?)?;
         let before = sum.unwrap_or(Reading::default());
         sum = Some(Reading {
+            processors: before.processors + 1,
             drops: before.drops.saturating_add(drops),
             squeezes: before.squeezes.saturating_add(squeezes),
         });
@@ -30,14 +33,18 @@ fn parse(text: &[u8]) -> Option<Reading> {
 
 pub(super) struct Source {
     file: KernelFile,
-    now: Reading,
+    drops: Total,
+    squeezes: Total,
+    now: Option<[u64; 2]>,
 }
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
             file: KernelFile::short_lines(network_folder(paths).join("softnet_stat")),
-            now: Reading::default(),
+            drops: Total::default(),
+            squeezes: Total::default(),
+            now: None,
         }
     }
 }
@@ -49,7 +56,12 @@ impl super::Source for Source {
         }
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
         match parse(text) {
-            Some(now) => self.now = now,
+            Some(Reading { processors, drops, squeezes }) => {
+                self.now = Some([
+                    self.drops.take(processors, drops),
+                    self.squeezes.take(processors, squeezes),
+                ]);
+            }
             None => self.file.garbled("does not hold a line for each processor"),
         }
         false
@@ -57,20 +69,43 @@ impl super::Source for Source {
 
     fn put(&self, sink: &mut Sink<'_>) {
         sink.under(self.file.fault());
-        sink.put(&metric::SOFTNET_DROPS, &[], Slot::of(Some(self.now.drops)));
-        sink.put(&metric::SOFTNET_SQUEEZES, &[], Slot::of(Some(self.now.squeezes)));
+        sink.put(&metric::SOFTNET_DROPS, &[], Slot::of(self.now.map(|[drops, _]| drops)));
+        sink.put(&metric::SOFTNET_SQUEEZES, &[], Slot::of(self.now.map(|[_, squeezes]| squeezes)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::tests::{fixture, mangled};
+    use crate::lanes::Cells;
+    use crate::node::tests::{Copy, fixture, mangled, sample};
+    use crate::node::{Frame, Sampler, Signal};
+
+    #[test]
+    fn a_processor_that_goes_off_line_and_comes_back_dropped_nothing() {
+        let copy = Copy::of("idle");
+        let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+        let (mut frame, mut second) = (Frame::default(), 0);
+        let mut drops = |each: &[u64]| {
+            let line = |drops: &u64| format!("00000001 {drops:08x} 00000002 0 0\n");
+            copy.write("proc/net/softnet_stat", each.iter().map(line).collect::<String>());
+            sample(&mut sampler, second, &mut frame);
+            second += 2;
+            match frame.find("node.softnet.drops", None) {
+                Some(Signal::Number(total)) => total,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(drops(&[7, 50]), 57.0);
+        assert_eq!(drops(&[7]), 57.0);
+        assert_eq!(drops(&[7, 50]), 57.0);
+        assert_eq!(drops(&[8, 50]), 58.0);
+    }
 
     #[test]
     fn the_processors_are_added_up() {
         let text = b"00006b2f 0000000a 00000002 0 0\n000059aa 00000001 0000000f 0 0\n";
-        assert_eq!(parse(text), Some(Reading { drops: 11, squeezes: 17 }));
+        assert_eq!(parse(text), Some(Reading { processors: 2, drops: 11, squeezes: 17 }));
         for text in ["", "00006b2f 0000000a 00000002", "1 2\n", "1 x 2\n", "1 -1 2\n"] {
             assert_eq!(parse(text.as_bytes()), None, "{text:?}");
         }

@@ -329,6 +329,13 @@ pub(super) fn single(text: &[u8]) -> Option<u64> {
     words.next().is_none().then_some(value)
 }
 
+/// The word in brackets: `always [madvise] never`.
+pub(super) fn chosen(text: &[u8]) -> Option<&[u8]> {
+    let from = text.iter().position(|byte| *byte == b'[')? + 1;
+    let rest = text.get(from..)?;
+    rest.get(..rest.iter().position(|byte| *byte == b']')?)
+}
+
 /// A whole number in base 16, as the kernel writes its statistics of each processor.
 pub(super) fn hex(field: &[u8]) -> Option<u64> {
     if field.is_empty() {

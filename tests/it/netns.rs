@@ -51,6 +51,22 @@ impl Netns {
         command("ip", &["netns", "exec", &self.name, "sh", "-ec", script], "")
     }
 
+    /// Sends packets to the tunnel of VXLAN 7 at this address whose congestion mark contradicts the
+    /// packet within: it takes them for damaged (RFC 6040), which is the one kind of damage that can be
+    /// made without hardware.
+    pub(crate) fn send_damaged(&self, address: &str, count: u32) {
+        self.sh(&format!(
+            "python3 -c \"
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 3)
+ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20, 0, 0, 64, 59, 0, bytes(4), bytes(4))
+frame = b'\\xff' * 6 + b'\\x02\\0\\0\\0\\0\\1' + b'\\x08\\0' + ip
+for _ in range({count}): s.sendto(struct.pack('!II', 0x08000000, 7 << 8) + frame, ('{address}', 4789))
+\""
+        ));
+    }
+
     /// Adds a ruleset, as `nft -f` reads it.
     pub(crate) fn nft(&self, ruleset: &str) {
         command("ip", &["netns", "exec", &self.name, "nft", "-f", "-"], ruleset);

@@ -193,6 +193,7 @@ struct Counters {
     pressure: [u64; 6],
     major_faults: u64,
     swap_in: u64,
+    swap_out: u64,
     stalls: u64,
     oom_kills: u64,
     requests: u64,
@@ -203,6 +204,7 @@ struct Counters {
     flush_ms: u64,
     disk_errors: u64,
     array_lacks: bool,
+    array_failed: bool,
     fs_errors: u64,
     errors: u64,
     drops: u64,
@@ -245,7 +247,7 @@ fn idle(c: &mut Counters) {
     c.flushes += 1;
     c.flush_ms += 2;
     c.drops += 1;
-    (c.root_readonly, c.array_lacks, c.swap_kb) = (false, false, 0);
+    (c.root_readonly, c.array_lacks, c.array_failed, c.swap_kb) = (false, false, false, 0);
     c.wait += 2_000_000;
     c.refaults += 3;
     (c.committed_kb, c.damaged_kb, c.open_files, c.tasks) = (1_100_000, 0, 677, 200);
@@ -267,7 +269,7 @@ impl Recorded {
     }
 
     fn over(plan: &str, pressure: bool, vars: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::machine::folder();
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/node/idle");
         copied(&fixture, folder.path());
         // Health comes by an ioctl and not by a file: `storage` has it.
@@ -293,6 +295,7 @@ impl Recorded {
             pressure: [1_000_000; 6],
             major_faults: 1000,
             swap_in: 10,
+            swap_out: 10,
             stalls: 10,
             oom_kills: 2,
             requests: 1000,
@@ -303,6 +306,7 @@ impl Recorded {
             flush_ms: 40,
             disk_errors: 3,
             array_lacks: false,
+            array_failed: false,
             fs_errors: 0,
             errors: 3,
             drops: 100,
@@ -379,9 +383,9 @@ impl Recorded {
         put(
             "vmstat",
             format!(
-                "pswpin {}\npswpout 0\nallocstall_normal {}\npgmajfault {}\noom_kill {}\n\
+                "pswpin {}\npswpout {}\nallocstall_normal {}\npgmajfault {}\noom_kill {}\n\
                  workingset_refault_file 9000\nworkingset_restore_file {}\n",
-                c.swap_in, c.stalls, c.major_faults, c.oom_kills, c.refaults
+                c.swap_in, c.swap_out, c.stalls, c.major_faults, c.oom_kills, c.refaults
             ),
         );
         let [cpu, memory_some, memory_full, io_some, io_full, irq] = c.pressure;
@@ -403,6 +407,9 @@ impl Recorded {
         );
         let (disks, up) = if c.array_lacks {
             ("sdd1[1](F) sdc1[0]", "[2/1] [U_]")
+        } else if c.array_failed {
+            // A spare took its place.
+            ("sdd1[1] sdc1[0] sde1[2](F)", "[2/2] [UU]")
         } else {
             ("sdd1[1] sdc1[0]", "[2/2] [UU]")
         };
@@ -524,7 +531,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         c.user += 195;
         c.idle -= 195;
     };
-    let faults: [(&str, Fault); 39] = [
+    let faults: [(&str, Fault); 43] = [
         ("node.cpu.busy", busy),
         ("node.cpu.steal", |c| {
             c.steal += 60;
@@ -536,6 +543,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.memory.available", |c| c.available_kb = 2_000_000),
         ("node.memory.oom", |c| c.oom_kills += 1),
         ("node.memory.pressure", |c| c.pressure[1] += 100_000),
+        ("node.memory.pressure", |c| c.pressure[2] += 20_000),
         ("node.memory.reclaim", |c| c.stalls += 5),
         ("node.memory.reclaim", |c| c.refaults += 800),
         ("node.cpu.wait", |c| c.wait += 500_000_000),
@@ -559,10 +567,9 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.clock.steps", |c| c.wall_ms = 5000),
         ("node.memory.major-faults", |c| c.major_faults += 900),
         ("node.memory.swap", |c| c.swap_in += 3),
-        ("node.io.pressure", |c| {
-            c.pressure[3] += 300_000;
-            c.pressure[4] += 200_000;
-        }),
+        ("node.memory.swap", |c| c.swap_out += 3),
+        ("node.io.pressure", |c| c.pressure[3] += 300_000),
+        ("node.io.pressure", |c| c.pressure[4] += 200_000),
         ("node.io.waiting", |c| {
             c.blocked = 2;
             c.iowait += 120;
@@ -572,8 +579,9 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.disk.queue", |c| c.queue_ms += 20_000),
         ("node.disk.latency", |c| c.request_ms += 5000),
         ("node.disk.flush", |c| c.flush_ms += 500),
-        ("node.disk.errors", |c| c.disk_errors += 1),
+        ("node.disk.errors", |c| c.disk_errors += 4),
         ("node.md.degraded", |c| c.array_lacks = true),
+        ("node.md.degraded", |c| c.array_failed = true),
         ("node.fs.errors", |c| c.fs_errors += 1),
         ("node.fs.writable", |c| c.root_readonly = true),
         ("node.link.errors", |c| c.errors += 3),

@@ -101,7 +101,7 @@ echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
 
 echo 'include: [ "pack:kubernetes-node", "pack:database-node", "pack:log-node" ]' >$work/plan.yaml
 # The spare blocks of this machine's NVMe device are none.
-start $work/plan.yaml node_disk_await_most=50ms node_disk_queue_most=4 node_nvme_spare_least=0%
+start $work/plan.yaml node_disk_await_most=50ms node_disk_queue_most=4
 
 green node.nvme.health
 # Its health is read once a minute; what else is broken here takes as long.

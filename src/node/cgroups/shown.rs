@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::EVENTS;
+use crate::outcome::Fault;
 use crate::time::Mono;
 
 /// Groups that come to be shown for one resource.
@@ -53,6 +54,8 @@ pub(super) struct View {
     /// Groups found, and those left out beyond the limit; of the latter no more is known.
     pub(super) found: usize,
     pub(super) over: usize,
+    /// Why the worst is not known: some were not looked at.
+    pub(super) partial: Option<Arc<Fault>>,
     /// The worst share of throttled periods of any group.
     pub(super) worst: Option<f64>,
     pub(super) sets: [Vec<Shown>; SETS.len()],

@@ -246,7 +246,35 @@ fn a_huge_tree_is_cut_at_its_limit_and_says_so() {
     // The three of the tree, and `deep` itself, are there as well.
     assert_eq!(view.over, 40 + 4);
     assert!(shown(&view, "memory").contains(&"nginx.service"), "what is near the root comes first");
+    // Nobody knows whether one of those is throttled.
+    assert!(view.partial.as_ref().is_some_and(|fault| fault.text.contains("44 are left out")));
     eprintln!("{} groups walked in {:?}", view.found, view.took);
+}
+
+/// A tree that can't be listed any more is none in which nothing is throttled.
+#[test]
+fn a_tree_that_vanishes_tells_nothing_of_its_groups() {
+    let copy = Copy::of("idle");
+    unified_node(&copy);
+    let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+    let mut frame = Frame::default();
+    let mut worst = |second: i64| {
+        // The walk itself is timed by the clock.
+        let mono = Mono::now().plus(Duration::from_secs(second as u64 * 20));
+        sampler.sample(Now { mono, wall: Wall(mono.0) }, &mut frame);
+        std::thread::sleep(Duration::from_millis(300));
+        sampler.sample(Now { mono, wall: Wall(mono.0) }, &mut frame);
+        match frame.find("node.cgroup.throttled", None) {
+            Some(Signal::Absent(fault)) => Err(fault.text.clone()),
+            Some(Signal::Number(worst)) => Ok(Some(worst)),
+            _ => Ok(None),
+        }
+    };
+    assert_eq!(worst(0), Ok(None));
+    assert_eq!(worst(1), Ok(Some(0.0)));
+    fs::remove_dir_all(copy.paths().sysfs.join("fs/cgroup")).unwrap();
+    let text = worst(2).unwrap_err();
+    assert!(text.contains("fs/cgroup can't be listed"), "{text}");
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::files::{Counts, Hierarchy};
 use super::name;
 use super::shown::{SETS, Shown, Usage, View, choose};
+use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// Groups read in one walk.
-pub(super) const GROUPS_LIMIT: usize = 512;
+pub(super) const GROUPS_LIMIT: usize = 2048;
 
 /// Groups deeper than this are none of a service or a container.
 const DEPTH_LIMIT: usize = 12;
@@ -53,9 +54,12 @@ impl Walker {
     pub(super) fn walk(&mut self) -> View {
         let at = Mono::now();
         let mut groups = BTreeMap::new();
-        let mut over = 0;
+        let (mut over, mut unread) = (0, None);
         for hierarchy in &self.hierarchies {
-            over = over.max(walked(hierarchy, &mut self.buffer, &mut groups));
+            match walked(hierarchy, &mut self.buffer, &mut groups) {
+                Ok(left_out) => over = over.max(left_out),
+                Err(error) => unread = Some((hierarchy.root.clone(), error)),
+            }
         }
         let took = Mono::now().since(at);
         let seconds = self.before_at.map(|before| at.since(before));
@@ -87,17 +91,33 @@ impl Walker {
         let found = groups.len();
         self.before = groups;
         self.before_at = Some(at);
-        View { at, took, layout: self.layout, found, over, worst, sets: self.sets.clone() }
+        let sets = self.sets.clone();
+        let partial = match (unread, over) {
+            (Some((root, error)), _) => {
+                let text = format!("{} can't be listed: {error}", root.display());
+                Some(Fault::new(FaultCode::Unreadable, text))
+            }
+            (None, 0) => None,
+            (None, over) => {
+                let text = format!(
+                    "of the control groups {over} are left out, one of which may be throttled"
+                );
+                Some(Fault::new(FaultCode::Unsupported, text))
+            }
+        };
+        let partial = partial.map(Arc::new);
+        View { at, took, layout: self.layout, found, over, partial, worst, sets }
     }
 }
 
 /// Reads a tree, what is near its root first, and returns how many groups were left out for the
-/// limit; below those nothing is looked for.
+/// limit; below those nothing is looked for. A tree whose root can't be listed is none without groups.
 fn walked(
     hierarchy: &Hierarchy,
     buffer: &mut Vec<u8>,
     groups: &mut BTreeMap<String, Group>,
-) -> usize {
+) -> std::io::Result<usize> {
+    std::fs::read_dir(&hierarchy.root)?;
     let mut left_out = 0;
     let mut queue = VecDeque::from([(String::new(), 0)]);
     while let Some((path, depth)) = queue.pop_front() {
@@ -123,7 +143,7 @@ fn walked(
             hierarchy.read(&folder, buffer, &mut group.counts);
         }
     }
-    left_out
+    Ok(left_out)
 }
 
 /// What was used since the walk before; a group made anew has counted from 0 and is left out.

@@ -87,6 +87,19 @@ fn counters_states_and_health_of_a_recorded_node() {
     }
 }
 
+/// The volumes of clouds and of QEMU say 0 of 0.
+#[test]
+fn a_device_that_has_no_spare_blocks_lacks_none() {
+    let with = |spare: u8, threshold: u8| {
+        let mut page = page(0);
+        (page[3], page[4]) = (spare, threshold);
+        Health::of(&page).unwrap().spare
+    };
+    assert_eq!(with(0, 0), 1.0);
+    assert_eq!(with(0, 10), 0.0, "they are gone");
+    assert_eq!(with(5, 0), 0.05);
+}
+
 #[test]
 fn health_that_may_not_be_read_names_the_capability() {
     let node = Node::new(|_| Err(Errno::EACCES));

@@ -2,8 +2,8 @@ use std::fs;
 
 use super::*;
 use crate::lanes::Cells;
-use crate::node::tests::{Copy, fixture, mangled};
-use crate::node::{Frame, Sampler, Source as _};
+use crate::node::tests::{Copy, fixture, mangled, sample};
+use crate::node::{Frame, Sampler, Signal, Source as _};
 use crate::time::Now;
 
 fn shown(copy: &Copy) -> Vec<String> {
@@ -163,6 +163,17 @@ fn devices_over_the_limit_are_counted() {
     };
     source.read(&mut tick);
     assert_eq!(source.over, 7);
+
+    // Of those beyond nobody knows whether one is slow.
+    let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+    let mut frame = Frame::default();
+    sample(&mut sampler, 0, &mut frame);
+    for series in ["node.disk.await", "node.disk.queue"] {
+        assert!(matches!(frame.find(series, Some("more")), Some(Signal::Absent(_))), "{series}");
+    }
+    copy.write("proc/diskstats", "9 0 md0 1 2 3 4 5 6 7 8 9 10 11\n");
+    sample(&mut sampler, 1, &mut frame);
+    assert_eq!(frame.find("node.disk.await", Some("more")), None);
 }
 
 #[test]

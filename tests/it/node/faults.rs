@@ -145,8 +145,6 @@ fn dropped_packets_are_counted_exactly_and_turn_their_gate_red() {
     watched.until("node.link.drops", Verdict::Pass);
 }
 
-/// A tunnel takes a packet whose congestion mark contradicts the packet within for damaged
-/// (RFC 6040), which is the one kind of damage that can be made without hardware.
 #[test]
 fn damaged_packets_turn_their_gate_red() {
     root();
@@ -159,16 +157,7 @@ fn damaged_packets_turn_their_gate_red() {
     let mut watched = Watched::new(&view.paths(), &SCALED);
     watched.until("node.link.errors", Verdict::Pass);
     let before = number(&watched.frame, "node.link.errors", Some("vx0"));
-    near.sh(&format!(
-        "python3 -c \"
-import socket, struct
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 3)
-ip = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20, 0, 0, 64, 59, 0, bytes(4), bytes(4))
-frame = b'\\xff' * 6 + b'\\x02\\0\\0\\0\\0\\1' + b'\\x08\\0' + ip
-for _ in range(9): s.sendto(struct.pack('!II', 0x08000000, 7 << 8) + frame, ('{address}', 4789))
-\""
-    ));
+    near.send_damaged(&address, 9);
     let finding = watched.until("node.link.errors", Verdict::Fail);
     assert_eq!(finding.worst, Some(("node".into(), "vx0".into())));
     assert_eq!(number(&watched.frame, "node.link.errors", Some("vx0")) - before, 9.0);
@@ -279,7 +268,7 @@ fn a_hung_task_turns_its_gate_red() {
         watched.until("node.tasks.hung", Verdict::NotApplicable);
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::machine::folder();
     let at = folder.path().display();
     sh(&format!(
         "truncate -s 16M {at}/disk; mkfs.ext4 -q {at}/disk; mkdir {at}/data; \

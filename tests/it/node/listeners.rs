@@ -69,8 +69,6 @@ fn used_up_ports_are_what_ss_counts_and_turn_their_gate_red() {
     let inside = Inside::of(&near);
     near.run(|| async {
         let view = View::new(inside.id());
-        let mut watched = Watched::new(&view.paths(), &SCALED);
-        watched.until("node.tcp.ports", Verdict::Pass);
         let connect = |count: usize| -> Vec<TcpStream> {
             (0..count).map(|_| near.connect(destination)).collect()
         };
@@ -81,6 +79,8 @@ fn used_up_ports_are_what_ss_counts_and_turn_their_gate_red() {
         drop(closed);
         drop(accepted);
         let kept = connect(32);
+        // They are counted at the first second, and then every thirty.
+        let mut watched = Watched::new(&view.paths(), &SCALED);
         let finding = watched.until("node.tcp.ports", Verdict::Fail);
         assert_eq!(finding.value, Some(0.9));
         let counted = ss(&near, &format!("-tan dst {destination}")).len();

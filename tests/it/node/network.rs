@@ -24,14 +24,19 @@ pub(super) struct Counters {
     pub(super) opens: u64,
     pub(super) syn_again: u64,
     pub(super) timeouts: u64,
-    pub(super) overflows: u64,
-    pub(super) fragment_failures: u64,
-    pub(super) udp_loss: u64,
+    /// Overflows, drops, request queues full.
+    pub(super) listen: [u64; 3],
+    /// Fragments that did not fit, that never came together, failed searches for the MTU.
+    pub(super) ip: [u64; 3],
+    /// Received and sent.
+    pub(super) udp: [u64; 2],
     pub(super) orphans: u64,
     pub(super) pages: u64,
     pub(super) neighbours: u64,
     pub(super) conntrack: u64,
-    pub(super) conntrack_drops: u64,
+    pub(super) refused: u64,
+    /// Drops, early drops, failed insertions.
+    pub(super) untracked: [u64; 3],
 }
 
 /// A second in which hardly anything is sent.
@@ -46,26 +51,35 @@ pub(super) fn idle(c: &mut Counters) {
 
 type Fault = fn(&mut Node);
 
-/// Each gate of the network, and what turns it red.
-pub(super) const FAULTS: [(&str, Fault); 15] = [
-    ("node.link.missed", |c| c.network.missed += 200),
-    ("node.link.throughput", |c| c.network.bytes += 1_200_000_000),
-    ("node.link.carrier", |c| c.network.carrier_changes += 1),
-    ("node.softnet", |c| c.network.softnet_drops += 1),
-    ("node.softnet", |c| c.network.squeezes += 2000),
-    ("node.tcp.retransmits", |c| {
+/// Each gate of the network, what turns it red, and of a gate with several parts the series that does.
+pub(super) const FAULTS: [(&str, &str, Fault); 24] = [
+    ("node.link.missed", "", |c| c.network.missed += 200),
+    ("node.link.throughput", "", |c| c.network.bytes += 1_200_000_000),
+    ("node.link.carrier", "", |c| c.network.carrier_changes += 1),
+    ("node.softnet", "node.softnet.drops", |c| c.network.softnet_drops += 1),
+    ("node.softnet", "node.softnet.squeezes", |c| c.network.squeezes += 2000),
+    ("node.tcp.retransmits", "", |c| {
         c.network.segments += 1000;
         c.network.again += 60;
     }),
-    ("node.tcp.connects", |c| c.network.syn_again += 3),
-    ("node.tcp.timeouts", |c| c.network.timeouts += 3),
-    ("node.tcp.listen", |c| c.network.overflows += 1),
-    ("node.tcp.memory", |c| c.network.pages = 95_000),
-    ("node.tcp.orphans", |c| c.network.orphans = 9000),
-    ("node.ip.mtu", |c| c.network.fragment_failures += 1),
-    ("node.udp.buffers", |c| c.network.udp_loss += 200),
-    ("node.neighbours", |c| c.network.neighbours = 1000),
-    ("node.conntrack", |c| c.network.conntrack = 250_000),
+    ("node.tcp.connects", "", |c| c.network.syn_again += 3),
+    ("node.tcp.timeouts", "", |c| c.network.timeouts += 3),
+    ("node.tcp.listen", "node.listen.overflows", |c| c.network.listen[0] += 1),
+    ("node.tcp.listen", "node.listen.drops", |c| c.network.listen[1] += 1),
+    ("node.tcp.listen", "node.listen.request_queue_full", |c| c.network.listen[2] += 1),
+    ("node.tcp.memory", "", |c| c.network.pages = 95_000),
+    ("node.tcp.orphans", "", |c| c.network.orphans = 9000),
+    ("node.ip.mtu", "node.ip.fragment_failures", |c| c.network.ip[0] += 1),
+    ("node.ip.mtu", "node.ip.reassembly_failures", |c| c.network.ip[1] += 1),
+    ("node.ip.mtu", "node.tcp.mtu_probe_failures", |c| c.network.ip[2] += 1),
+    ("node.udp.buffers", "node.udp.receive_buffer_errors", |c| c.network.udp[0] += 200),
+    ("node.udp.buffers", "node.udp.send_buffer_errors", |c| c.network.udp[1] += 200),
+    ("node.neighbours", "node.neighbours.fill", |c| c.network.neighbours = 1000),
+    ("node.neighbours", "node.neighbours.refused", |c| c.network.refused += 1),
+    ("node.conntrack", "node.conntrack.fill", |c| c.network.conntrack = 250_000),
+    ("node.conntrack", "node.conntrack.drops", |c| c.network.untracked[0] += 1),
+    ("node.conntrack", "node.conntrack.early_drops", |c| c.network.untracked[1] += 1),
+    ("node.conntrack", "node.conntrack.insert_failures", |c| c.network.untracked[2] += 200),
 ];
 
 /// The gates that have tests here.
@@ -112,19 +126,22 @@ impl Counters {
         let two = |a, b| format!("00000009 {a:08x} {b:08x} 00000000\n00000009 00000000 00000000\n");
         put("proc/net/softnet_stat", two(self.softnet_drops, self.squeezes));
         let (segments, again, opens) = (self.segments, self.again, self.opens);
-        let mut snmp = format!("Ip: ReasmFails FragFails\nIp: 0 {}\n", self.fragment_failures);
+        let [fragments, reassembly, probes] = self.ip;
+        let mut snmp = format!("Ip: ReasmFails FragFails\nIp: {reassembly} {fragments}\n");
         let _ = writeln!(
             snmp,
             "Tcp: ActiveOpens PassiveOpens OutSegs RetransSegs\nTcp: {opens} 5 {segments} {again}"
         );
-        let _ = writeln!(snmp, "Udp: RcvbufErrors SndbufErrors\nUdp: {} 0", self.udp_loss);
+        let [received, sent] = self.udp;
+        let _ = writeln!(snmp, "Udp: RcvbufErrors SndbufErrors\nUdp: {received} {sent}");
         put("proc/net/snmp", snmp);
+        let [overflows, dropped, full] = self.listen;
         put(
             "proc/net/netstat",
             format!(
                 "TcpExt: ListenOverflows ListenDrops TCPReqQFullDrop TCPTimeouts TCPSynRetrans TCPMTUPFail\n\
-                 TcpExt: {0} {0} 0 {1} {2} 0\n",
-                self.overflows, self.timeouts, self.syn_again
+                 TcpExt: {overflows} {dropped} {full} {} {} {probes}\n",
+                self.timeouts, self.syn_again
             ),
         );
         let (orphans, pages) = (self.orphans, self.pages);
@@ -134,14 +151,15 @@ impl Counters {
         );
         put("proc/sys/net/ipv4/tcp_mem", "48000\t64000\t96000\n".into());
         put("proc/sys/net/ipv4/tcp_max_orphans", "16384\n".into());
-        let neighbours = self.neighbours;
-        put("proc/net/stat/arp_cache", format!("entries table_fulls\n{neighbours:08x} 00000000\n"));
+        let (neighbours, refused) = (self.neighbours, self.refused);
+        let statistics = format!("entries table_fulls\n{neighbours:08x} {refused:08x}\n");
+        put("proc/net/stat/arp_cache", statistics);
         put("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n".into());
-        let (entries, drops) = (self.conntrack, self.conntrack_drops);
+        let (entries, [drops, early, failed]) = (self.conntrack, self.untracked);
         put(
             "proc/net/stat/nf_conntrack",
             format!(
-                "entries insert_failed drop early_drop\n{entries:08x} 00000000 {drops:08x} 00000000\n"
+                "entries insert_failed drop early_drop\n{entries:08x} {failed:08x} {drops:08x} {early:08x}\n"
             ),
         );
         put("proc/sys/net/netfilter/nf_conntrack_count", format!("{entries}\n"));
@@ -172,12 +190,14 @@ fn until(node: &mut Recorded, fault: Fault, bad: bool) {
 #[test]
 fn every_gate_of_the_network_turns_red_and_green_again_on_a_recorded_fault() {
     let mut node = Recorded::new(true, &super::SCALED);
-    for (gate, fault) in FAULTS {
+    for (gate, series, fault) in FAULTS {
         node.settle();
         node.pass(9, fault);
         let mut findings = node.watched.judge();
         let found = findings.remove(gate).unwrap();
         assert_eq!(found.verdict, Verdict::Fail, "{gate}: {found:?}");
+        let text = &found.reason.as_ref().unwrap().text;
+        assert!(text.contains(series), "{gate} by {series}: {text}");
         // And the others stay as they were.
         findings.retain(|id, finding| {
             !matches!(finding.verdict, Verdict::Pass | Verdict::NotApplicable)

@@ -38,7 +38,7 @@ const FAULTS: [(&str, &str, Option<bool>, Fault); 18] = [
     (IO, "node.disk.queue", None, |c| c.queue_ms += 20_000),
     (IO, "node.fs.readonly", None, |c| c.root_readonly = true),
     (IO, "node.fs.errors", None, |c| c.fs_errors += 1),
-    (IO, "node.disk.errors", None, |c| c.disk_errors += 1),
+    (IO, "node.disk.errors", None, |c| c.disk_errors += 4),
     (IO, "node.md.", None, |c| c.array_lacks = true),
 ];
 

@@ -135,3 +135,14 @@ fn a_controller_that_is_not_live_is_red() {
         assert_eq!(verdict(&mut node, "node.nvme.live"), expected, "{text}");
     }
 }
+
+/// Whoever asks a disk for its health makes the kernel count an error, as smartd does.
+#[test]
+fn an_error_of_a_disk_now_and_then_warns() {
+    let mut node = Recorded::new(true, &SCALED);
+    node.settle();
+    node.pass(17, |c| c.disk_errors += 1);
+    let finding = node.watched.judge().remove("node.disk.errors").unwrap();
+    assert!(finding.value.is_some_and(|errors| errors >= 1.0), "{finding:?}");
+    assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+}
