@@ -4,6 +4,7 @@
 mod captures;
 pub mod clock;
 mod exporter;
+mod facts;
 pub mod load;
 mod lookout;
 pub mod node;
@@ -21,6 +22,7 @@ mod state;
 mod supervise;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -351,30 +353,19 @@ impl Shared {
     }
 
     async fn reload(&self) -> Result<String, String> {
-        let outcome = match self.read_anew().await {
+        let outcome = match self.read_anew(&BTreeMap::new()).await {
             Ok((plan, lacking, web)) => {
-                let plan = Arc::new(plan);
                 if let Some((server, _)) = &self.web {
                     server.set(web);
                 }
-                let mut work = self.work.lock().await;
-                work.retire();
-                *work = Work {
-                    plan: plan.clone(),
-                    stop: CancellationToken::new(),
-                    // Rounds of the old plan are cancelled with those of the new one, at a stop.
-                    cancel: work.cancel.clone(),
-                    tasks: work.tasks.clone(),
-                };
-                let _ = self.records.send(Record::Plan(plan.clone())).await;
-                // The attempts that need one that can't be read say so.
-                secrets::tell(&lacking);
-                work.begin(self, Vec::new());
-                tracing::info!(digest = plan.digest, "the new plan is in force");
-                Ok(plan.digest.clone())
+                if !plan.warnings.is_empty() {
+                    tracing::warn!("of the new plan:\n{}", plan.warnings);
+                }
+                Ok(self.put_in_force(plan, &lacking).await)
             }
             Err(text) => {
-                tracing::error!("the new plan is invalid, the old one stays in force:\n{text}");
+                let text = format!("{}; the old plan stays in force\n", text.trim_end());
+                tracing::error!("the reload failed:\n{text}");
                 Err(text)
             }
         };
@@ -382,12 +373,37 @@ impl Shared {
         outcome
     }
 
-    /// The plan, its secrets and the server's certificates, as the files are now.
-    async fn read_anew(&self) -> Result<(Plan, Vec<Fault>, serve::WebConfig), String> {
+    /// Ends what the old plan runs and begins with the new one, whose digest it returns.
+    async fn put_in_force(&self, plan: Plan, lacking: &[Fault]) -> String {
+        let plan = Arc::new(plan);
+        let mut work = self.work.lock().await;
+        work.retire();
+        *work = Work {
+            plan: plan.clone(),
+            stop: CancellationToken::new(),
+            // Rounds of the old plan are cancelled with those of the new one, at a stop.
+            cancel: work.cancel.clone(),
+            tasks: work.tasks.clone(),
+        };
+        let _ = self.records.send(Record::Plan(plan.clone())).await;
+        // The attempts that need one that can't be read say so.
+        secrets::tell(lacking);
+        work.begin(self, Vec::new());
+        tracing::info!(digest = plan.digest, "the new plan is in force");
+        plan.digest.clone()
+    }
+
+    /// The plan, its secrets and the server's certificates, as the files are now. Of the facts, those
+    /// that are true here stay so.
+    async fn read_anew(
+        &self,
+        facts: &BTreeMap<String, Option<String>>,
+    ) -> Result<(Plan, Vec<Fault>, serve::WebConfig), String> {
         let (inputs, paths) = (self.inputs.clone(), self.paths.clone());
+        let before = facts.clone();
         let compiled = run_blocking(&self.cells, "plan", move || {
-            let plan = Plan::compile(&inputs, &node::plan_facts(&paths))
-                .map_err(|invalid| invalid.render(false))?;
+            let facts = facts::kept(node::plan_facts(&paths), &before);
+            let plan = Plan::compile(&inputs, &facts).map_err(|invalid| invalid.mistakes(false))?;
             let lacking = plan.load_secrets();
             Ok::<_, String>((plan, lacking))
         });
@@ -413,6 +429,11 @@ impl Work {
             move || secrets::ask_again(plan.clone(), cells.clone(), stop.clone())
         };
         self.tasks.spawn(supervise::keep("secrets", stop.clone(), records.clone(), ask));
+        let notice = {
+            let (shared, plan, stop) = (shared.clone(), plan.clone(), stop.clone());
+            move || facts::follow(shared.clone(), plan.clone(), stop.clone())
+        };
+        self.tasks.spawn(supervise::keep("facts", stop.clone(), records.clone(), notice));
         let scheduler = {
             let (plan, clients, records) = (plan.clone(), clients.clone(), records.clone());
             let (stop, cancel) = (stop.clone(), cancel.clone());

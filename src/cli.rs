@@ -434,6 +434,9 @@ impl PlanArgs {
     fn compile(&self, global: &Global) -> Result<(Inputs, Plan), Failure> {
         let inputs = self.inputs()?;
         let plan = Plan::compile(&inputs, &facts(global))?;
+        if !plan.warnings.is_empty() {
+            say(&plan.warnings);
+        }
         Ok((inputs, plan))
     }
 }

@@ -13,6 +13,7 @@ pub mod reference;
 pub mod schema;
 mod share;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub use checks::{Check, Targets};
+pub use gates::UNKNOWN_FACT;
 pub use journeys::{Chosen, Equals, Journey, StagePlan, Twin};
 pub use peers::{PEERS_LIMIT, Peer, Peers};
 
@@ -48,6 +50,10 @@ pub struct Plan {
     pub checks: Vec<Check>,
     pub journeys: Vec<Journey>,
     pub gates: Vec<Gate>,
+    /// The facts that gates hang on, as they were when it was compiled.
+    pub facts: BTreeMap<String, Option<String>>,
+    /// What it says and hardly means, with its lines; empty where there is nothing.
+    pub warnings: String,
     /// Everything secret that the kinds use; loaded before anything starts.
     pub secrets: Vec<Secret>,
     /// The compiled plan as `plan -o json` shows it, secrets as references.
@@ -83,8 +89,15 @@ pub struct Invalid {
 }
 
 impl Invalid {
+    /// For who wanted to start with it.
     pub fn render(&self, colour: bool) -> String {
-        self.diagnostics.render(&self.sources, colour)
+        format!("{}; nothing was started\n", self.mistakes(colour))
+    }
+
+    /// What comes of them is for the caller to say.
+    pub fn mistakes(&self, colour: bool) -> String {
+        let text = self.diagnostics.render(&self.sources, colour);
+        format!("{} in the plan", text.trim_end())
     }
 }
 
@@ -97,7 +110,9 @@ impl Plan {
         loaded.read_usecases(&mut diagnostics);
         let plan = assemble(&loaded, facts, &mut diagnostics);
         match plan {
-            Some(plan) if diagnostics.is_empty() => Ok(plan),
+            Some(plan) if diagnostics.is_empty() => {
+                Ok(Self { warnings: diagnostics.warnings(&loaded.sources), ..plan })
+            }
             _ => Err(Box::new(Invalid { sources: loaded.sources, diagnostics })),
         }
     }
@@ -297,11 +312,13 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         journeys: &journeys,
         vars: &loaded.vars,
         facts,
+        asked: RefCell::default(),
         member: nodes.contains(&node.name),
         check_ids: loaded.ids("checks"),
         journey_ids: loaded.ids("journeys"),
     };
     let gates = gates::compile(loaded, &known, diagnostics);
+    let asked = known.asked.take();
     if !diagnostics.is_empty() {
         return None;
     }
@@ -316,7 +333,12 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         "journeys": journeys.iter().map(Journey::json).collect::<Vec<_>>(),
         "gates": gates.iter().map(gates::json).collect::<Vec<_>>(),
     });
-    let digest = digest(&body);
+    // What a gate says of itself follows from what was written, and from what its node has.
+    let mut written = body.clone();
+    for gate in written["gates"].as_array_mut().into_iter().flatten() {
+        gate.as_object_mut().map(|gate| gate.remove("criterion"));
+    }
+    let digest = digest(&written);
     // Only shown: the members of selectors are no part of the digest, and a fleet that is only this
     // node is the default, whose name is none either.
     let nodes = if nodes.is_empty() { vec![node.name.clone()] } else { nodes };
@@ -345,6 +367,8 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
         checks,
         journeys,
         gates: gates.into_iter().map(|compiled| compiled.gate).collect(),
+        facts: asked,
+        warnings: String::new(),
         secrets: diagnostics.take_secrets(),
         json: Arc::new(whole),
     })

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Global, node};
 use crate::agent::clock;
 use crate::node::privileges::{self, Rights, Unseen};
-use crate::plan::Plan;
+use crate::plan::{Plan, UNKNOWN_FACT};
 use crate::render::sheet::{Line, Told};
 
 /// One check or journey that needs something.
@@ -46,7 +46,14 @@ impl Privileges {
                 needs.push(Need { kind, id: id.to_owned(), needs: text.to_owned(), granted });
             }
         }
-        let unseen = privileges::unseen(&node::paths(global), clock::now, std::thread::sleep);
+        let mut unseen = privileges::unseen(&node::paths(global), clock::now, std::thread::sleep);
+        let unknown = plan.facts.iter().filter(|(_, value)| value.is_none());
+        unseen.extend(unknown.map(|(name, _)| Unseen {
+            what: format!("the fact `{name}`"),
+            instances: Vec::new(),
+            why: UNKNOWN_FACT.to_owned(),
+            needs: None,
+        }));
         let mut missing: Vec<&'static str> = Vec::new();
         let asked = needs.iter().filter(|need| need.granted == Some(false));
         // Of several ways that a check names, one is enough.

@@ -29,7 +29,8 @@ pub(super) fn run(
     let plan = Arc::new(plan);
     if let Some(file) = &web_config {
         // The agent reads it again; a mistake in it is one of configuration, not our own fault.
-        serve::WebConfig::load(file).map_err(Failure::config)?;
+        let said = |text: String| format!("{}; nothing was started\n", text.trim_end());
+        serve::WebConfig::load(file).map_err(|text| Failure::config(said(text)))?;
     }
     runtime()?.block_on(async {
         let (mut stop, mut hangup) = (Stop::listen()?, hangups()?);

@@ -4,6 +4,7 @@ mod about;
 mod applies;
 mod during;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use about::{asks, measures};
 use applies::Part;
+pub use applies::UNKNOWN_FACT;
 
 use super::load::Loaded;
 use super::{Check, Facts, Journey};
@@ -29,6 +31,8 @@ pub(super) struct Known<'a> {
     pub journeys: &'a [Journey],
     pub vars: &'a BTreeMap<String, Value>,
     pub facts: &'a Facts,
+    /// Those that some condition asked for.
+    pub asked: RefCell<BTreeMap<String, Option<String>>>,
     /// Whether this node is one of those under `nodes`.
     pub member: bool,
     pub check_ids: Vec<String>,
@@ -510,7 +514,7 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
             std::time::Duration::ZERO
         }
     };
-    Some(Criterion {
+    let criterion = Criterion {
         function,
         subject: subject?,
         over,
@@ -521,7 +525,9 @@ fn criterion(node: &Node, known: &Known<'_>, diagnostics: &mut Diagnostics) -> O
         stable_for,
         pooled,
         during,
-    })
+    };
+    about::window(&criterion, over_node.as_ref().unwrap_or(node), known, diagnostics);
+    Some(criterion)
 }
 
 /// A warning beyond the failing threshold would never be seen; a failure would clear at once.

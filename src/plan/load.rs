@@ -273,6 +273,12 @@ impl Loaded {
                 continue;
             }
             let path = document.folder.join(&name);
+            if path.is_dir() {
+                diagnostics
+                    .error(at.span, format!("can't read {}: it is a folder", path.display()))
+                    .expected("a file, each by its own name; or the whole folder by `-c FOLDER`");
+                continue;
+            }
             if !path.is_file() {
                 diagnostics
                     .error(at.span, format!("can't read {}: there is no such file", path.display()))

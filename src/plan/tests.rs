@@ -31,6 +31,51 @@ fn a_space_before_a_unit_is_one_mistake_and_says_so() {
     }
 }
 
+/// Such a gate is judged in one moment and open in the next.
+#[test]
+fn a_window_that_holds_no_attempt_at_times_is_warned_of() {
+    let warnings = |require: &str| {
+        let text = format!("{CHECK}gates:\n- {{ id: g, require: {{ {require} }} }}\n");
+        compile(&text).expect(require).warnings
+    };
+    for wrong in [
+        "p99: tcp.connect, over: 14s, below: 5ms",
+        "ratio: check.success, over: 10s, above: 1, where: { check: a }",
+        "absent: tcp.connect, over: 10s",
+        "fresh: tcp.connect, below: 10s",
+        "all: [ { max: tcp.connect, over: 1s, below: 1s } ]",
+    ] {
+        let text = warnings(wrong);
+        for words in [
+            "plan.yaml:3:",
+            "warning: a window of",
+            "the check `a` is due every 15s",
+            "a window of 15s at least",
+        ] {
+            assert!(text.contains(words), "{wrong}: no {words:?} in:\n{text}");
+        }
+    }
+    for right in [
+        "p99: tcp.connect, over: 15s, below: 5ms",
+        "fresh: tcp.connect, below: 15s",
+        "last: tcp.connect, below: 5ms",
+        "ratio: check.success, over: 10s, above: 1, pooled: true",
+        // Each second of the node is a sample.
+        "mean: node.cpu.busy, over: 2s, below: 90%",
+    ] {
+        assert_eq!(warnings(right), "", "{right}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_included_is_told_to_be_one() {
+    let text = compile("include: [ '.' ]\n").map(|_| ()).unwrap_err();
+    for words in ["plan.yaml:1:", "it is a folder", "a file, each by its own name", "1 mistake"] {
+        assert!(text.contains(words), "no {words:?} in:\n{text}");
+    }
+    assert!(!text.contains("no such file"), "{text}");
+}
+
 #[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let text = compile(
@@ -140,7 +185,7 @@ fn a_criterion_on_several_journeys_is_one_on_each() {
     };
     let plan = |vars: &str, ids: &str| {
         format!(
-            "vars: {{ {vars} }}\njourneys:\n{}{}gates:\n- id: g\n  require: {{ complete: {ids}, stage: parsed, over: 1m, above: 100%, needs: a journey }}\n",
+            "vars: {{ {vars} }}\njourneys:\n{}{}gates:\n- id: g\n  require: {{ complete: {ids}, stage: parsed, over: 5m, above: 100%, needs: a journey }}\n",
             journey("ssh"),
             journey("audit")
         )
@@ -295,32 +340,32 @@ fn a_criterion_holds_a_name_to_what_it_was_meant_for() {
         compile(&text).map(|plan| crate::gate::sentence(&plan.gates[0]))
     };
     for right in [
-        "{ complete: j, sent_by: syslog_tcp, over: 1m, above: 100% }",
-        "{ complete: j, sent_by: [ relp, syslog_tcp ], over: 1m, above: 100% }",
-        "{ ratio: check.success, where: { check: a }, of_kind: tcp, over: 1m, above: 99% }",
-        "{ all: [ { complete: j, over: 1m, above: 100% }, { distinct: [ j, k, '' ], needs: more } ] }",
+        "{ complete: j, sent_by: syslog_tcp, over: 5m, above: 100% }",
+        "{ complete: j, sent_by: [ relp, syslog_tcp ], over: 5m, above: 100% }",
+        "{ ratio: check.success, where: { check: a }, of_kind: tcp, over: 5m, above: 99% }",
+        "{ all: [ { complete: j, over: 5m, above: 100% }, { distinct: [ j, k, '' ], needs: more } ] }",
     ] {
         judged(right).unwrap_or_else(|error| panic!("{right}:\n{error}"));
     }
     for (wrong, words) in [
-        ("{ complete: j, sent_by: http, over: 1m, above: 100% }", "sends by syslog_tcp"),
+        ("{ complete: j, sent_by: http, over: 5m, above: 100% }", "sends by syslog_tcp"),
         (
-            "{ ratio: check.success, where: { check: a }, of_kind: refused, over: 1m, above: 99% }",
+            "{ ratio: check.success, where: { check: a }, of_kind: refused, over: 5m, above: 99% }",
             "is of kind tcp",
         ),
-        ("{ ratio: check.success, of_kind: tcp, over: 1m, above: 99% }", "about one check"),
-        ("{ max: journey.vanished, where: { journey: j }, over: 1m, below: 0 }", "write `recheck`"),
+        ("{ ratio: check.success, of_kind: tcp, over: 5m, above: 99% }", "about one check"),
+        ("{ max: journey.vanished, where: { journey: j }, over: 5m, below: 0 }", "write `recheck`"),
         (
-            "{ max: journey.exposed, where: { journey: j, stage: stored }, over: 1m, below: 0 }",
+            "{ max: journey.exposed, where: { journey: j, stage: stored }, over: 5m, below: 0 }",
             "write `must_not_see` at stored",
         ),
-        ("{ max: journey.clock_offset, where: { journey: j }, over: 1m, below: 1s }", "clock"),
+        ("{ max: journey.clock_offset, where: { journey: j }, over: 5m, below: 1s }", "clock"),
         ("{ distinct: [ j, k ], needs: more }", "demands nothing by itself"),
     ] {
         let error = judged(wrong).unwrap_err();
         assert!(error.contains(words), "`{words}` is not in:\n{error}");
     }
-    let twice = "{ all: [ { complete: j, over: 1m, above: 100% }, { distinct: [ j, j ], needs: two journeys } ] }";
+    let twice = "{ all: [ { complete: j, over: 5m, above: 100% }, { distinct: [ j, j ], needs: two journeys } ] }";
     let sentence = judged(twice).unwrap();
     assert!(sentence.contains("two journeys; `j` is named twice"), "{sentence}");
 }
@@ -334,17 +379,17 @@ fn a_part_of_a_group_that_does_not_apply_is_left_out_and_one_that_nobody_knows_i
         let plan = Plan::compile(&inputs(&text), &facts).map_err(|e| e.render(false))?;
         Ok::<_, String>(crate::gate::sentence(&plan.gates[0]))
     };
-    let twins = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 1m, below: 10% }, \
-                 { when: { fact: psi, equals: 'false' }, all: [ { mean: node.cpu.wait, over: 1m, below: 1 } ] }";
+    let twins = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 5m, below: 10% }, \
+                 { when: { fact: psi, equals: 'false' }, all: [ { mean: node.cpu.wait, over: 5m, below: 1 } ] }";
     let with = judged(Some("true"), twins).unwrap();
     assert!(with.contains("node.psi.cpu.some") && !with.contains("node.cpu.wait"), "{with}");
     let without = judged(Some("false"), twins).unwrap();
     assert!(!without.contains("node.psi.cpu.some") && without.contains("node.cpu.wait"));
     let unknown = judged(None, twins).unwrap();
-    assert!(unknown.contains("not measured yet: the fact `psi` of this node is not set"));
-    let one = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 1m, below: 10% }";
+    assert!(unknown.contains("not measured yet: the fact `psi` of this node is not known"));
+    let one = "{ when: { fact: psi }, mean: node.psi.cpu.some, over: 5m, below: 10% }";
     assert!(judged(Some("false"), one).unwrap().contains("no part of the group applies"));
-    let wrong = "{ when: { fact: psi, is: 1 }, mean: node.psi.cpu.some, over: 1m, below: 10% }";
+    let wrong = "{ when: { fact: psi, is: 1 }, mean: node.psi.cpu.some, over: 5m, below: 10% }";
     assert!(judged(Some("true"), wrong).is_err());
     // A whole gate has its own `when`.
     let whole =

@@ -176,7 +176,7 @@ impl WebConfig {
         let made = Self::compile(path, &name, &text, &mut sources, &mut diagnostics);
         match made {
             Some(config) if diagnostics.is_empty() => Ok(config),
-            _ => Err(format!("{}nothing was started\n", diagnostics.listed(&sources, false))),
+            _ => Err(diagnostics.render(&sources, false)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Mistakes in a plan: file, line, column, the offending words, what was expected, a hint.
+//! Mistakes in a plan, and what is none and yet worth a word: file, line, column, the offending words, what was expected, a hint.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -65,6 +65,8 @@ pub struct Diagnostics {
     /// Mistakes beyond `KEPT`, and the last of them.
     beyond: usize,
     last: Diagnostic,
+    /// What a plan may say, and hardly anybody means.
+    warnings: Vec<Diagnostic>,
     /// Words that may be secret, blotted out in every line that is shown.
     blots: Vec<Span>,
     secrets: Vec<Secret>,
@@ -96,6 +98,23 @@ impl Diagnostics {
             message: message.into(),
             ..Default::default()
         })
+    }
+
+    /// No mistake: the plan holds, and does not do what it seems to.
+    pub fn warn(
+        &mut self,
+        span: impl Into<Option<Span>>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        let message = format!("warning: {}", without_passwords(&message.into()));
+        let diagnostic = Diagnostic { span: span.into(), message, ..Default::default() };
+        if self.warnings.len() >= KEPT {
+            self.last = diagnostic;
+            return &mut self.last;
+        }
+        let at = self.warnings.len();
+        self.warnings.push(diagnostic);
+        self.warnings.get_mut(at).unwrap_or(&mut self.last)
     }
 
     fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
@@ -138,6 +157,8 @@ impl Diagnostics {
             self.push(diagnostic);
         }
         self.beyond = self.beyond.saturating_add(other.beyond);
+        self.warnings.extend(other.warnings);
+        self.warnings.truncate(KEPT);
         self.blots.extend(other.blots);
         self.secrets.extend(other.secrets);
     }
@@ -150,7 +171,7 @@ impl Diagnostics {
         list
     }
 
-    /// For people: each mistake of a plan, and how many there are.
+    /// For people: each mistake, and how many there are.
     pub fn render(&self, sources: &Sources, colour: bool) -> String {
         if self.is_empty() {
             return String::new();
@@ -158,7 +179,7 @@ impl Diagnostics {
         let count = self.sorted().len() + self.beyond;
         let noun = if count == 1 { "mistake" } else { "mistakes" };
         let mut out = self.listed(sources, colour);
-        let _ = writeln!(out, "{count} {noun} in the plan; nothing was started");
+        let _ = writeln!(out, "{count} {noun}");
         out
     }
 
@@ -174,6 +195,16 @@ impl Diagnostics {
             let _ = writeln!(out, "{} more are not shown\n", self.beyond);
         }
         out
+    }
+
+    /// Each warning in the same way; of those at one place the first.
+    pub fn warnings(&self, sources: &Sources) -> String {
+        let mut list: Vec<&Diagnostic> = self.warnings.iter().collect();
+        list.sort_by_key(|d| d.span.map(|s| (s.source, s.start)));
+        list.dedup_by_key(|d| d.span);
+        let shown = |what: &&Diagnostic| self.render_one(what, sources, &Renderer::plain());
+        let shown: Vec<String> = list.iter().map(shown).collect();
+        shown.join("\n\n")
     }
 
     fn render_one(&self, what: &Diagnostic, sources: &Sources, renderer: &Renderer) -> String {

@@ -377,6 +377,18 @@ fn once_tells_success_failure_and_what_it_saw() {
 }
 
 #[test]
+fn what_a_plan_hardly_means_is_said_and_keeps_nobody_from_starting() {
+    let (_folder, plan) = folder_with(&tcp_plan(1, "").replace("every: 200ms", "every: 1m"));
+    let output = greenlight(&["plan", "-c", &plan, "-o", "json"]);
+    let said = err(&output);
+    assert_eq!(code(&output), 0, "{said}");
+    for words in ["warning: a window of 2s", "is due every 1m", "plan.yaml:"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!out(&output).contains("warning:"), "a document is a document");
+}
+
+#[test]
 fn the_daemon_serves_judges_reloads_and_ends_in_order() {
     let (_listener, port) = open_port();
     let (folder, plan) = folder_with(&tcp_plan(port, ""));
@@ -395,6 +407,8 @@ fn the_daemon_serves_judges_reloads_and_ends_in_order() {
     fs::write(&plan, "chekcs: []").expect("written");
     let (status, body) = daemon.post("/-/reload");
     assert!(status >= 400 && body.contains("chekcs"), "{status}: {body}");
+    assert!(body.contains("1 mistake in the plan; the old plan stays in force"), "{body}");
+    assert!(!body.contains("nothing was started"), "{body}");
     assert_eq!(daemon.metric("greenlight_plan_reload_success", &[]), Some(0.0));
     assert_eq!(daemon.json("/api/v1/plan")["digest"], before);
     let attempts = daemon.metric("greenlight_check_attempts_total", &["port"]);

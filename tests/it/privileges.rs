@@ -140,3 +140,20 @@ fn no_source_of_the_node_names_procfs_or_sysfs_itself() {
     }
     assert!(named.is_empty(), "{named:#?}");
 }
+
+/// A container that was not given the host's /sys is told which mount it lacks, and not that the node had
+/// no such hardware.
+#[test]
+fn a_mount_that_is_missing_is_named() {
+    let folder = place();
+    let nothing = folder.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    let text = privileges(folder.path(), &NOBODY, &["--path.sysfs", nothing.to_str().unwrap()]);
+    for line in
+        ["the fact `thermal`: not known", "node.cpu.throttles: ", "the fact `nvme`: not known"]
+    {
+        let found = text.lines().find(|own| own.trim_start().starts_with(line));
+        assert!(found.is_some_and(|own| own.contains("--path.sysfs")), "{line}: {text}");
+    }
+    assert!(!text.contains("has no ECC"), "{text}");
+}

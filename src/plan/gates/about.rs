@@ -5,8 +5,11 @@ use serde_json::Value;
 
 use super::Known;
 use crate::catalogue::{Metric, journey as metric};
+use crate::gate::{Criterion, Function, Subject};
 use crate::journey::Stage;
 use crate::plan::{Journey, StagePlan};
+use crate::series::LabelNames;
+use crate::spec::units::Period;
 use crate::spec::{Diagnostics, Node, decode, one_of};
 
 /// Whether the check measures the series.
@@ -100,6 +103,47 @@ fn asks_whole(
             .hint(hint);
     }
     asks
+}
+
+/// Where what fills a window is due more rarely than the window is long, there is nothing in it most of the
+/// time: such a gate is judged now and open then.
+pub(super) fn window(
+    criterion: &Criterion,
+    at: &Node,
+    known: &Known<'_>,
+    diagnostics: &mut Diagnostics,
+) {
+    let over = criterion.window();
+    // Of targets taken together another one may have what this one lacks.
+    if criterion.function == Function::Last || criterion.pooled || over.is_zero() {
+        return;
+    }
+    let of = |id: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|own| own == id);
+    let journeys = |wanted: &Option<String>| {
+        let all = known.journeys.iter().filter(|own| of(&own.id, wanted));
+        all.map(|own| (own.every, format!("the journey `{}`", own.id))).max()
+    };
+    let rarest = match &criterion.subject {
+        Subject::Journey { journey, .. } => journeys(&Some(journey.clone())),
+        Subject::Series(selection) => match LabelNames::of(selection.metric).check {
+            Some("journey") => journeys(&selection.check),
+            Some(_) => {
+                let all = known.checks.iter().filter(|own| own.yields(selection.metric));
+                let all = all.filter(|own| of(&own.id, &selection.check));
+                all.map(|own| (own.every, format!("the check `{}`", own.id))).max()
+            }
+            // The node's own come with each of its seconds.
+            None => None,
+        },
+    };
+    let Some((every, what)) = rarest.filter(|(every, _)| *every > over) else { return };
+    let (over, every) = (Period(over), Period(every));
+    diagnostics
+        .warn(
+            at.span,
+            format!("a window of {over} holds no attempt at times: {what} is due every {every}"),
+        )
+        .expected(format!("a window of {every} at least, better of several times that"));
 }
 
 /// `sent_by:` of a criterion: the ways in, of which the journey's must be one.

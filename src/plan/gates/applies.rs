@@ -6,6 +6,10 @@ use super::{Known, WhenSpec, function, named};
 use crate::gate::When;
 use crate::spec::{Diagnostics, Fields, Node, Tree, decode};
 
+/// Of a node that shows itself each fact is known, be it false.
+pub const UNKNOWN_FACT: &str = "not known: what tells it can't be seen from here (a container needs the \
+     host's /proc and /sys, by --path.procfs and --path.sysfs)";
+
 /// What becomes of a part of a group by its own `when:`.
 pub(super) enum Part {
     /// It is judged: the part without its `when:`.
@@ -70,7 +74,9 @@ pub(super) fn condition(
             }),
         ),
         (None, Some(name), None, None) => {
-            (format!("the fact `{name}` of this node"), known.facts.facts.get(name).cloned())
+            let value = known.facts.facts.get(name).cloned();
+            known.asked.borrow_mut().insert(name.clone(), value.clone());
+            (format!("the fact `{name}` of this node"), value)
         }
         // No decision can be recorded yet, so each is unset: open, and counted as mandatory.
         (None, None, Some(id), None) => (format!("the decision `{id}`"), None),
@@ -103,6 +109,8 @@ pub(super) fn condition(
         return None;
     }
     Some(match value {
+        // Of a node that shows itself each fact is known, be it false.
+        None if spec.fact.is_some() => When::Unset(format!("{what} is {UNKNOWN_FACT}")),
         None => When::Unset(format!("{what} is not set")),
         Some(value) if value == wanted => When::True(format!("{what} is {value}")),
         Some(value) => When::False(format!("{what} is {value}, not {wanted}")),
