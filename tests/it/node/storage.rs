@@ -141,7 +141,8 @@ fn a_controller_that_is_not_live_is_red() {
 fn an_error_of_a_disk_now_and_then_warns() {
     let mut node = Recorded::new(true, &SCALED);
     node.settle();
-    node.pass(17, |c| c.disk_errors += 1);
+    node.pass(1, |c| c.disk_errors += 3);
+    node.until_seen("node.disk.errors", |_| {});
     let finding = node.watched.judge().remove("node.disk.errors").unwrap();
     assert!(finding.value.is_some_and(|errors| errors >= 1.0), "{finding:?}");
     assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
