@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::gate::load::{LoadWindow, declare};
 use crate::journey::Stage;
-use crate::plan::load::Inputs;
+use crate::plan::load::{Inputs, STDIN, read_plan};
 use crate::plan::{Facts, Invalid, Plan};
 use crate::spec::units::{Period, Size};
 use output::Output;
@@ -416,23 +416,20 @@ fn colour(is_terminal: bool) -> bool {
 }
 
 impl PlanArgs {
-    fn inputs(&self) -> Result<Inputs, Failure> {
+    fn inputs(&self) -> Inputs {
         let mut inputs = Inputs { paths: self.config.clone(), ..Inputs::default() };
         if inputs.paths.is_empty() {
             inputs.paths.push("/etc/greenlight".to_owned());
         }
         inputs.vars = self.var.iter().cloned().collect();
         if inputs.paths.iter().any(|path| path == "-") {
-            inputs.stdin =
-                Some(std::io::read_to_string(std::io::stdin()).map_err(|error| {
-                    Failure::usage(format!("can't read standard input: {error}"))
-                })?);
+            inputs.stdin = Some(read_plan(std::io::stdin(), STDIN));
         }
-        Ok(inputs)
+        inputs
     }
 
     fn compile(&self, global: &Global) -> Result<(Inputs, Plan), Failure> {
-        let inputs = self.inputs()?;
+        let inputs = self.inputs();
         let plan = Plan::compile(&inputs, &facts(global))?;
         if !plan.warnings.is_empty() {
             say(&plan.warnings);

@@ -281,7 +281,7 @@ impl<'a> Load<'a> {
             return self.end(Ended::Limited(why));
         }
         let oldest = self.next.peek().map_or(now, |due| self.began.mono.plus(due.at));
-        if now.since(oldest) > self.journey.give_up() {
+        if now.since(oldest) > self.journey.timeout + self.journey.give_up() {
             let why = "events wait for their turn for longer than they are waited for";
             return self.end(Ended::Aborted(why.to_owned()));
         }

@@ -3,11 +3,12 @@
 //! When a round begins is decided here; `walking` takes one to its end.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
@@ -56,6 +57,9 @@ const AFTERWATCH: u32 = 2;
 const SPARED: u32 = 1;
 /// Looks of a finished round come so many times rarer.
 const AFTERWATCH_PACE: u32 = 5;
+/// Finished rounds that are watched at once. One that lacks something has taken its `give_up`, so that
+/// rarely more than [`AFTERWATCH`] of them are.
+const WATCHED_AT_ONCE: usize = 4;
 /// Rounds that an earlier run left are walked on with so many at once, so that a platform isn't
 /// flooded with looks after a restart.
 const LEFT_AT_ONCE: usize = 8;
@@ -87,7 +91,7 @@ pub struct Hands {
 /// new rounds, for a restart must not silence a journey until what was cut off is given up. Only
 /// where things are counted does one wait for the other, since a thing may not tell its round.
 pub async fn run(journey: Journey, node: Arc<str>, left: Vec<Left>, hands: Hands) {
-    let things = journey.stages.iter().any(|plan| plan.stage.counts_things());
+    let things = counts_things(&journey);
     let at_once = if things { 1 } else { LEFT_AT_ONCE };
     let walks: Vec<BoxFuture<'_, ()>> =
         left.into_iter().map(|left| resume(&journey, left, &hands).boxed()).collect();
@@ -144,20 +148,14 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
     }
     let schedule = Schedule::new(journey.every, node, &journey.id);
     let mut due = schedule.next_after(Mono::now());
-    let mut finished: Option<Round<'_>> = None;
+    let mut finished = FuturesUnordered::new();
     let mut memory = Memory { alerted: None, since: clock::now().wall };
     loop {
-        let watch = async {
-            match finished.as_mut() {
-                Some(round) => round.watch_on(due, hands).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = hands.stop.cancelled() => return,
             () = clock::sleep_until(due) => {}
-            () = watch => { finished = None; continue; }
+            Some(()) = finished.next() => continue,
         }
         let now = Mono::now();
         let late = schedule.ticks_between(due, now);
@@ -169,8 +167,10 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
         if !journey.allowed_times.allow(clock::now().wall) {
             continue;
         }
-        // A new round takes over the journey's task: the old one has been watched long enough.
-        finished = None;
+        // A thing may not tell its round: what comes from now on is the new one's.
+        if counts_things(journey) {
+            finished.clear();
+        }
         let mut round = match Round::begin(journey, memory, hands, &Trace::off()).await {
             Ok(round) => round,
             Err(fault) => {
@@ -181,7 +181,7 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
                 continue;
             }
         };
-        round.walk_to_end(hands, &Trace::off()).await;
+        walk_beside(&mut round, &mut finished, hands).await;
         if hands.cancel.is_cancelled() {
             return;
         }
@@ -204,8 +204,31 @@ async fn send_rounds(journey: &Journey, node: &str, hands: &Hands) {
             let _ = hands.records.send(Record::Round(news)).await;
             due = resumed;
         }
-        finished = Some(round);
+        if finished.len() < WATCHED_AT_ONCE {
+            finished.push(async move { round.watch_on(due, hands).await }.boxed());
+        }
     }
+}
+
+/// A round to its end, and beside it the looks at those that ended before.
+async fn walk_beside(
+    round: &mut Round<'_>,
+    finished: &mut FuturesUnordered<BoxFuture<'_, ()>>,
+    hands: &Hands,
+) {
+    let trace = Trace::off();
+    let mut walk = pin!(round.walk_to_end(hands, &trace));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut walk => return,
+            Some(()) = finished.next() => {}
+        }
+    }
+}
+
+fn counts_things(journey: &Journey) -> bool {
+    journey.stages.iter().any(|plan| plan.stage.counts_things())
 }
 
 /// One round outside the agent, for `once`: nothing is stored, nothing is judged.

@@ -190,7 +190,21 @@ impl Judging<'_> {
         decides.unwrap_or_else(|| Finding::open("no_criterion", "nothing is required"))
     }
 
+    /// What is asked for is told also where nothing was seen yet.
     fn criterion(&mut self, criterion: &Criterion, path: &str) -> Finding {
+        let finding = self.subject(criterion, path);
+        let bound = criterion.fails().or(criterion.warn);
+        let limit = bound.map(Bound::limit).filter(|limit| limit.is_finite());
+        let over = (!criterion.over.is_zero()).then(|| criterion.over.as_secs_f64());
+        Finding {
+            unit: finding.unit.or_else(|| limit.map(|_| criterion.unit())),
+            threshold: finding.threshold.or(limit),
+            window_seconds: finding.window_seconds.or(over),
+            ..finding
+        }
+    }
+
+    fn subject(&mut self, criterion: &Criterion, path: &str) -> Finding {
         match &criterion.subject {
             _ if criterion.fails().or(criterion.warn).is_none() => {
                 Finding::open("no_threshold", "the criterion has no threshold")

@@ -18,8 +18,8 @@ mod usecases;
 pub struct Inputs {
     /// Files, folders (their `*.yaml` and `*.yml`, in order of name), `-` for standard input.
     pub paths: Vec<String>,
-    /// What standard input held, read once by the caller.
-    pub stdin: Option<String>,
+    /// What standard input held, read once by [`read_plan`], or why it can't be a plan.
+    pub stdin: Option<Result<String, String>>,
     /// Text that stands in for files: name and content. Used by `demo`.
     pub texts: Vec<(String, String)>,
     /// Variables given from outside; they win over all others.
@@ -30,6 +30,8 @@ pub struct Inputs {
 const FILE_LIMIT: u64 = 16 << 20;
 /// More files than this are a mistake: an include that goes in circles, or the wrong folder.
 const FILES_LIMIT: usize = 200;
+/// What `-c -` is called.
+pub const STDIN: &str = "standard input";
 /// Where packs on disk are looked for, after the including file's own folder.
 const PACKS_FOLDER: &str = "/etc/greenlight/packs";
 
@@ -101,8 +103,10 @@ fn roots(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
     }
     for path in &inputs.paths {
         if path == "-" {
-            let text = inputs.stdin.clone().unwrap_or_default();
-            wanted.push(Wanted::Text("standard input".into(), text));
+            match inputs.stdin.clone().unwrap_or_else(|| Ok(String::new())) {
+                Ok(text) => wanted.push(Wanted::Text(STDIN.into(), text)),
+                Err(why) => drop(diagnostics.error(None::<Span>, why)),
+            }
             continue;
         }
         let path = Path::new(path);
@@ -114,7 +118,17 @@ fn roots(inputs: &Inputs, diagnostics: &mut Diagnostics) -> Vec<Wanted> {
             Ok(files) if files.is_empty() => {
                 diagnostics.error(None::<Span>, format!("{} holds no *.yaml file", path.display()));
             }
-            Ok(files) => wanted.extend(files.into_iter().map(Wanted::File)),
+            Ok(files) => {
+                for path in files {
+                    // A pipe that nobody writes to would be waited for without end.
+                    if path.exists() && !path.is_file() {
+                        let text = format!("{} is no file", path.display());
+                        diagnostics.error(None::<Span>, text);
+                        continue;
+                    }
+                    wanted.push(Wanted::File(path));
+                }
+            }
             Err(error) => {
                 diagnostics.error(None::<Span>, format!("can't list {}: {error}", path.display()));
             }
@@ -230,6 +244,10 @@ impl Loaded {
                     .expected("a text, a number, true or false");
                 continue;
             }
+            // As it is written: 1.10 and 007 are no 1.1 and no 7 in an address.
+            let written =
+                at.as_str().filter(|text| value.is_number() && value.to_string() != *text);
+            let value = written.map_or(value, Value::from);
             set.push((name, value, at.clone()));
         }
         for (name, value, at) in set {
@@ -292,7 +310,8 @@ impl Loaded {
 
     /// Puts the variables in, values of variables first.
     pub(super) fn substitute(&mut self, diagnostics: &mut Diagnostics) {
-        let names: Vec<String> = self.vars.keys().cloned().collect();
+        let set = self.vars.iter().filter(|(_, value)| !value.is_null());
+        let names: Vec<String> = set.map(|(name, _)| name.clone()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut settled = BTreeMap::new();
         for (name, value) in &self.vars {
@@ -423,26 +442,26 @@ fn environment(name: &str) -> Option<String> {
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
-    read.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            format!(
-                "can't read {}: there is no such file; name a plan with -c FILE",
-                path.display()
-            )
+    let name = path.display().to_string();
+    match std::fs::File::open(path) {
+        Ok(file) => read_plan(file, &name),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(format!("can't read {name}: there is no such file; name a plan with -c FILE"))
         }
-        _ => format!("can't read {}: {error}", path.display()),
-    })?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(format!(
-            "{} is larger than {} MiB: this is no plan",
-            path.display(),
-            FILE_LIMIT >> 20
-        ));
+        Err(error) => Err(format!("can't read {name}: {error}")),
     }
-    String::from_utf8(bytes).map_err(|_| format!("{} is no UTF-8 text", path.display()))
+}
+
+/// The text of one file, or of standard input.
+pub fn read_plan(from: impl Read, name: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    from.take(FILE_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("can't read {name}: {error}"))?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(format!("{name} is larger than {} MiB: this is no plan", FILE_LIMIT >> 20));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{name} is no UTF-8 text"))
 }
 
 /// One file is read once, however it is named.

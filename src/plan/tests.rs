@@ -418,3 +418,20 @@ fn the_packs_compile_and_partner_platform_has_all_its_lines() {
     lines.sort_unstable();
     assert_eq!(refs, lines);
 }
+
+#[test]
+fn a_check_takes_the_window_one_interval_and_give_up_where_it_judges_a_journey() {
+    let plan = compile(
+        "journeys:
+  - id: j
+    every: 4s
+    timeout: 30s
+    send: { http: { to: 'http://127.0.0.1:1/' } }
+    stages: [ { stored: { json_api: { url: 'http://127.0.0.1:1/', items: '.[]' }, within: 1s, give_up: 2s } } ]
+gates:
+  - { id: g, require: { loss: j, over: 12s, below: 0 } }
+",
+    )
+    .unwrap();
+    assert_eq!(plan.covering_time(), std::time::Duration::from_secs(12 + 4 + 2));
+}

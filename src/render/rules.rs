@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::catalogue::Metric;
 use crate::catalogue::agent::{CHECK_LAST_ATTEMPT, GATE_VERDICT, NODE_INFO};
 use crate::catalogue::journey::LAST_ROUND;
 use crate::gate::promql::{quoted, window};
@@ -93,24 +94,28 @@ fn failing(watched: &Watched<'_>) -> Alert {
 /// it gets that long after a start, and as long again as attempts may take.
 fn not_judged(watched: &Watched<'_>) -> Alert {
     let gate = watched.gate;
+    // Each way leaves the labels of the agent alone, so that an agent to which two apply is one alert:
+    // Prometheus refuses to judge a rule that yields the same labels twice, and would tell nobody.
     let mut ways = vec![format!(
-        "({verdict} >= {open} < {fail})",
+        "max without (gate, level) ({verdict} >= {open} < {fail})",
         verdict = verdict(gate),
         open = Verdict::Open.number(),
         fail = Verdict::Fail.number(),
     )];
-    let silent = |metric: &str, label: &str, id: &str, interval: Duration| {
+    let silent = |metric: &Metric, id: &str, interval: Duration| {
         let seconds = interval.saturating_mul(3).as_secs_f64();
-        let newest = format!("{metric}{{{label}={}}}", quoted(id));
+        let label = metric.labels.first().copied().unwrap_or_default();
+        let newest = format!("{}{{{label}={}}}", metric.name, quoted(id));
+        let labels = metric.labels.join(", ");
         // As of the scrape: what is tried every second is no older for being scraped every minute. By
         // agent: one that still tries must not hide one that does not.
-        format!("(min by (instance, job) (timestamp({newest}) - {newest}) > {seconds})")
+        format!("(min without ({labels}) (timestamp({newest}) - {newest}) > {seconds})")
     };
     for (check, interval) in &watched.checks {
-        ways.push(silent(CHECK_LAST_ATTEMPT.name, "check", check, *interval));
+        ways.push(silent(&CHECK_LAST_ATTEMPT, check, *interval));
     }
     for (journey, interval) in &watched.journeys {
-        ways.push(silent(LAST_ROUND.name, "journey", journey, *interval));
+        ways.push(silent(&LAST_ROUND, journey, *interval));
     }
     let windows = gate.require.criteria().into_iter().map(|criterion| {
         criterion.window().saturating_add(criterion.stable_for.unwrap_or_default())

@@ -120,6 +120,9 @@ pub(crate) fn row<'a>(list: &'a Value, id: &str) -> &'a Value {
     rows.iter().find(|row| row["id"] == id).unwrap_or_else(|| panic!("no {id} in {list:#}"))
 }
 
+/// More than the `give_up` of [`journey`] and the second after which the next round begins.
+const HELD: std::time::Duration = std::time::Duration::from_millis(3_500);
+
 /// What a small platform does wrong with the events that it takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Flaw {
@@ -130,6 +133,8 @@ pub(crate) enum Flaw {
     Repeats(u64),
     /// The event of this number is refused at the door.
     Refuses(u64),
+    /// The first event of this number shows only after it was given up, while the next round is under way.
+    Holds(u64),
     /// Nobody can look.
     Blind,
 }
@@ -137,6 +142,7 @@ pub(crate) enum Flaw {
 /// A way in at `/events`, and a search at `/search?run=...`.
 pub(crate) fn platform(flaw: Flaw) -> std::net::SocketAddr {
     let stored = std::sync::Mutex::new(Vec::<Value>::new());
+    let held = std::sync::OnceLock::<(Value, std::time::Instant)>::new();
     web(move |asked| match asked.path.split('?').next() {
         Some("/events") => {
             assert!(asked.head.to_ascii_lowercase().contains("greenlight-id:"), "{}", asked.head);
@@ -149,7 +155,9 @@ pub(crate) fn platform(flaw: Flaw) -> std::net::SocketAddr {
                 return (400, "{}".to_owned());
             }
             let mut stored = stored.lock().expect("nobody panicked");
-            if flaw != Flaw::Loses(seq) {
+            let first = flaw == Flaw::Holds(seq)
+                && held.set((event.clone(), std::time::Instant::now())).is_ok();
+            if flaw != Flaw::Loses(seq) && !first {
                 stored.push(event.clone());
             }
             if flaw == Flaw::Repeats(seq) {
@@ -161,9 +169,12 @@ pub(crate) fn platform(flaw: Flaw) -> std::net::SocketAddr {
         _ => {
             let run = asked.path.split("run=").nth(1).unwrap_or_default();
             let stored = stored.lock().expect("nobody panicked");
+            let held = held.get().filter(|(_, since)| since.elapsed() > HELD);
+            let held = held.map(|(event, _)| (usize::MAX, event));
             let hits: Vec<Value> = stored
                 .iter()
                 .enumerate()
+                .chain(held)
                 .filter(|(_, event)| event["greenlight.run"] == run)
                 .map(|(id, event)| serde_json::json!({ "id": id.to_string(), "event": event }))
                 .collect();

@@ -89,7 +89,8 @@ fn each_trouble_raises_its_alert() {
     let mut bad = gate("bad", Level::Mandatory);
     let mut blind = gate("blind", Level::Optional);
     let mut silent = gate("silent", Level::Mandatory);
-    for gate in [&mut good, &mut bad, &mut blind, &mut silent] {
+    let mut both = gate("both", Level::Mandatory);
+    for gate in [&mut good, &mut bad, &mut blind, &mut silent, &mut both] {
         gate.title = gate.id.clone();
         gate.fix = None;
     }
@@ -106,7 +107,14 @@ fn each_trouble_raises_its_alert() {
         journeys: Vec::new(),
     };
     let rules = render(
-        &[of(&good, "busy"), of(&bad, "busy"), of(&blind, "busy"), of(&silent, "stopped"), often],
+        &[
+            of(&good, "busy"),
+            of(&bad, "busy"),
+            of(&blind, "busy"),
+            of(&silent, "stopped"),
+            of(&both, "idle"),
+            often,
+        ],
         &["n1".to_owned(), "n2".to_owned()],
     );
     // Annotations are compared too; they are not what this test is about.
@@ -138,12 +146,19 @@ fn each_trouble_raises_its_alert() {
     test.push_str(&verdict("bad", "mandatory", &format!("{pass}x59 {fail}x60 {pass}x180")));
     test.push_str(&verdict("blind", "optional", &format!("{pass}x59 {open}x60 {pass}x180")));
     test.push_str(&verdict("silent", "mandatory", &format!("{pass}x300")));
+    // What is not tried any more is open soon: by both an agent is told of once.
+    test.push_str(&verdict(
+        "both",
+        "mandatory\",instance=\"a\",job=\"g\",zone=\"z",
+        &format!("{pass}x70 {open}x230"),
+    ));
     // Of two agents that do the same, one has stopped trying.
     let tries = "0+15x300".to_owned();
     for (check, instance, values) in [
         ("busy", "a", tries.clone()),
         ("stopped", "a", format!("0+15x60 {}x240", 900)),
         ("stopped", "b", tries.clone()),
+        ("idle", "a\",job=\"g\",zone=\"z", format!("0+15x60 {}x240", 900)),
         ("often", "a", tries),
     ] {
         test.push_str(&format!(
@@ -159,16 +174,17 @@ fn each_trouble_raises_its_alert() {
     let failing = "{ gate: bad, level: mandatory, severity: critical }";
     let blind = "{ gate: blind, level: optional, severity: warning }";
     let silent = "{ gate: silent, instance: a, level: mandatory, severity: critical }";
+    let both = "{ gate: both, instance: a, job: g, zone: z, level: mandatory, severity: critical }";
     let gone = "{ node: n2, severity: critical }";
     for (at, fails, unjudged, agents) in [
         ("10m", &[][..], &[][..], &[][..]),
         ("16m", &[failing], &[], &[]),
         // Open for less than its window and three intervals is no trouble yet.
         ("20m", &[failing], &[], &[]),
-        ("22m", &[failing], &[blind, silent], &[]),
-        ("29m", &[failing], &[blind, silent], &[]),
-        ("31m", &[], &[silent], &[]),
-        ("37m", &[], &[silent], &[gone]),
+        ("22m", &[failing], &[blind, silent, both], &[]),
+        ("29m", &[failing], &[blind, silent, both], &[]),
+        ("31m", &[], &[silent, both], &[]),
+        ("37m", &[], &[silent, both], &[gone]),
     ] {
         test.push_str(&expectation(at, "GreenlightGateFailing", fails));
         test.push_str(&expectation(at, "GreenlightGateNotJudged", unjudged));

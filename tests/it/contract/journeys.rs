@@ -186,3 +186,26 @@ fn contract_what_nobody_can_look_at_is_an_error_in_the_time_that_a_check_takes()
         assert!(out(&output).contains("nobody listens"), "{}", out(&output));
     }
 }
+
+/// What comes after `give_up` is known also where the next rounds have begun meanwhile.
+#[test]
+fn contract_what_comes_after_give_up_mends_the_tally() {
+    let (folder, plan) = folder_with(&journey(platform(Flaw::Holds(2))));
+    let daemon = Daemon::start(&plan, &folder.path().join("state"), &[]);
+    let metric = |name: &str, fate: &str| {
+        let name = format!("greenlight_journey_{name}_total");
+        daemon.metric(&name, &["\"j\"", "\"stored\"", fate]).unwrap_or_default()
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(40);
+    while metric("resurrected", "") == 0.0 || metric("events", "\"ok\"") < 9.0 {
+        assert!(std::time::Instant::now() < end, "{:#}", daemon.json("/api/v1/journeys"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(metric("resurrected", ""), 1.0);
+    assert_eq!(metric("events", "\"lost\""), 1.0, "counters are never taken back");
+    let told = daemon.json("/api/v1/journeys");
+    let told = row(&told, "j");
+    holds(told);
+    let fates = &stage(told, "stored")["fates"];
+    assert_eq!((&fates["lost"], &fates["late"]), (&0.into(), &1.into()), "{told:#}");
+}

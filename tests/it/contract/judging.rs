@@ -312,3 +312,14 @@ fn contract_the_report_is_as_of_the_end_and_not_of_what_is_still_under_way() {
     let left: Value = serde_json::from_str(&out(&left)).expect("a document");
     assert_eq!(left["decision"], "go", "what is left is the same: {left:#}");
 }
+
+#[test]
+fn contract_a_gate_says_what_it_asks_for_where_nothing_was_seen_yet() {
+    let gates = "- { id: nobody, require: { p99: check.duration, where: { target: elsewhere }, over: 1s, below: 20ms } }\n";
+    let (code, report) = check(&plan(&[open_port()], gates), &["--for", "1s"]);
+    is(decided(code, &report, "nobody"), 2, "incomplete", "open");
+    let gate = row(&report["gates"], "nobody");
+    assert_eq!((&gate["threshold"], &gate["unit"]), (&0.02.into(), &"seconds".into()), "{gate:#}");
+    assert_eq!(gate["window_seconds"], 1.0, "{gate:#}");
+    assert!(gate["value"].is_null() && gate["margin"].is_null(), "{gate:#}");
+}

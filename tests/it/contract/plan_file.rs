@@ -54,6 +54,20 @@ fn contract_a_variable_is_the_plans_else_the_environments_else_a_mistake() {
     let plan = compiled("nodes: [ '${CONTRACT_HOSTILE}' ]\n", &[("CONTRACT_HOSTILE", hostile)]);
     assert_eq!(plan["nodes"], json!([hostile]));
     assert_eq!(plan["checks"], json!([]));
+    // As it is written: a number that is put into a text keeps its zeros, and so does one that
+    // decides whether a gate applies.
+    let plan = "vars: { release: 1.10, index: 007, account: 12345678901234567890123, n: 0x10, none: null }\n\
+                nodes: [ 'r${release}', 'i-${index}', '${account}' ]\n\
+                checks: [ { id: p, icmp: { count: '${n}' }, targets: [ '127.0.0.1' ], every: 30s } ]\n\
+                gates: [ { id: g, when: { var: release, equals: 1.10 }, require: { ratio: check.success, over: 5m, above: 99% } } ]\n";
+    let (_, report) = super::check(plan, &["--for", "100ms"]);
+    assert_eq!(report["gates"][0]["verdict"], "open", "it applies: {report:#}");
+    let plan = compiled(plan, &[]);
+    assert_eq!(plan["nodes"], json!(["r1.10", "i-007", "12345678901234567890123"]));
+    assert_eq!(plan["checks"][0]["icmp"]["count"], 16);
+    // One that is null is not set, and so is nothing to be meant.
+    let text = mistakes("vars: { none: null }\nnodes: [ '${none}' ]\n");
+    assert!(text.contains("`none` is not set") && !text.contains("did you mean"), "{text}");
     // Nor does a key.
     let text = mistakes("vars: { k: checks }\n'${k}': []\n");
     assert!(text.contains("unknown key"), "{text}");
@@ -520,4 +534,29 @@ gates:
     assert!(plan["gates"].as_array().is_some_and(|gates| {
         gates.iter().any(|gate| gate["id"] == "net.latency.core" && gate["level"] == "mandatory")
     }));
+}
+
+#[test]
+fn contract_what_can_be_no_plan_is_an_invalid_plan_wherever_it_comes_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("latin1.yaml");
+    fs::write(&file, b"nodes: [ caf\xe9 ]\n").expect("written");
+    let from = fs::File::open(&file).expect("it is there");
+    let piped = std::process::Command::new(BINARY)
+        .args(["plan", "-c", "-"])
+        .stdin(from)
+        .output()
+        .expect("the binary starts");
+    let named = greenlight(&["plan", "-c", file.to_str().expect("UTF-8")]);
+    for (output, name) in [(piped, "standard input"), (named, "latin1.yaml")] {
+        assert_eq!(code(&output), 78, "{}", err(&output));
+        assert!(err(&output).contains(&format!("{name} is no UTF-8 text")), "{}", err(&output));
+    }
+    // A pipe among the files is a mistake, and nobody waits for who would write to it.
+    fs::write(&file, "").expect("written");
+    nix::unistd::mkfifo(&folder.path().join("pipe.yaml"), nix::sys::stat::Mode::S_IRWXU)
+        .expect("a pipe is made");
+    let output = greenlight(&["plan", "-c", folder.path().to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), 78, "{}", out(&output));
+    assert!(err(&output).contains("pipe.yaml is no file"), "{}", err(&output));
 }
