@@ -195,7 +195,7 @@ impl Judging<'_> {
         let finding = self.subject(criterion, path);
         let bound = criterion.fails().or(criterion.warn);
         let limit = bound.map(Bound::limit).filter(|limit| limit.is_finite());
-        let over = (!criterion.over.is_zero()).then(|| criterion.over.as_secs_f64());
+        let over = (!criterion.over.is_zero()).then_some(criterion.over.as_secs_f64());
         Finding {
             unit: finding.unit.or_else(|| limit.map(|_| criterion.unit())),
             threshold: finding.threshold.or(limit),

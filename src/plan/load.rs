@@ -245,8 +245,8 @@ impl Loaded {
                 continue;
             }
             // As it is written: 1.10 and 007 are no 1.1 and no 7 in an address.
-            let written =
-                at.as_str().filter(|text| value.is_number() && value.to_string() != *text);
+            let shown = value.to_string();
+            let written = at.as_str().filter(|text| value.is_number() && shown != **text);
             let value = written.map_or(value, Value::from);
             set.push((name, value, at.clone()));
         }
