@@ -195,7 +195,9 @@ impl Judging<'_> {
         let finding = self.subject(criterion, path);
         let bound = criterion.fails().or(criterion.warn);
         let limit = bound.map(Bound::limit).filter(|limit| limit.is_finite());
-        let over = (!criterion.over.is_zero()).then_some(criterion.over.as_secs_f64());
+        // The newest sample and its age are of no window.
+        let windowed = !matches!(criterion.function, Function::Last | Function::Fresh);
+        let over = windowed.then_some(criterion.over.as_secs_f64());
         Finding {
             unit: finding.unit.or_else(|| limit.map(|_| criterion.unit())),
             threshold: finding.threshold.or(limit),

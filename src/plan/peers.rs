@@ -1,5 +1,6 @@
 //! The other machines that selectors choose from.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,10 +56,12 @@ pub struct Peers {
 pub struct Stamp(i64, i64, u64, u64);
 
 impl Peers {
+    /// Each machine once: one that stands in several groups is one target.
     pub fn select(&self, selector: &Selector) -> Vec<TargetName> {
+        let mut seen = BTreeSet::new();
         self.members
             .iter()
-            .filter(|peer| selector.matches(&peer.labels))
+            .filter(|peer| selector.matches(&peer.labels) && seen.insert(&peer.address))
             .map(|peer| peer.address.clone())
             .collect()
     }

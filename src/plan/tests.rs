@@ -420,6 +420,18 @@ fn the_packs_compile_and_partner_platform_has_all_its_lines() {
 }
 
 #[test]
+fn a_machine_in_several_groups_is_one_target() {
+    let plan = compile(
+        "peers: { static: [ { targets: ['a:1', 'b:1'], labels: { role: lake } }, { targets: ['a:1'], labels: { role: ingest } } ] }
+checks: [ { id: c, tcp: {}, targets: { peers: { role: '*' } } } ]
+",
+    )
+    .unwrap();
+    let targets = plan.checks[0].resolve(&plan.peers);
+    assert_eq!(targets.iter().map(|name| &**name).collect::<Vec<_>>(), ["a:1", "b:1"]);
+}
+
+#[test]
 fn a_check_takes_the_window_one_interval_and_give_up_where_it_judges_a_journey() {
     let plan = compile(
         "journeys:
