@@ -166,7 +166,8 @@ impl Plan {
     }
 
     fn watched_by<'a>(&'a self, gate: &'a Gate) -> Watched<'a> {
-        let mut watched = Watched { gate, checks: Vec::new(), journeys: Vec::new() };
+        let open_for = self.covering_time_of(gate);
+        let mut watched = Watched { gate, checks: Vec::new(), journeys: Vec::new(), open_for };
         let journey = |id: Option<&str>| {
             let all = self.journeys.iter().filter(move |own| id.is_none_or(|id| *own.id == *id));
             all.map(|own| (own.id.to_string(), own.every)).collect::<Vec<_>>()

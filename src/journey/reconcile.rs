@@ -117,19 +117,13 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
         shows(text, &event.message) || written.is_some_and(|written| text.contains(written))
     };
     let whole = texts.into_iter().flatten().any(shown);
-    // What stands behind the message may be cut too: fields, or the end of the format.
-    let payload = event.payload.trim_ascii_end();
-    let original = arrival.text.as_deref().map(str::trim_end);
-    let short = original.filter(|text| is_front(text, payload));
-    if whole && short.is_none() {
-        return checksum(arrival, event);
+    if whole {
+        return cut_behind(arrival, event).or_else(|| checksum(arrival, event));
     }
     // The message field says most precisely where the text ends.
-    let Some(text) = short.filter(|_| whole).or(field).or(arrival.text.as_deref()) else {
-        return checksum(arrival, event);
-    };
-    let length = if whole { payload.len() } else { event.message.len() };
-    let cut = whole || texts.into_iter().flatten().any(|text| is_cut(text, event));
+    let text = texts.into_iter().flatten().next()?;
+    let cut = texts.into_iter().flatten().any(|text| is_cut(text, event))
+        || cut_behind(arrival, event).is_some();
     Some(if cut {
         Flaw {
             fate: Fate::Truncated,
@@ -162,6 +156,26 @@ fn parting(text: &str, message: &str) -> (String, String) {
         format!("{front}{}", excerpt(&rest))
     };
     (from_there(tail), from_there(message))
+}
+
+/// A text that is the payload as it was sent, maybe after a header, and ends before it does: what
+/// stood behind the message is gone, though the message is whole.
+fn cut_behind(arrival: &Arrival, event: &Event) -> Option<Flaw> {
+    let payload = event.payload.trim_ascii_end();
+    let start = std::str::from_utf8(payload).ok()?.chars().take(ANCHOR).collect::<String>();
+    let text = arrival.text.as_deref().filter(|_| !start.is_empty())?;
+    let text = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{fffd}');
+    let mut tails = text.match_indices(&start).filter_map(|(at, _)| text.get(at..));
+    let tail = tails.find(|tail| is_front(tail, payload))?;
+    Some(Flaw {
+        fate: Fate::Truncated,
+        text: format!(
+            "event {} was cut behind its message: {} of {} bytes",
+            event.seq,
+            tail.len(),
+            payload.len()
+        ),
+    })
 }
 
 /// Whether the message stands whole in a text, plain or as it is written inside JSON.

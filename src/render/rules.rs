@@ -24,6 +24,8 @@ pub struct Watched<'a> {
     pub checks: Vec<(String, Duration)>,
     /// The journeys behind it, and the interval of each.
     pub journeys: Vec<(String, Duration)>,
+    /// How long it is open after a start: its window, one interval, and `give_up` of a journey.
+    pub open_for: Duration,
 }
 
 /// The rule file.
@@ -91,7 +93,7 @@ fn failing(watched: &Watched<'_>) -> Alert {
 }
 
 /// Open, error, or no attempt for three intervals. A gate is open until its window has filled, so
-/// it gets that long after a start, and as long again as attempts may take.
+/// it gets that long after a start, and two intervals more.
 fn not_judged(watched: &Watched<'_>) -> Alert {
     let gate = watched.gate;
     // Each way leaves the labels of the agent alone, so that an agent to which two apply is one alert:
@@ -117,14 +119,10 @@ fn not_judged(watched: &Watched<'_>) -> Alert {
     for (journey, interval) in &watched.journeys {
         ways.push(silent(&LAST_ROUND, journey, *interval));
     }
-    let windows = gate.require.criteria().into_iter().map(|criterion| {
-        criterion.window().saturating_add(criterion.stable_for.unwrap_or_default())
-    });
     let intervals = watched.checks.iter().chain(&watched.journeys).map(|(_, interval)| *interval);
-    let wait = windows
-        .max()
-        .unwrap_or_default()
-        .saturating_add(intervals.max().unwrap_or_default().saturating_mul(3))
+    let wait = watched
+        .open_for
+        .saturating_add(intervals.max().unwrap_or_default().saturating_mul(2))
         .max(Duration::from_secs(60));
     Alert {
         name: "GreenlightGateNotJudged",
@@ -230,6 +228,7 @@ mod tests {
             gate: &gate,
             checks: vec![("core".to_owned(), Duration::from_secs(15))],
             journeys: vec![],
+            open_for: Duration::from_secs(900),
         };
         let text = render(&[watched], &["n1".to_owned(), "n2".to_owned()]);
         assert_eq!(text.matches("- alert: GreenlightGateFailing").count(), 1);

@@ -46,6 +46,7 @@ fn watched(gate: &Gate) -> Watched<'_> {
         gate,
         checks: vec![("core \"lat\" \\ency".to_owned(), Duration::from_secs(15))],
         journeys: vec![("ssh".to_owned(), Duration::from_secs(60))],
+        open_for: Duration::from_secs(540),
     }
 }
 
@@ -98,6 +99,7 @@ fn each_trouble_raises_its_alert() {
         gate,
         checks: vec![(check.to_owned(), Duration::from_secs(15))],
         journeys: Vec::new(),
+        open_for: Duration::from_secs(315),
     };
     // What is tried far more often than it is scraped.
     let quick = gate("quick", Level::Mandatory);
@@ -105,6 +107,7 @@ fn each_trouble_raises_its_alert() {
         gate: &quick,
         checks: vec![("often".to_owned(), Duration::from_millis(200))],
         journeys: Vec::new(),
+        open_for: Duration::from_secs(300),
     };
     let rules = render(
         &[

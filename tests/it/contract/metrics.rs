@@ -312,3 +312,16 @@ fn contract_rules_cover_each_gate_and_each_node() {
     assert!(rules.contains("absent("), "a vanished agent is an alert: {rules}");
     assert!(rules.contains("greenlight_check_last_attempt_timestamp_seconds{check=\"c\"}) > 45"));
 }
+
+#[test]
+fn contract_a_gate_that_fills_its_window_is_no_alert_yet() {
+    let plan = "journeys:\n  - id: j\n    every: 1m\n    send: { file: { path: /tmp/j.log } }\n    \
+                stages: [ { stored: { file: { path: /tmp/j.log }, within: 10m, give_up: 20m } } ]\n\
+                gates: [ { id: g, require: { loss: j, over: 5m, below: 1% } } ]\n";
+    let (_folder, file) = folder_with(plan);
+    let rules = out(&greenlight(&["rules", "-c", &file]));
+    let waits: Vec<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("for: ")).collect();
+    // Open for the window, one interval and `give_up`, after each start; the second is the agent's.
+    assert_eq!(waits, ["28m", "5m"], "{rules}");
+}
