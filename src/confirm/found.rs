@@ -73,7 +73,12 @@ impl<'a> Found<'a> {
         }
         self.records += 1;
         let wrong = self.text_at.filter(|_| text.is_none()).map(no_text);
-        for seq in recognise::events(whole, fields.as_ref(), self.sought) {
+        let mut named = recognise::events(whole, fields.as_ref(), self.sought);
+        if named.is_empty() {
+            // A text that was cut within its token ends so by itself alone.
+            named = recognise::events(text.as_deref().unwrap_or_default(), None, self.sought);
+        }
+        for seq in named {
             let ordinal = self.copies.entry((seq, id.clone())).or_default();
             *ordinal += 1;
             let copy = match &id {
@@ -130,4 +135,42 @@ pub(super) fn no_text(at: &str) -> Reason {
 /// A value as text: a string as it is, anything else as JSON.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::journey::event::Token;
+    use crate::journey::{Run, Stage};
+    use crate::time::Now;
+
+    #[test]
+    fn a_text_that_is_cut_within_its_token_is_known_beside_fields_that_lack_it() {
+        let run = Run::from("gl00000001");
+        let sought = Sought {
+            journey: "j".into(),
+            run: run.clone(),
+            stage: Stage::Stored,
+            first_seq: 0,
+            count: 3,
+            sent: 3,
+            equals: None,
+            named: false,
+            aged: Duration::ZERO,
+            began: Now::default(),
+        };
+        let whole = Token::new(&run, "s", 2).render();
+        let cut = format!("hello {}", &whole[..whole.len() - 3]);
+        let hit = json!({ "raw": cut, "parsed": { "level": "info" } });
+        let mut found = Found::new(&sought);
+        let record =
+            Record { fields: hit["parsed"].as_object().cloned(), text: Some(cut), id: None };
+        found.take_showing(&hit.to_string(), record);
+        let seqs: Vec<_> = found.look().arrivals.iter().map(|arrival| arrival.seq).collect();
+        assert_eq!(seqs, [Some(2)]);
+    }
 }

@@ -121,16 +121,18 @@ fn content(arrival: &Arrival, event: &Event) -> Option<Flaw> {
         return cut_behind(arrival, event).or_else(|| checksum(arrival, event));
     }
     // The message field says most precisely where the text ends.
-    let text = texts.into_iter().flatten().next()?;
-    let cut = texts.into_iter().flatten().any(|text| is_cut(text, event))
-        || cut_behind(arrival, event).is_some();
+    let Some(text) = texts.into_iter().flatten().next() else {
+        return checksum(arrival, event);
+    };
+    let cut = texts.into_iter().flatten().any(|text| is_cut(text, event));
     Some(if cut {
         Flaw {
             fate: Fate::Truncated,
             text: format!(
-                "event {} was cut: '{}' instead of {length} bytes",
+                "event {} was cut: '{}' instead of {} bytes",
                 event.seq,
                 excerpt(text),
+                event.message.len()
             ),
         }
     } else {
@@ -162,11 +164,14 @@ fn parting(text: &str, message: &str) -> (String, String) {
 /// stood behind the message is gone, though the message is whole.
 fn cut_behind(arrival: &Arrival, event: &Event) -> Option<Flaw> {
     let payload = event.payload.trim_ascii_end();
-    let start = std::str::from_utf8(payload).ok()?.chars().take(ANCHOR).collect::<String>();
-    let text = arrival.text.as_deref().filter(|_| !start.is_empty())?;
+    let sent = std::str::from_utf8(payload).ok()?;
+    let start = sent.chars().take(ANCHOR).collect::<String>();
+    // Where it stands whole, what follows it is of another event; so may be what begins within a text.
+    let text = arrival.text.as_deref().filter(|text| !start.is_empty() && !text.contains(sent))?;
     let text = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{fffd}');
-    let mut tails = text.match_indices(&start).filter_map(|(at, _)| text.get(at..));
-    let tail = tails.find(|tail| is_front(tail, payload))?;
+    let mut tails = text.match_indices(&start).filter_map(|(at, _)| Some((at, text.get(at..)?)));
+    let (_, tail) = tails
+        .find(|(at, tail)| is_front(tail, payload) && (*at == 0 || shows(tail, &event.message)))?;
     Some(Flaw {
         fate: Fate::Truncated,
         text: format!(
@@ -203,7 +208,9 @@ fn is_cut(text: &str, event: &Event) -> bool {
                 .filter_map(|(at, _)| text.get(at..))
                 .any(|tail| is_front(tail, message.as_bytes()))
     };
-    inside(&event.message) || event.written.as_deref().is_some_and(inside)
+    inside(&event.message)
+        || event.written.as_deref().is_some_and(inside)
+        || std::str::from_utf8(&event.payload).is_ok_and(inside)
 }
 
 fn is_front(text: &str, whole: &[u8]) -> bool {
