@@ -412,7 +412,9 @@ impl From<Box<Invalid>> for Failure {
 
 /// Whether colour is wanted on a stream.
 fn colour(is_terminal: bool) -> bool {
-    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    is_terminal
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb")
 }
 
 impl PlanArgs {

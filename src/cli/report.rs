@@ -3,16 +3,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::check::{self, FORMATS};
 use super::output;
 use super::{Failure, Global, OutputArgs, PlanArgs, say};
-use crate::agent;
+use crate::agent::{self, clock};
 use crate::journey::Stage;
 use crate::ledger::Document;
 use crate::plan::Plan;
 use crate::render::attack;
 use crate::store::{Store, StoreError};
+use crate::time::Wall;
+
+/// An agent leaves a report each minute: where the newest is older, none has run since.
+const OLD: Duration = Duration::from_secs(300);
 
 pub(super) fn run(
     global: &Global,
@@ -25,7 +30,15 @@ pub(super) fn run(
     let (_, plan) = plan.compile(global)?;
     let plan = Arc::new(plan);
     let document = match kept(state, &plan)? {
-        Ok(document) => document,
+        Ok(document) => {
+            if is_old(&document.finished_at, clock::now().wall) {
+                let at = &document.finished_at;
+                say(format_args!(
+                    "greenlight: this report is of {at}; no agent has left one since"
+                ));
+            }
+            document
+        }
         Err(why) => {
             say(format_args!("greenlight: no evidence for this plan: {why}"));
             agent::unproven(plan.clone())
@@ -41,6 +54,10 @@ pub(super) fn run(
     }
     check::write(&outputs, &document, output.verbose, None)?;
     Ok(check::code(&document))
+}
+
+fn is_old(finished_at: &str, now: Wall) -> bool {
+    Wall::parse(finished_at).is_none_or(|at| at.plus(OLD) < now)
 }
 
 /// The newest report, where it is one of this plan; else why there is none.
@@ -66,4 +83,19 @@ fn kept(state: &Path, plan: &Plan) -> Result<Result<Document, String>, Failure> 
             document.plan.digest, plan.digest
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_no_agent_has_renewed_is_old() {
+        let now = Wall::parse("2030-01-01T12:00:00Z").unwrap();
+        assert!(!is_old("2030-01-01T11:58:30.000Z", now));
+        assert!(is_old("2030-01-01T11:54:59.000Z", now));
+        // One of tomorrow is of a clock that was set; one of no time at all is nobody's newest.
+        assert!(!is_old("2030-01-02T12:00:00Z", now));
+        assert!(is_old("yesterday", now));
+    }
 }

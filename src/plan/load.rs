@@ -264,10 +264,23 @@ impl Loaded {
         let Some(node) = document.node.get("include").filter(|node| !node.is_null()) else {
             return Vec::new();
         };
-        let Some(names) = decode::<Vec<String>>(node, diagnostics) else { return Vec::new() };
+        let mut node = node.clone();
+        // As far as they are set by now: by what includes this, and not by what is included.
+        let known: Vec<&str> = self.vars.keys().map(String::as_str).collect();
+        let lookup = |name: &str| match self.vars.contains_key(name) {
+            true => self.settle(name, &known, &[], &Cell::new(false), &mut Diagnostics::default()),
+            false => environment(name),
+        };
+        let mut mistakes = Diagnostics::default();
+        vars::substitute(&mut node, &lookup, &known, &mut mistakes);
+        if !mistakes.is_empty() {
+            diagnostics.append(mistakes);
+            return Vec::new();
+        }
+        let Some(names) = decode::<Vec<String>>(&node, diagnostics) else { return Vec::new() };
         let mut wanted = Vec::new();
         for (position, name) in names.into_iter().enumerate() {
-            let at = node.as_list().and_then(|list| list.get(position)).unwrap_or(node);
+            let at = node.as_list().and_then(|list| list.get(position)).unwrap_or(&node);
             if let Some(pack) = name.strip_prefix("pack:") {
                 let local = document.folder.join("packs").join(format!("{pack}.yaml"));
                 let etc = Path::new(PACKS_FOLDER).join(format!("{pack}.yaml"));
@@ -337,7 +350,8 @@ impl Loaded {
         for document in &mut self.documents {
             let Tree::Map(entries) = &mut document.node.value else { continue };
             for (key, node) in entries {
-                if key.text != "vars" {
+                // What is included is read by now.
+                if !matches!(key.text.as_str(), "vars" | "include") {
                     vars::substitute(node, &lookup, &names, diagnostics);
                 }
             }

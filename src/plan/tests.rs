@@ -77,6 +77,24 @@ fn a_folder_that_is_included_is_told_to_be_one() {
 }
 
 #[test]
+fn what_is_included_may_be_named_by_variables_of_what_includes_it() {
+    let included = |name: &str| {
+        let text = "vars: { which: linux, pack: '${which}-node', late: null }\ninclude: [ '";
+        compile(&format!("{text}{name}' ]\n"))
+    };
+    let plan = included("pack:${pack}").unwrap();
+    assert!(plan.gates.iter().any(|gate| gate.id == "node.cpu.busy"));
+    for (name, words) in [
+        ("pack:${wich}-node", "the variable `wich` is not set"),
+        ("${late}.yaml", "the variable `late` is not set"),
+        ("${which}.yaml", "linux.yaml: there is no such file"),
+    ] {
+        let text = included(name).map(|_| ()).unwrap_err();
+        assert!(text.contains(words) && text.contains("1 mistake"), "{name}:\n{text}");
+    }
+}
+
+#[test]
 fn every_mistake_is_told_at_once_with_its_place() {
     let text = compile(
         "chekcs: []\n\
