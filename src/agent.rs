@@ -261,6 +261,12 @@ impl Agent {
         self.judged.clone()
     }
 
+    /// Whether the recorder answers; waits for as long as it does not.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Alive(reply)).await.is_ok() && answer.await.is_ok()
+    }
+
     /// What was judged last. An error where the recorder has ended.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, String> {
         ask_snapshot(&self.asks).await.ok_or_else(ended)

@@ -143,9 +143,11 @@ pub enum Ask {
     },
     /// What was judged last.
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    /// Whether anybody takes in what is measured and judges it.
+    Alive(oneshot::Sender<()>),
 }
 
-/// Said once a second, so that who waits for a verdict knows when to ask.
+/// Said whenever something was judged, so that who waits for a verdict knows when to ask.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged {
     pub at: Now,

@@ -47,6 +47,7 @@ pub(super) async fn run(
                         state.judge_rest();
                         drop(reply.send(Arc::new(state.snapshot())));
                     }
+                    Ask::Alive(reply) => drop(reply.send(())),
                 }
             }
             () = seconds.called() => {

@@ -14,6 +14,8 @@ use crate::serve;
 
 /// By then everything that is done every minute has been done.
 const SETTLED: Duration = Duration::from_secs(75);
+/// However short systemd's patience is.
+const FED_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 /// How often memory that is not used is given back.
 const GIVE_BACK: Duration = Duration::from_secs(600);
 
@@ -136,14 +138,35 @@ fn ignores_hangups() -> bool {
 pub(super) async fn until_stopped(
     agent: &Agent,
     stop: &mut Stop,
+    hangup: Option<&mut Signal>,
+) -> Result<(), Failure> {
+    tokio::select! {
+        ended = looked_after(agent, stop, hangup) => ended,
+        never = feed_watchdog(agent) => never,
+    }
+}
+
+/// Three times in what systemd waits for, as long as the recorder answers: an agent that judges no
+/// more is dead.
+async fn feed_watchdog(agent: &Agent) -> ! {
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        while agent.is_alive().await {
+            tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+            tokio::time::sleep((limit / 3).max(FED_AT_MOST_EVERY)).await;
+        }
+    }
+    std::future::pending().await
+}
+
+async fn looked_after(
+    agent: &Agent,
+    stop: &mut Stop,
     mut hangup: Option<&mut Signal>,
 ) -> Result<(), Failure> {
     let mut judged = agent.judged();
     // Once everything has been done for the first time, and where something is done no more.
     let since = tokio::time::Instant::now() + SETTLED;
     let mut give_back = tokio::time::interval_at(since, GIVE_BACK);
-    // The watchdog is fed by what the recorder says: an agent that judges no more is dead.
-    let feeds = sd_notify::watchdog_enabled().is_some();
     // A reload may wait for the command of a secret; signals and the watchdog do not wait with it.
     let mut reload = None;
     let mut once_more = false;
@@ -170,9 +193,6 @@ pub(super) async fn until_stopped(
             changed = judged.changed() => {
                 if changed.is_err() {
                     return Err(Failure::ours("the recorder ended; see the log"));
-                }
-                if feeds {
-                    tell_systemd(&[sd_notify::NotifyState::Watchdog]);
                 }
             }
         }

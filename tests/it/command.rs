@@ -505,18 +505,19 @@ fn systemd_hears_that_it_is_ready_alive_and_stopping() {
     let (folder, plan) = folder_with("");
     let path: PathBuf = folder.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
+    // As long as systemd waits: then it kills the process.
+    socket.set_read_timeout(Some(Duration::from_secs(6))).expect("a socket");
     let mut child = Command::new(BINARY)
         .args(["run", "--web.listen-address", "127.0.0.1:0", "-c", &plan, "--state"])
         .arg(folder.path().join("state"))
         .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "2000000")
+        .env("WATCHDOG_USEC", "6000000")
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
     let hear = || {
         let mut bytes = [0_u8; 256];
-        let length = socket.recv(&mut bytes).expect("it says something within 10 s");
+        let length = socket.recv(&mut bytes).expect("it says something within 6 s");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     };
     let mut heard = Vec::new();
