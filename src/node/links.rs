@@ -36,7 +36,7 @@ const LINES_LIMIT: usize = 4096;
 const ATTRIBUTES_EVERY: Duration = Duration::from_secs(9);
 
 /// What netlink told longer ago than this is not known any more.
-const TOLD_AT_LAST: Duration = Duration::from_secs(20);
+const TOLD_AT_LAST: Duration = Duration::from_secs(40);
 
 /// Attributes older than this are none: sysfs hangs.
 const STALE_AFTER: Duration = Duration::from_secs(30);
@@ -464,7 +464,7 @@ impl super::Source for Source {
             };
         }
         if let Way::Netlink(line) = &mut self.way {
-            line.ask(at);
+            line.ask(at, self.links.len());
         }
     }
 

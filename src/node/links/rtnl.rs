@@ -43,6 +43,11 @@ const LINKS_LIMIT: usize = 4096;
 /// every six.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// Of more interfaces than this the kernel tells for milliseconds, and holds its network lock meanwhile:
+/// then it is every fourteen, which is once a usual scrape.
+const MANY: usize = 64;
+const MANY_EVERY: Duration = Duration::from_secs(13);
+
 /// How long the node's second waits for the answer.
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -249,6 +254,7 @@ pub(super) struct Line {
     cells: Cells,
     resource: Arc<str>,
     due: Seldom,
+    due_of_many: Seldom,
 }
 
 impl Line {
@@ -275,12 +281,15 @@ impl Line {
             cells: cells.clone(),
             resource: Arc::from("the interfaces by netlink"),
             due: Seldom::every(EVERY),
+            due_of_many: Seldom::every(MANY_EVERY),
         }
     }
 
-    /// Asks where it is time to: whoever waits for the answer takes it with the next second.
-    pub(super) fn ask(&mut self, at: Mono) {
-        if self.due.now(at) {
+    /// Asks where it is time to, by how many are known: whoever waits for the answer takes it with the
+    /// next second.
+    pub(super) fn ask(&mut self, at: Mono, known: usize) {
+        let due = if known > MANY { &mut self.due_of_many } else { &mut self.due };
+        if due.now(at) {
             // Where the question before is not answered yet, its answer grows old, which is seen.
             let _ = self.cells.queue(&self.resource, DEADLINE, &self.work);
         }
