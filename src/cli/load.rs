@@ -262,6 +262,8 @@ struct Window {
     clients: Clients,
     source: String,
     from: Wall,
+    /// Events that had been taken by then.
+    taken: u64,
     /// Why the agent does not know of it.
     trouble: Option<String>,
 }
@@ -277,6 +279,7 @@ impl Window {
             clients: Clients::default(),
             source: format!("load {name}"),
             from: clock::now().wall,
+            taken: 0,
             trouble: None,
         };
         if let Some(api) = &window.api {
@@ -290,31 +293,39 @@ impl Window {
         Ok(window)
     }
 
-    /// Declares what has passed since the last declaration; those that touch are one. While nothing
-    /// was `taken` there was no load, whatever was due.
+    /// Declares what has passed since the last declaration; those that touch are one.
     async fn declare(&mut self, to: Wall, taken: u64) {
+        if self.api.is_none() {
+            return;
+        }
+        let Some((start, end)) = self.loaded(to, taken) else { return };
         let Some(api) = &self.api else { return };
-        if taken == 0 {
-            self.trouble = Some(String::from("nothing was taken, so that there was no load"));
-            return;
-        }
-        let (start, end) = (self.from.rfc3339(), to.rfc3339());
-        if to <= self.from || start == end {
-            return;
-        }
         let told = Request::post_json(
             api.at("api/v1/load", &[]),
             &json!({ "start": start, "end": end, "source": self.source }),
         );
         match api.ask_json(&self.clients, told, DECLARING, &Trace::off()).await {
-            Ok(_) => self.from = to,
-            // The next declaration covers this one too.
-            Err(trouble) => {
-                self.trouble = Some(trouble.to_string());
-                return;
+            Ok(_) => {
+                (self.from, self.taken) = (to, taken);
+                self.trouble = None;
             }
+            // The next declaration covers this one too.
+            Err(trouble) => self.trouble = Some(trouble.to_string()),
         }
-        self.trouble = None;
+    }
+
+    /// The time since the last declaration, if there is any. While nothing was `taken` there was no
+    /// load, whatever was due: that time is in no window.
+    fn loaded(&mut self, to: Wall, taken: u64) -> Option<(String, String)> {
+        if taken == self.taken {
+            self.from = self.from.max(to);
+            if taken == 0 {
+                self.trouble = Some(String::from("nothing was taken, so that there was no load"));
+            }
+            return None;
+        }
+        let (start, end) = (self.from.rfc3339(), to.rfc3339());
+        (to > self.from && start != end).then_some((start, end))
     }
 
     fn json(&self) -> Value {
@@ -603,4 +614,33 @@ fn text(journey: &Journey, order: &Order, report: &Report, window: &Window) -> S
         text.push_str(&format!("  the agent was not told of a load: {trouble}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_nothing_was_taken_is_in_no_window() {
+        let mut window = Window {
+            api: None,
+            clients: Clients::default(),
+            source: String::from("load j"),
+            from: Wall::from_secs(0),
+            taken: 0,
+            trouble: None,
+        };
+        let at = |second| Wall::from_secs(second).rfc3339();
+        // Refused at first, and not known to have been told of anything.
+        assert_eq!(window.loaded(Wall::from_secs(600), 0), None);
+        assert!(window.trouble.is_some());
+        assert_eq!(window.loaded(Wall::from_secs(1200), 5), Some((at(600), at(1200))));
+        // What could not be told is told with what comes next.
+        assert_eq!(window.loaded(Wall::from_secs(1800), 5), Some((at(600), at(1800))));
+        (window.from, window.taken, window.trouble) = (Wall::from_secs(1800), 5, None);
+        // Then it takes no more.
+        assert_eq!(window.loaded(Wall::from_secs(2400), 5), None);
+        assert_eq!((window.from, &window.trouble), (Wall::from_secs(2400), &None));
+        assert_eq!(window.loaded(Wall::from_secs(2300), 6), None, "an end before its beginning");
+    }
 }
