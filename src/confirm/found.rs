@@ -139,31 +139,16 @@ pub(super) fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;
+    use crate::confirm::recognise::tests::sought;
     use crate::journey::event::Token;
-    use crate::journey::{Run, Stage};
-    use crate::time::Now;
 
     #[test]
     fn a_text_that_is_cut_within_its_token_is_known_beside_fields_that_lack_it() {
-        let run = Run::from("gl00000001");
-        let sought = Sought {
-            journey: "j".into(),
-            run: run.clone(),
-            stage: Stage::Stored,
-            first_seq: 0,
-            count: 3,
-            sent: 3,
-            equals: None,
-            named: false,
-            aged: Duration::ZERO,
-            began: Now::default(),
-        };
-        let whole = Token::new(&run, "s", 2).render();
+        let sought = sought("gl00000001");
+        let whole = Token::new(&sought.run, "s", 2).render();
         let cut = format!("hello {}", &whole[..whole.len() - 3]);
         let hit = json!({ "raw": cut, "parsed": { "level": "info" } });
         let mut found = Found::new(&sought);

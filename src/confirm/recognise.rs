@@ -132,7 +132,7 @@ pub(super) fn whose<'a>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
@@ -141,7 +141,7 @@ mod tests {
     use crate::spec::trace::Trace;
     use crate::time::{Mono, Now};
 
-    fn sought(run: &str) -> Sought {
+    pub(in crate::confirm) fn sought(run: &str) -> Sought {
         Sought {
             journey: "j".into(),
             run: Run::from(run),

@@ -141,6 +141,11 @@ fn whole(text: &str) -> Option<u64> {
     }
 }
 
+/// A drive without a disc in it answers with an error each time that it is asked for one.
+fn is_optical(disk: &str) -> bool {
+    disk.starts_with("sr")
+}
+
 fn count(path: &Path) -> Option<Found<u64>> {
     let text = attribute(path)?;
     Some(text.and_then(|text| {
@@ -177,8 +182,7 @@ impl Look {
     fn take(&self) {
         let mut over = 0;
         let mut disks = counts(&self.sysfs.join("block"), "device/ioerr_cnt", &mut over);
-        // A drive without a disc in it answers with an error each time that it is asked for one.
-        disks.retain(|(name, _)| !name.starts_with("sr"));
+        disks.retain(|(name, _)| !is_optical(name));
         let filesystems = counts(&self.sysfs.join("fs/ext4"), "errors_count", &mut over);
         let folder = self.sysfs.join("class/nvme");
         let mut all = names(&folder);
@@ -363,7 +367,7 @@ pub(super) fn facts(paths: &Paths) -> Option<[(&'static str, bool); 3]> {
             (
                 "disk_errors",
                 names(&blocks).iter().any(|name| {
-                    !name.starts_with("sr") && blocks.join(name).join("device/ioerr_cnt").exists()
+                    !is_optical(name) && blocks.join(name).join("device/ioerr_cnt").exists()
                 }),
             ),
             ("nvme", there(&paths.sysfs.join("class/nvme"), "state")),
