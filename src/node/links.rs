@@ -31,15 +31,19 @@ const LINKS_LIMIT: usize = 64;
 /// Lines remembered; what follows is counted as over the limit.
 const LINES_LIMIT: usize = 4096;
 
-/// Carrier, speed and MTU change rarely, and reading them takes the kernel's network lock. Cells are asked
+/// Carrier and MTU change rarely, and reading them takes the kernel's network lock. Cells are asked
 /// every other second, a little early or late: it is every ten.
 const ATTRIBUTES_EVERY: Duration = Duration::from_secs(9);
+
+/// Where netlink tells of carrier and MTU, speed and duplex are left. A device agrees on them as its carrier
+/// comes, and then they are asked for at once; only virtual ones are given others without that.
+const SPEED_EVERY: Duration = Duration::from_secs(59);
 
 /// What netlink told longer ago than this is not known any more.
 const TOLD_AT_LAST: Duration = Duration::from_secs(40);
 
-/// Attributes older than this are none: sysfs hangs.
-const STALE_AFTER: Duration = Duration::from_secs(30);
+/// Attributes that are due for so long are none: sysfs hangs.
+const STALE_AFTER: Duration = Duration::from_secs(21);
 
 const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -129,6 +133,13 @@ impl Link {
         self.real || !TRANSIENT.iter().any(|prefix| self.name.starts_with(prefix))
     }
 
+    /// Takes what netlink told. True where its carrier came or went since, or it was switched on or off.
+    fn learn(&mut self, detail: Detail) -> bool {
+        let wire = |of: &Detail| (of.carrier, of.carrier_changes, of.up);
+        let before = std::mem::replace(&mut self.detail, detail);
+        self.shown && wire(&before) != wire(&self.detail)
+    }
+
     fn carry(&mut self, at: Mono, now: [Direction; 2]) {
         self.step = Step::between(self.read_at.replace(at), at);
         self.before = std::mem::replace(&mut self.now, now);
@@ -191,7 +202,7 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths, cells: &Cells) -> Self {
         let folder = paths.sysfs.join("class/net");
-        let stale = format!("{} has not answered for {STALE_AFTER:?}", folder.display());
+        let stale = format!("{} has not answered for more than {STALE_AFTER:?}", folder.display());
         let path = network_folder(paths).join("dev");
         Self {
             file: KernelFile::new(path.clone()),
@@ -263,6 +274,14 @@ impl Source {
             *left -= usize::from(shown);
             self.over += usize::from(wanted && !shown);
             link.shown = shown;
+        }
+    }
+
+    /// How often sysfs is asked.
+    fn every(&self) -> Duration {
+        match self.way {
+            Way::Netlink(_) => SPEED_EVERY,
+            Way::Files(_) | Way::Unknown => ATTRIBUTES_EVERY,
         }
     }
 
@@ -355,7 +374,7 @@ impl Source {
             line.ask_now();
             answer = line.answer();
         }
-        let (mut changed, mut count) = (false, 0);
+        let (mut changed, mut count, mut rewired) = (false, 0, false);
         self.strangers = 0;
         for (place, (name, now)) in counted.iter().enumerate() {
             let Some(one) = told_of(&answer.links, place, name) else {
@@ -365,12 +384,15 @@ impl Source {
             changed |= Self::place(links, count, &self.folder, name.bytes(), Some(one));
             if let Some(link) = links.get_mut(count) {
                 link.carry(at, *now);
-                link.detail = detail(one, &answer.links);
+                rewired |= link.learn(detail(one, &answer.links));
             }
             count += 1;
         }
         changed |= links.len() > count;
         links.truncate(count);
+        if rewired {
+            self.asked = None;
+        }
 
         let unqueued = answer.queues_trouble;
         if self.unqueued.as_ref().map(|(before, _)| *before) != unqueued {
@@ -451,7 +473,7 @@ pub(super) fn has_queues(paths: &Paths) -> bool {
 
 impl super::Source for Source {
     fn begin(&mut self, at: Mono) {
-        if self.asked.is_none_or(|asked| at.since(asked) >= ATTRIBUTES_EVERY)
+        if self.asked.is_none_or(|asked| at.since(asked) >= self.every())
             && let Some(work) = &self.work
             && self.cells.queue(&self.resource, ATTRIBUTES_DEADLINE, work) == Ok(true)
         {
@@ -511,6 +533,7 @@ impl super::Source for Source {
             _ => (self.untold.as_ref(), self.untold.as_ref()),
         };
         let file = self.file.fault();
+        let stale_after = self.every() + STALE_AFTER;
         for link in self.links.iter().filter(|link| link.shown) {
             let name = &link.name;
             sink.under(file);
@@ -551,7 +574,7 @@ impl super::Source for Source {
                 sink.put(&metric::NETWORK_DROPS, &labels, Slot::of(Some(direction.drops)));
             }
             let gauge = |value: Option<f64>| value.map_or(Slot::Nothing, Slot::Number);
-            let fresh = link.attributes.filter(|(at, _)| self.at.since(*at) <= STALE_AFTER);
+            let fresh = link.attributes.filter(|(at, _)| self.at.since(*at) <= stale_after);
             let stale = (link.attributes.is_some() && fresh.is_none()).then_some(&self.stale);
             sink.under(match self.way {
                 Way::Files(_) => file.or(stale),

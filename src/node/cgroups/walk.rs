@@ -1,6 +1,8 @@
 //! One walk over the trees, and what was used since the one before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,12 +119,14 @@ fn walked(
     buffer: &mut Vec<u8>,
     groups: &mut BTreeMap<String, Group>,
 ) -> std::io::Result<usize> {
-    std::fs::read_dir(&hierarchy.root)?;
     let mut left_out = 0;
     let mut queue = VecDeque::from([(String::new(), 0)]);
     while let Some((path, depth)) = queue.pop_front() {
         let folder = hierarchy.root.join(&path);
-        let children = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let children = match (!is_leaf(&folder)).then(|| std::fs::read_dir(&folder)) {
+            Some(Err(error)) if path.is_empty() => return Err(error),
+            children => children.into_iter().flatten().flatten().flatten(),
+        };
         let children = children.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         // Names that are no text are nobody's service.
         let names = children.filter_map(|entry| entry.file_name().into_string().ok());
@@ -144,6 +148,12 @@ fn walked(
         }
     }
     Ok(left_out)
+}
+
+/// Whether no folder is in it, which is cheaper to ask than to list its files: a folder has two links, and
+/// one from each folder in it (kernfs_refresh_inode; where a filesystem counts none, it says 1).
+fn is_leaf(folder: &Path) -> bool {
+    std::fs::metadata(folder).is_ok_and(|folder| folder.nlink() == 2)
 }
 
 /// What was used since the walk before; a group made anew has counted from 0 and is left out.
