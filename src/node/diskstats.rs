@@ -43,54 +43,51 @@ struct Counters {
     flush_ms: Option<u64>,
 }
 
-#[derive(Debug, PartialEq)]
-struct Line<'a> {
-    device: (u64, u64),
-    name: &'a [u8],
-    counters: Counters,
+/// Which device a line is of: its numbers and its name.
+fn device<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Option<((u64, u64), &'a [u8])> {
+    let numbers = (number(words.next()?)?, number(words.next()?)?);
+    Some((numbers, words.next()?))
 }
 
-fn parse(line: &[u8]) -> Option<Line<'_>> {
-    let mut words = fields(line);
-    let device = (number(words.next()?)?, number(words.next()?)?);
-    let name = words.next()?;
-    let mut columns = [None; 17];
-    for (column, word) in columns.iter_mut().zip(words) {
-        *column = Some(number(word)?);
+impl Counters {
+    fn of<'a>(words: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut columns = [None; 17];
+        for (column, word) in columns.iter_mut().zip(words) {
+            *column = Some(number(word)?);
+        }
+        let [
+            reads,
+            _,
+            sectors_read,
+            read_ms,
+            writes,
+            _,
+            sectors_written,
+            write_ms,
+            in_flight,
+            busy_ms,
+            queue_ms,
+            _,
+            _,
+            _,
+            _,
+            flushes,
+            flush_ms,
+        ] = columns;
+        Some(Self {
+            reads: reads?,
+            sectors_read: sectors_read?,
+            read_ms: read_ms?,
+            writes: writes?,
+            sectors_written: sectors_written?,
+            write_ms: write_ms?,
+            in_flight: in_flight?,
+            busy_ms: busy_ms?,
+            queue_ms: queue_ms?,
+            flushes,
+            flush_ms,
+        })
     }
-    let [
-        reads,
-        _,
-        sectors_read,
-        read_ms,
-        writes,
-        _,
-        sectors_written,
-        write_ms,
-        in_flight,
-        busy_ms,
-        queue_ms,
-        _,
-        _,
-        _,
-        _,
-        flushes,
-        flush_ms,
-    ] = columns;
-    let counters = Counters {
-        reads: reads?,
-        sectors_read: sectors_read?,
-        read_ms: read_ms?,
-        writes: writes?,
-        sectors_written: sectors_written?,
-        write_ms: write_ms?,
-        in_flight: in_flight?,
-        busy_ms: busy_ms?,
-        queue_ms: queue_ms?,
-        flushes,
-        flush_ms,
-    };
-    Some(Line { device, name, counters })
 }
 
 /// Mean time of what completed between two readings, in seconds.
@@ -153,28 +150,35 @@ struct Device {
     whole: bool,
     idle_name: bool,
     shown: bool,
-    now: Counters,
+    /// Of one that is shown; nobody wants to know what the others count.
+    now: Option<Counters>,
     before: Option<Counters>,
     /// Seconds for which requests have been under way without one completing.
     stalled: f64,
 }
 
 impl Device {
-    fn take(&mut self, counters: Counters, step: Step) {
-        let before = std::mem::replace(&mut self.now, counters);
-        let idle = (counters.reads, counters.writes) == (before.reads, before.writes);
-        let waiting = (1.0..SANE).contains(&(counters.in_flight as f64));
+    fn take(&mut self, counters: Option<Counters>, step: Step) {
+        self.before = std::mem::replace(&mut self.now, counters);
+        let idle = |now: &Counters, before: &Counters| {
+            let waiting = (1.0..SANE).contains(&(now.in_flight as f64));
+            waiting && (now.reads, now.writes) == (before.reads, before.writes)
+        };
+        let idle = self.now.as_ref().zip(self.before.as_ref()).is_some_and(|(n, b)| idle(n, b));
         self.stalled = match step.seconds {
-            Some(seconds) if idle && waiting => self.stalled + seconds,
+            Some(seconds) if idle => self.stalled + seconds,
             _ => 0.0,
         };
-        self.before = Some(before);
     }
 }
 
 /// Whether this kernel tells how long flushes take (Linux 5.5); None where no line is there.
 pub(super) fn tells_flushes(text: &[u8]) -> Option<bool> {
-    lines(text).find_map(parse).map(|line| line.counters.flushes.is_some())
+    lines(text).find_map(|line| {
+        let mut words = fields(line);
+        device(&mut words)?;
+        Counters::of(words).map(|counters| counters.flushes.is_some())
+    })
 }
 
 pub(super) struct Source {
@@ -213,22 +217,22 @@ impl Source {
         }
     }
 
-    fn known(blocks: &std::path::Path, line: &Line<'_>) -> Device {
-        let name = String::from_utf8_lossy(line.name);
+    fn known(blocks: &std::path::Path, device: (u64, u64), bytes: &[u8]) -> Device {
+        let name = String::from_utf8_lossy(bytes);
         // sysfs writes a slash in a device's name as an exclamation mark.
         let whole = !blocks.is_dir() || blocks.join(name.replace('/', "!")).exists();
-        let after = |prefix: &&[u8]| line.name.strip_prefix(*prefix);
+        let after = |prefix: &&[u8]| bytes.strip_prefix(*prefix);
         let idle_name = IDLE_NAMES
             .iter()
             .filter_map(after)
             .any(|rest| rest.first().is_some_and(u8::is_ascii_digit));
         Device {
             name: Arc::from(name),
-            device: line.device,
+            device,
             whole,
             idle_name,
             shown: false,
-            now: line.counters,
+            now: None,
             before: None,
             stalled: 0.0,
         }
@@ -243,32 +247,43 @@ impl super::Source for Source {
         };
         self.step = Step::between(self.before_at, tick.at);
         let mut changed = false;
-        let mut count = 0;
-        let mut over = 0;
+        let (mut count, mut shown, mut over) = (0, 0, 0);
         for line in lines(text) {
-            let Some(line) = parse(line) else { continue };
+            let mut words = fields(line);
+            let Some((numbers, name)) = device(&mut words) else { continue };
             if count == LINES_LIMIT {
                 over += 1;
                 continue;
             }
             // The file keeps its order, so the device is nearly always where it was.
-            let same = |device: &Device| {
-                device.device == line.device && device.name.as_bytes() == line.name
-            };
+            let same = |device: &Device| device.device == numbers && device.name.as_bytes() == name;
             let rest = self.devices.get(count..).unwrap_or_default();
             match rest.iter().position(same) {
                 Some(further) => {
                     changed |= further > 0;
                     self.devices.drain(count..count + further);
-                    if let Some(device) = self.devices.get_mut(count) {
-                        device.take(line.counters, self.step);
-                    }
                 }
                 None => {
-                    self.devices.insert(count, Self::known(&self.blocks, &line));
+                    self.devices.insert(count, Self::known(&self.blocks, numbers, name));
                     changed = true;
                 }
             }
+            let Some(device) = self.devices.get_mut(count) else { continue };
+            let wanted = device.whole
+                && (!device.idle_name || tick.mounted.carries(device.device, &device.name));
+            let fits = wanted && shown < DEVICES_LIMIT;
+            let counters = if fits { Counters::of(words) } else { None };
+            if fits && counters.is_none() {
+                // A line that makes no sense: the device is none.
+                self.devices.remove(count);
+                changed = true;
+                continue;
+            }
+            over += usize::from(wanted && !fits);
+            shown += usize::from(fits);
+            changed |= device.shown != fits;
+            device.shown = fits;
+            device.take(counters, self.step);
             count += 1;
         }
         if count == 0 && self.devices.iter().any(|device| device.shown) {
@@ -279,17 +294,6 @@ impl super::Source for Source {
         }
         changed |= self.devices.len() > count;
         self.devices.truncate(count);
-
-        let mut shown = 0;
-        for device in &mut self.devices {
-            let wanted = device.whole
-                && (!device.idle_name || tick.mounted.carries(device.device, &device.name));
-            let fits = shown < DEVICES_LIMIT;
-            over += usize::from(wanted && !fits);
-            shown += usize::from(wanted && fits);
-            changed |= device.shown != (wanted && fits);
-            device.shown = wanted && fits;
-        }
         changed |= (self.over > 0) != (over > 0);
         self.over = over;
         self.before_at = Some(tick.at);
@@ -301,7 +305,7 @@ impl super::Source for Source {
         sink.put(&metric::OVER_LIMIT, &[&self.source], Slot::Number(self.over as f64));
         let [read, write, flush] = &self.operations;
         for device in self.devices.iter().filter(|device| device.shown) {
-            let (name, now) = (&device.name, &device.now);
+            let (name, Some(now)) = (&device.name, &device.now) else { continue };
             let [busy, queue, both, reads, writes] =
                 derive(self.step, device.before.as_ref(), now, device.stalled);
             sink.put(&metric::DISK_BUSY, &[name], busy);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::text::{KernelFile, fields, lines, number};
+use super::text::{KernelFile, Named, fields, number};
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
 
@@ -35,14 +35,21 @@ const CORRUPTED: usize = 15;
 /// Bytes by field.
 type Reading = [Option<u64>; FIELDS.len()];
 
-fn parse(text: &[u8]) -> Result<Reading, &'static str> {
+fn place(name: &[u8]) -> Option<usize> {
+    FIELDS.iter().position(|(field, _)| *field == name)
+}
+
+fn bytes(rest: &[u8]) -> Option<u64> {
+    let mut words = fields(rest);
+    let value = words.next().and_then(number)?;
+    value.checked_mul(1024).filter(|_| words.next() == Some(b"kB"))
+}
+
+fn taken(found: &[(usize, Option<u64>)]) -> Result<Reading, &'static str> {
     let mut reading = Reading::default();
-    for line in lines(text) {
-        let mut words = fields(line);
-        let (Some(key), Some(value)) = (words.next(), words.next()) else { continue };
-        let Some(index) = FIELDS.iter().position(|(name, _)| *name == key) else { continue };
-        if let (Some(field), Some(b"kB")) = (reading.get_mut(index), words.next()) {
-            *field = number(value).and_then(|value| value.checked_mul(1024));
+    for (place, bytes) in found {
+        if let Some(field) = reading.get_mut(*place) {
+            *field = *bytes;
         }
     }
     match reading[TOTAL] {
@@ -73,6 +80,7 @@ fn committed(reading: &Reading) -> Slot {
 
 pub(super) struct Source {
     file: KernelFile,
+    lines: Named,
     names: [Arc<str>; FIELDS.len()],
     now: Reading,
 }
@@ -81,6 +89,7 @@ impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
             file: KernelFile::at_once(paths.procfs.join("meminfo")),
+            lines: Named::new(place, bytes),
             names: FIELDS.map(|(_, name)| Arc::from(name)),
             now: Reading::default(),
         }
@@ -90,7 +99,7 @@ impl Source {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
-        match parse(text) {
+        match taken(self.lines.read(text)) {
             Ok(now) => self.now = now,
             Err(what) => self.file.garbled(what),
         }
@@ -113,6 +122,10 @@ impl super::Source for Source {
 mod tests {
     use super::*;
     use crate::node::tests::{fixture, mangled};
+
+    fn parse(text: &[u8]) -> Result<Reading, &'static str> {
+        taken(Named::new(place, bytes).read(text))
+    }
 
     #[test]
     fn a_recorded_file() {
@@ -138,8 +151,11 @@ mod tests {
         for text in ["", "MemTotal: 1000", "MemTotal: 0 kB\n", "MemTotal: x kB\n", "MemTotal:\n"] {
             assert!(parse(text.as_bytes()).is_err(), "{text:?}");
         }
+        let lines = std::cell::RefCell::new(Named::new(place, bytes));
         mangled("meminfo", &fixture("idle/proc/meminfo"), |text| {
-            if let Ok(reading) = parse(text)
+            let reading = taken(lines.borrow_mut().read(text));
+            assert_eq!(reading, parse(text), "what was read before says nothing");
+            if let Ok(reading) = reading
                 && let Slot::Number(ratio) = available(&reading)
             {
                 assert!((0.0..=1.0).contains(&ratio));

@@ -42,25 +42,81 @@ const NETSTAT: [Wanted; 6] = [
 const SNMP6: [&[u8]; 4] =
     [b"Ip6FragFails", b"Ip6ReasmFails", b"Udp6RcvbufErrors", b"Udp6SndbufErrors"];
 
-/// Pairs of lines, names over values. None where none of the counters is there.
-fn paired<const N: usize>(text: &[u8], wanted: &[Wanted; N]) -> Option<[Option<u64>; N]> {
-    let mut found = [None; N];
-    let mut lines = lines(text);
-    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        let (mut names, mut values) = (fields(names), fields(values));
-        let Some(title) = names.next() else { continue };
+/// Pairs of lines, names over values. Names are long, and the same for as long as the kernel runs: where the
+/// wanted ones stand in each pair of lines is found once.
+struct Paired<const N: usize> {
+    wanted: &'static [Wanted; N],
+    columns: Vec<Columns>,
+}
+
+/// A line of names, and which of them are wanted: the column of each, in order, and its place.
+#[derive(Default)]
+struct Columns {
+    names: Vec<u8>,
+    wanted: Vec<(usize, usize)>,
+}
+
+/// Pairs of lines that are remembered; the kernel has no more than a dozen.
+const PAIRS_LIMIT: usize = 32;
+
+impl<const N: usize> Paired<N> {
+    fn new(wanted: &'static [Wanted; N]) -> Self {
+        Self { wanted, columns: Vec::new() }
+    }
+
+    /// None where none of the counters is there, or values stand under another title than theirs.
+    fn read(&mut self, text: &[u8]) -> Option<[Option<u64>; N]> {
+        let mut found = [None; N];
+        let mut lines = lines(text);
+        let mut pair = 0;
+        while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+            if pair == PAIRS_LIMIT {
+                break;
+            }
+            if pair == self.columns.len() {
+                self.columns.push(Columns::default());
+            }
+            let columns = self.columns.get_mut(pair)?;
+            if columns.names != names {
+                columns.learn(names, self.wanted);
+            }
+            pair += 1;
+            columns.take(values, &mut found)?;
+        }
+        found.iter().any(Option::is_some).then_some(found)
+    }
+}
+
+impl Columns {
+    fn learn(&mut self, names: &[u8], wanted: &[Wanted]) {
+        self.names.clear();
+        self.names.extend_from_slice(names);
+        self.wanted.clear();
+        let mut words = fields(names);
+        let title = words.next();
+        for (column, name) in words.enumerate() {
+            let is = |(of, counter): &Wanted| *counter == name && Some(*of) == title;
+            self.wanted.extend(wanted.iter().position(is).map(|place| (column, place)));
+        }
+    }
+
+    /// Takes what is wanted of the values; None where they are under another title.
+    fn take(&self, values: &[u8], found: &mut [Option<u64>]) -> Option<()> {
+        let (mut names, mut values) = (fields(&self.names), fields(values));
+        let Some(title) = names.next() else { return Some(()) };
         if values.next() != Some(title) {
             return None;
         }
-        for (name, value) in names.zip(values) {
-            for (place, (of, counter)) in found.iter_mut().zip(wanted) {
-                if *counter == name && *of == title {
-                    *place = number(value);
-                }
+        let mut passed = 0;
+        for (column, place) in &self.wanted {
+            let Some(value) = values.nth(column - passed) else { break };
+            passed = column + 1;
+            if let Some(place) = found.get_mut(*place) {
+                *place = number(value);
             }
         }
+        Some(())
     }
-    found.iter().any(Option::is_some).then_some(found)
 }
 
 /// A name and a value on each line.
@@ -111,7 +167,9 @@ impl Two {
 
 pub(super) struct Source {
     snmp: KernelFile,
+    snmp_pairs: Paired<{ SNMP.len() }>,
     netstat: KernelFile,
+    netstat_pairs: Paired<{ NETSTAT.len() }>,
     /// Not there where IPv6 is switched off, which is no fault.
     snmp6: KernelFile,
     directions: [Arc<str>; 2],
@@ -133,7 +191,9 @@ impl Source {
         let file = |name: &str| KernelFile::at_once(folder.join(name));
         Self {
             snmp: file("snmp"),
+            snmp_pairs: Paired::new(&SNMP),
             netstat: file("netstat"),
+            netstat_pairs: Paired::new(&NETSTAT),
             snmp6: file("snmp6"),
             directions: ["active", "passive"].map(Arc::from),
             seconds: Two::none(),
@@ -158,14 +218,15 @@ fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
         let mut now = Reading { netstat: self.seconds.now.netstat, ..Reading::default() };
-        if let Some(found) = self.snmp.read(&mut tick.buffer).map(|text| paired(text, &SNMP)) {
-            match found {
+        if let Some(text) = self.snmp.read(&mut tick.buffer) {
+            match self.snmp_pairs.read(text) {
                 Some(found) => now.snmp = found,
                 None => self.snmp.garbled("does not hold pairs of names and values"),
             }
         }
         if tick.all {
-            let found = self.netstat.read(&mut tick.buffer).map(|text| paired(text, &NETSTAT));
+            let text = self.netstat.read(&mut tick.buffer);
+            let found = text.map(|text| self.netstat_pairs.read(text));
             if found == Some(None) {
                 self.netstat.garbled("does not hold pairs of names and values");
             }
@@ -238,6 +299,31 @@ mod tests {
     use super::*;
     use crate::node::tests::{fixture, mangled};
 
+    fn paired<const N: usize>(
+        text: &[u8],
+        wanted: &'static [Wanted; N],
+    ) -> Option<[Option<u64>; N]> {
+        Paired::new(wanted).read(text)
+    }
+
+    #[test]
+    fn names_that_move_are_found_again() {
+        let mut pairs = Paired::new(&NETSTAT);
+        let mut read = |text: &str| pairs.read(text.as_bytes()).map(|found| [found[0], found[3]]);
+        let text = "TcpExt: A ListenOverflows TCPTimeouts\nTcpExt: 1 2 3\n";
+        assert_eq!(read(text), Some([Some(2), Some(3)]));
+        assert_eq!(read(&text.replace(" 2", " 5")), Some([Some(5), Some(3)]));
+        let moved =
+            "IpExt: ListenOverflows\nIpExt: 7\nTcpExt: TCPTimeouts ListenOverflows\nTcpExt: 8 9\n";
+        assert_eq!(read(moved), Some([Some(9), Some(8)]));
+        assert_eq!(read("TcpExt: TCPTimeouts ListenOverflows\nTcpExt: 8\n"), Some([None, Some(8)]));
+        assert_eq!(read("TcpExt: TCPTimeouts\nIpExt: 8\n"), None);
+        assert_eq!(read(text), Some([Some(2), Some(3)]));
+        let many = "A: B\nA: 1\n".repeat(PAIRS_LIMIT + 9);
+        assert_eq!(read(&(many + text)), None);
+        assert_eq!(pairs.columns.len(), PAIRS_LIMIT);
+    }
+
     #[test]
     fn names_stand_over_their_values() {
         let text = b"Ip: Forwarding ReasmFails FragFails\nIp: 1 5 6\n\
@@ -259,9 +345,19 @@ mod tests {
     fn any_text_is_read_to_its_end() {
         for (name, file) in [("snmp", "snmp"), ("netstat", "netstat"), ("snmp6", "snmp6")] {
             let good = fixture(&format!("idle/proc/net/{file}"));
+            let pairs = std::cell::RefCell::new((Paired::new(&SNMP), Paired::new(&NETSTAT)));
             mangled(name, &good, |text| {
-                let _ = paired(text, &SNMP);
-                let _ = paired(text, &NETSTAT);
+                let mut pairs = pairs.borrow_mut();
+                assert_eq!(
+                    pairs.0.read(text),
+                    paired(text, &SNMP),
+                    "what was read before says nothing"
+                );
+                assert_eq!(
+                    pairs.1.read(text),
+                    paired(text, &NETSTAT),
+                    "what was read before says nothing"
+                );
                 let _ = listed(text, &SNMP6);
             });
         }

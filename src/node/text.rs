@@ -303,12 +303,67 @@ impl Setting {
 
 /// Lines that are whole: a last one without its end was cut off.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).filter_map(move |end| {
+        let line = text.get(start..end);
+        start = end + 1;
+        line
+    })
+}
+
+/// Lines of a name and a number, of which the kernel has the same for as long as it runs: what each is to us is
+/// found once, and anew where others stand there.
+pub(super) struct Named {
+    /// The place of a name that is wanted.
+    place: fn(&[u8]) -> Option<usize>,
+    /// What stands behind it.
+    value: fn(&[u8]) -> Option<u64>,
+    /// The name of each line, and its place.
+    lines: Vec<(Box<[u8]>, Option<usize>)>,
+    found: Vec<(usize, Option<u64>)>,
+}
+
+impl Named {
+    pub(super) fn new(place: fn(&[u8]) -> Option<usize>, value: fn(&[u8]) -> Option<u64>) -> Self {
+        Self { place, value, lines: Vec::new(), found: Vec::new() }
+    }
+
+    /// The places of what is wanted, with their values, in the order of the text.
+    pub(super) fn read(&mut self, text: &[u8]) -> &[(usize, Option<u64>)] {
+        if !self.take(text) {
+            let known = |line: &[u8]| {
+                let name = line.split(is_blank).next().unwrap_or_default();
+                (Box::from(name), (self.place)(name))
+            };
+            self.lines = lines(text).map(known).collect();
+            self.take(text);
+        }
+        &self.found
+    }
+
+    /// False where the lines are others than those that are known.
+    fn take(&mut self, text: &[u8]) -> bool {
+        self.found.clear();
+        let mut known = self.lines.iter();
+        for line in lines(text) {
+            let Some((name, place)) = known.next() else { return false };
+            let Some(rest) = line.strip_prefix(&**name) else { return false };
+            if !rest.first().is_none_or(is_blank) {
+                return false;
+            }
+            self.found.extend(place.map(|place| (place, (self.value)(rest))));
+        }
+        known.next().is_none()
+    }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Fields between blanks.
 pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| *byte == b' ' || *byte == b'\t').filter(|field| !field.is_empty())
+    line.split(is_blank).filter(|field| !field.is_empty())
 }
 
 /// A whole number that fits.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::text::{KernelFile, fields, lines, number};
+use super::text::{KernelFile, Named, fields, number};
 use super::{Paths, Sink, Slot, Step, Tick};
 use crate::catalogue::node as metric;
 use crate::time::Mono;
@@ -25,36 +25,46 @@ struct Reading {
     refaults: [Option<u64>; 3],
 }
 
-fn is_wanted(name: &[u8]) -> bool {
-    matches!(name, b"pgmajfault" | b"pswpin" | b"pswpout" | b"oom_kill")
-        || name.starts_with(b"workingset_")
-        || name.starts_with(b"allocstall")
+/// The places of what is looked for; refaults follow, in their own order.
+const MAJOR_FAULTS: usize = 0;
+const SWAP_IN: usize = 1;
+const SWAP_OUT: usize = 2;
+const STALLS: usize = 3;
+const KILLS: usize = 4;
+const REFAULTS_FROM: usize = 5;
+
+fn place(name: &[u8]) -> Option<usize> {
+    match name {
+        b"pgmajfault" => Some(MAJOR_FAULTS),
+        b"pswpin" => Some(SWAP_IN),
+        b"pswpout" => Some(SWAP_OUT),
+        b"oom_kill" => Some(KILLS),
+        _ if name.starts_with(b"allocstall") => Some(STALLS),
+        _ => {
+            let kind = name.strip_prefix(b"workingset_")?;
+            let place = REFAULTS.iter().position(|refaults| kind.starts_with(refaults))?;
+            Some(REFAULTS_FROM + place)
+        }
+    }
 }
 
-fn parse(text: &[u8]) -> Option<Reading> {
+fn value(rest: &[u8]) -> Option<u64> {
+    fields(rest).next().and_then(number)
+}
+
+/// None where nothing is there that is looked for.
+fn taken(found: &[(usize, Option<u64>)]) -> Option<Reading> {
     let mut reading = Reading::default();
-    // Two of three lines are told by their first letter.
-    for line in lines(text).filter(|line| matches!(line.first(), Some(b'p' | b'o' | b'w' | b'a'))) {
-        let mut words = fields(line);
-        let (Some(key), Some(value)) = (words.next(), words.next().and_then(number)) else {
-            continue;
-        };
-        match key {
-            b"pgmajfault" => reading.major_faults = Some(value),
-            b"pswpin" => reading.swap_in = Some(value),
-            b"pswpout" => reading.swap_out = Some(value),
-            b"oom_kill" => reading.oom_kills = Some(value),
-            _ if key.starts_with(b"workingset_") => {
-                for (kind, sum) in REFAULTS.iter().zip(&mut reading.refaults) {
-                    if key.get(b"workingset_".len()..).is_some_and(|key| key.starts_with(kind)) {
-                        *sum = Some(sum.unwrap_or(0).saturating_add(value));
-                    }
-                }
-            }
-            _ if key.starts_with(b"allocstall") => {
-                reading.stalls = Some(reading.stalls.unwrap_or(0).saturating_add(value));
-            }
-            _ => {}
+    for (place, value) in found {
+        let Some(value) = *value else { continue };
+        let sum = |sum: &mut Option<u64>| *sum = Some(sum.unwrap_or(0).saturating_add(value));
+        match *place {
+            MAJOR_FAULTS => reading.major_faults = Some(value),
+            SWAP_IN => reading.swap_in = Some(value),
+            SWAP_OUT => reading.swap_out = Some(value),
+            STALLS => sum(&mut reading.stalls),
+            KILLS => reading.oom_kills = Some(value),
+            place => reading.refaults.get_mut(place - REFAULTS_FROM).into_iter().for_each(sum),
         }
     }
     (reading != Reading::default()).then_some(reading)
@@ -72,6 +82,7 @@ impl Reading {
 
 pub(super) struct Source {
     file: KernelFile,
+    lines: Named,
     directions: [Arc<str>; 2],
     refaults: [Arc<str>; 3],
     now: Reading,
@@ -83,7 +94,8 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
         Self {
-            file: KernelFile::same_lines(paths.procfs.join("vmstat"), is_wanted),
+            file: KernelFile::same_lines(paths.procfs.join("vmstat"), |name| place(name).is_some()),
+            lines: Named::new(place, value),
             directions: ["in", "out"].map(Arc::from),
             refaults: ["all", "activated", "restored"].map(Arc::from),
             now: Reading::default(),
@@ -96,11 +108,11 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        let Some(reading) = self.file.read(&mut tick.buffer).map(parse) else {
+        let Some(text) = self.file.read(&mut tick.buffer) else {
             self.before_at = None;
             return false;
         };
-        let Some(now) = reading else {
+        let Some(now) = taken(self.lines.read(text)) else {
             self.file.garbled("holds none of the counters that are looked for");
             self.before_at = None;
             return false;
@@ -136,6 +148,10 @@ mod tests {
     use super::*;
     use crate::node::tests::{fixture, mangled};
 
+    fn parse(text: &[u8]) -> Option<Reading> {
+        taken(Named::new(place, value).read(text))
+    }
+
     #[test]
     fn a_recorded_file_and_an_older_kernel() {
         let reading = parse(&fixture("idle/proc/vmstat")).unwrap();
@@ -164,8 +180,13 @@ mod tests {
         for text in ["", "pgmajfault 5", "pgmajfault x\n", "pgmajfault\n", "\0\0\0\n"] {
             assert_eq!(parse(text.as_bytes()), None, "{text:?}");
         }
+        let lines = std::cell::RefCell::new(Named::new(place, value));
         mangled("vmstat", &fixture("idle/proc/vmstat"), |text| {
-            let _ = parse(text);
+            assert_eq!(
+                taken(lines.borrow_mut().read(text)),
+                parse(text),
+                "what was read before says nothing"
+            );
         });
     }
 }
