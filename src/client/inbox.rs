@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -94,8 +95,10 @@ impl Notification {
 }
 
 /// The bounded store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inbox {
+    /// What came before that, somebody else may have been sent.
+    since: Mono,
     kept: Mutex<Kept>,
     /// Nobody listens: that nothing comes says nothing.
     closed: AtomicBool,
@@ -109,7 +112,18 @@ struct Kept {
     dropped: u64,
 }
 
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { since: Mono::now(), kept: Mutex::default(), closed: AtomicBool::new(false) }
+    }
+}
+
 impl Inbox {
+    /// How long it has been listened here.
+    pub fn listened(&self, now: Mono) -> Duration {
+        now.since(self.since)
+    }
+
     /// For who serves nothing, as `check` and `once`.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

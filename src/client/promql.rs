@@ -97,6 +97,10 @@ pub fn read(body: &Value) -> Result<Answer, String> {
 
 /// What the server could not read. Remarks on the query itself (`PromQL warning: ...`) are none.
 fn warning(body: &Value) -> Option<String> {
+    // VictoriaMetrics, where a part of its storage did not answer.
+    if body.get("isPartial").and_then(Value::as_bool) == Some(true) {
+        return Some("a part of its storage did not answer (isPartial)".to_owned());
+    }
     let warnings = body.get("warnings")?.as_array()?;
     let mut texts = warnings.iter().filter_map(Value::as_str);
     texts.find(|text| !text.starts_with("PromQL")).map(|text| excerpt(text.as_bytes()))
@@ -154,6 +158,11 @@ mod tests {
         assert_eq!(read(&body).unwrap().partial, None);
         body["warnings"] = json!(["PromQL info: x", "store lake-1 is unreachable"]);
         assert_eq!(read(&body).unwrap().partial.unwrap(), "store lake-1 is unreachable");
+        body = vector(&json!([]));
+        for (said, partial) in [(true, true), (false, false)] {
+            body["isPartial"] = json!(said);
+            assert_eq!(read(&body).unwrap().partial.is_some(), partial, "of VictoriaMetrics");
+        }
         let item = json!({"metric": {}, "value": [1, "1"]});
         let many = vector(&Value::Array(vec![item; SERIES_LIMIT + 5]));
         let answer = read(&many).unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attempt, Effect, Probe};
 use crate::catalogue::{Metric, probe};
 use crate::client::inbox::{Kind, Status};
-use crate::outcome::{Reading, Reason, ReasonCode, Sample};
+use crate::outcome::{Fault, FaultCode, Reading, Reason, ReasonCode, Sample};
 use crate::spec::Period;
 use crate::time::Mono;
 
@@ -53,10 +53,22 @@ impl Probe for Webhook {
         let now = Mono::now();
         let inbox = on.clients.inbox();
         let newest = inbox.newest(*from, *status, labels, now);
-        if let Some(fault) = inbox.closed()
-            && newest.as_ref().is_none_or(|newest| now.since(newest.received.mono) > within.0)
-        {
+        let fresh =
+            newest.as_ref().is_some_and(|newest| now.since(newest.received.mono) <= within.0);
+        if let (Some(fault), false) = (inbox.closed(), fresh) {
             return fault.into();
+        }
+        // What came before this start, nobody was there to take.
+        let listened = inbox.listened(now);
+        if !fresh && listened <= within.0 {
+            let text = format!(
+                "no {} notification of {} that matches {labels:?} has arrived in the {:.0} s since the \
+                 agent started; it may take {within}",
+                status.word(),
+                from.word(),
+                listened.as_secs_f64()
+            );
+            return Fault::new(FaultCode::Blind, text).into();
         }
         let Some(newest) = newest else {
             let text = format!(
@@ -69,7 +81,7 @@ impl Probe for Webhook {
         let age = now.since(newest.received.mono);
         on.trace.note(format_args!("the newest is {:.1} s old", age.as_secs_f64()));
         let samples = vec![Sample::new(&probe::WEBHOOK_AGE, age.as_secs_f64())];
-        if age <= within.0 {
+        if fresh {
             return Reading::success(samples);
         }
         let text = format!(
