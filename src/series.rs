@@ -70,6 +70,11 @@ impl LabelNames {
 }
 
 impl TrackKey {
+    /// Whether it is of the attempts themselves, where their samples have labels of their own.
+    pub fn is_whole(&self) -> bool {
+        self.labels.is_empty() && !LabelNames::of(self.metric).rest.is_empty()
+    }
+
     /// The names and values of the labels that the metric is exported with.
     pub fn exported_labels(&self) -> Vec<(&'static str, Arc<str>)> {
         let names = LabelNames::of(self.metric);
@@ -167,12 +172,16 @@ impl Selection {
         resolved
     }
 
-    /// A label that the series does not have selects nothing.
+    /// A label that the series does not have selects nothing. The attempts themselves could have
+    /// yielded a sample of any.
     pub fn matches(&self, key: &TrackKey) -> bool {
+        let rest = if key.is_whole() { LabelNames::of(key.metric).rest } else { &[] };
         self.metric == key.metric
             && self.check.as_deref().is_none_or(|check| check == &*key.check)
             && self.target.as_deref().is_none_or(|target| target == &*key.target)
-            && self.labels.iter().all(|(name, value)| key.value_of(name) == Some(value.as_str()))
+            && self.labels.iter().all(|(name, value)| {
+                rest.contains(&name.as_str()) || key.value_of(name) == Some(value.as_str())
+            })
     }
 }
 

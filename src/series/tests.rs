@@ -2,7 +2,7 @@ use super::*;
 use crate::catalogue::agent::CHECK_SUCCESS;
 use crate::catalogue::journey::STAGE_LATENCY;
 use crate::catalogue::node::CPU_SECONDS;
-use crate::catalogue::probe::ICMP_RTT;
+use crate::catalogue::probe::{HTTP_PHASE, ICMP_RTT};
 
 fn key(metric: &'static Metric, check: &str, target: &str, labels: &[&str]) -> TrackKey {
     TrackKey {
@@ -150,6 +150,33 @@ fn too_many_points_cut_the_longest_track_and_too_many_tracks_are_remembered() {
     assert!(!tracks.incomplete(&ICMP_RTT));
     tracks.push(&key(&ICMP_RTT, "core", "c", &[]), cadence, Mono(0), Value::Failed, Mono(0));
     assert!(tracks.incomplete(&ICMP_RTT), "a refused target must not look like a healthy one");
+}
+
+#[test]
+fn attempts_stand_for_a_target_until_a_sample_has_the_labels() {
+    let all = Selection::all(&HTTP_PHASE);
+    let first_byte =
+        Selection { labels: vec![("phase".into(), "first_byte".into())], ..all.clone() };
+    let demand = Demand { selection: all.clone(), window: secs(60) };
+    let mut tracks = Tracks::new(vec![demand]);
+    let cadence = Cadence::every(secs(1), Mono(0));
+    let whole = |target: &str| key(&HTTP_PHASE, "web", target, &[]);
+    for target in ["a", "b", "c"] {
+        tracks.open(&whole(target), cadence);
+    }
+    let seen = |target: &str, phase: &str| key(&HTTP_PHASE, "web", target, &[phase]);
+    for one in [seen("a", "connect"), seen("b", "connect"), seen("b", "first_byte")] {
+        tracks.push(&one, cadence, Mono(0), Value::Number(1.0), Mono(0));
+    }
+    let found = |selection: &Selection| -> Vec<TrackKey> {
+        tracks.select(selection).iter().map(|track| track.key.clone()).collect()
+    };
+    assert_eq!(found(&first_byte), [whole("a"), seen("b", "first_byte"), whole("c")]);
+    let any = [seen("a", "connect"), seen("b", "connect"), seen("b", "first_byte"), whole("c")];
+    assert_eq!(found(&all), any);
+    let other = Selection { labels: vec![("port".into(), "1".into())], ..all };
+    assert!(found(&other).is_empty(), "a label that the series does not have");
+    assert!(!key(&ICMP_RTT, "core", "a", &[]).is_whole(), "its samples have no further labels");
 }
 
 #[test]

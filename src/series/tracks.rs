@@ -169,13 +169,21 @@ impl Tracks {
         self.cut = self.cut.saturating_add(count as u64);
     }
 
-    /// The tracks that a criterion looks at, in the order of their keys.
+    /// The tracks that a criterion looks at, in the order of their keys. Where no sample of a target has
+    /// the labels that are asked for, its attempts stand for it: else one that never yielded any would
+    /// be missed by nobody.
     pub fn select(&self, selection: &Selection) -> Vec<&Track> {
         let name = selection.metric.name;
         let family = self.families.binary_search_by(|(other, _)| (*other).cmp(name)).ok();
         let tracks = family.and_then(|family| self.families.get(family));
         let tracks = tracks.into_iter().flat_map(|(_, tracks)| tracks);
-        tracks.filter(|track| selection.matches(&track.key)).collect()
+        let found: Vec<&Track> = tracks.filter(|track| selection.matches(&track.key)).collect();
+        // The attempts come before the samples of their target.
+        let speaks = |(place, track): &(usize, &&Track)| {
+            let next = found.get(place + 1).map(|next| (&next.key.check, &next.key.target));
+            !track.key.is_whole() || next != Some((&track.key.check, &track.key.target))
+        };
+        found.iter().enumerate().filter(speaks).map(|(_, track)| *track).collect()
     }
 
     /// Whether tracks of this metric were refused because there are too many.
