@@ -19,6 +19,8 @@ pub type TargetName = Arc<str>;
 pub struct Observation {
     pub check: CheckId,
     pub target: TargetName,
+    /// What it is evidence of, by the plan that it began under.
+    pub evidence: Arc<str>,
     /// When the attempt began.
     pub at: Now,
     pub took: Duration,

@@ -30,7 +30,7 @@ use crate::catalogue;
 use crate::gate::{Gate, Selection, Subject};
 use crate::outcome::Fault;
 use crate::render::rules::Watched;
-use crate::series::LabelNames;
+use crate::series::{LabelNames, NODE_CHECK};
 use crate::spec::secret::Secret;
 use crate::spec::selector::Labels;
 use crate::spec::units::Period;
@@ -44,6 +44,8 @@ pub struct Plan {
     /// The files and packs it was made of, in the order they were read.
     pub sources: Vec<String>,
     pub node: NodeName,
+    /// What the series of the node itself are evidence of.
+    pub evidence: Arc<str>,
     /// The declared fleet; this node where the plan declares none.
     pub nodes: Vec<String>,
     pub peers: Peers,
@@ -362,6 +364,7 @@ fn assemble(loaded: &load::Loaded, facts: &Facts, diagnostics: &mut Diagnostics)
     Some(Plan {
         digest,
         sources: loaded.names(),
+        evidence: evidence(&node.name, &json!(NODE_CHECK)),
         node,
         nodes,
         peers,
@@ -401,9 +404,10 @@ fn purge(journeys: &[Journey]) -> Value {
     journeys.iter().flat_map(of).collect()
 }
 
-/// A short name of what something is evidence of.
-fn evidence(of: &Value) -> Arc<str> {
-    digest(of).get(..16).unwrap_or_default().into()
+/// A short name of what something is evidence of: what one node saw says nothing of another, whose
+/// state may be a copy of its.
+fn evidence(node: &str, of: &Value) -> Arc<str> {
+    digest(&json!([node, of])).get(..16).unwrap_or_default().into()
 }
 
 /// SHA-256 over the JSON with its keys sorted, so that the order in which a plan is written says

@@ -43,7 +43,8 @@ pub async fn attempt(
         },
     };
     let took = crate::time::Mono::now().since(at.mono);
-    Observation { check: check.id.clone(), target: target.clone(), at, took, reading }
+    let (id, evidence) = (check.id.clone(), check.evidence.clone());
+    Observation { check: id, target: target.clone(), evidence, at, took, reading }
 }
 
 fn panicked(check: &Check, panic: &(dyn Any + Send)) -> Reading {

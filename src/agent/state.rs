@@ -161,7 +161,7 @@ impl State {
     fn open(&mut self, now: Now) {
         for check in self.plan.checks.iter().filter(|check| check.elsewhere.is_none()) {
             for target in check.resolve(&self.plan.peers) {
-                for metric in of_check(check).filter(|metric| metric.labels.len() == 2) {
+                for metric in of_check(check) {
                     let key = TrackKey {
                         metric,
                         check: check.id.clone(),
@@ -333,8 +333,8 @@ impl State {
     fn observation(&mut self, seen: Observation, now: Now) {
         self.running.remove(&(seen.check.clone(), seen.target.clone()));
         let Some(check) = self.plan.check(&seen.check).cloned() else { return };
-        // It was begun before its target was taken from the plan.
-        if !self.plan.is_due(&seen.check, &seen.target) {
+        // It was begun before a reload, which took its target from the plan, or asks for something else.
+        if !self.plan.is_due(&seen.check, &seen.target) || seen.evidence != check.evidence {
             return;
         }
         self.export_observation(&seen);
@@ -399,15 +399,17 @@ impl State {
                     track.key.metric == metric
                         && track.key.check == seen.check
                         && track.key.target == seen.target
+                        && !track.key.is_whole()
                 })
                 .map(|track| track.key.clone())
                 .collect()
         };
-        if let Some(mark) = mark {
-            let keys = if further { siblings() } else { vec![key(Vec::new())] };
-            left.extend(keys.into_iter().map(|key| (key, mark)));
-        } else if left.is_empty() && !further {
-            left.push((key(Vec::new()), Value::Nothing));
+        if let (Some(mark), true) = (mark, further) {
+            left.extend(siblings().into_iter().map(|key| (key, mark)));
+        }
+        // Where samples have labels of their own, the attempts have a track beside theirs.
+        if further || mark.is_some() || left.is_empty() {
+            left.push((key(Vec::new()), mark.unwrap_or(Value::Nothing)));
         }
         for (key, value) in left {
             self.push(&key, cadence, seen.at.mono, value, now);

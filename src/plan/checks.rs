@@ -36,7 +36,7 @@ pub struct Check {
     shared: bool,
     spec: Value,
     /// What its attempts are evidence of: those of a check that asked or expected something else,
-    /// under the same id, are none of this one.
+    /// under the same id, are none of this one; nor are those of another node.
     pub evidence: Arc<str>,
 }
 
@@ -176,7 +176,7 @@ fn one(node: &Node, fleet: Fleet<'_>, diagnostics: &mut Diagnostics) -> Option<C
     // A timeout that is not written follows from `every`, which says nothing of the target.
     let written = timeout.map(|timeout| Period(timeout).to_string());
     Some(Check {
-        evidence: super::evidence(&json!([probe.kind(), spec, written])),
+        evidence: super::evidence(fleet.node, &json!([probe.kind(), spec, written])),
         elsewhere: share::elsewhere(shared, &id, fleet.node, fleet.nodes),
         id: id.into(),
         probe,

@@ -340,7 +340,7 @@ fn one(
         has_edges(&journey, at, diagnostics)?;
         usecase::can_tell_of_twin(&journey, at, diagnostics)?;
     }
-    journey.evidence = super::evidence(&journey.meaning());
+    journey.evidence = super::evidence(fleet.node, &journey.meaning());
     Some(journey)
 }
 

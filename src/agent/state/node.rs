@@ -177,7 +177,7 @@ impl State {
             let watch = key.as_ref().and_then(|key| Watch::new(place, &self.plan.gates, def, key));
             watches.extend(watch);
             let looked_at = key.map(|key| {
-                let stored = Arc::new(StoredTrack::of(&key));
+                let stored = Arc::new(StoredTrack::of(&key).evidence_of(&self.plan.evidence));
                 LookedAt { key, stored, place: None }
             });
             let histogram = row.filter(|_| def.sampled());

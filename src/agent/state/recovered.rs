@@ -55,11 +55,11 @@ impl State {
     }
 }
 
-/// What a track's points are evidence of; the node's own are always of the node.
+/// What a track's points are evidence of.
 pub(super) fn evidence_of<'a>(plan: &'a Plan, key: &TrackKey) -> Option<&'a Arc<str>> {
     match LabelNames::of(key.metric).check {
         Some("journey") => plan.journey(&key.check).map(|journey| &journey.evidence),
         Some(_) => plan.check(&key.check).map(|check| &check.evidence),
-        None => None,
+        None => Some(&plan.evidence),
     }
 }

@@ -51,6 +51,25 @@ fn contract_each_target_is_judged_by_itself_unless_pooled_is_written() {
 }
 
 #[test]
+fn contract_a_target_of_which_no_sample_was_ever_seen_is_judged_too() {
+    let (server, closed) = (web(|_| (200, "{}".to_owned())), closed_port());
+    let plan = format!(
+        "checks: [ {{ id: web, http: {{}}, targets: [ 'http://{server}/', 'http://127.0.0.1:{closed}/' ], every: 200ms }} ]\n\
+         gates:\n\
+         - {{ id: phase, require: {{ p99: http.phase, where: {{ check: web, phase: first_byte }}, over: 1s, at_least: 3, below: 1h }} }}\n\
+         - {{ id: all, require: {{ max: http.phase, over: 1s, below: 1h, pooled: true }} }}\n\
+         - {{ id: good, require: {{ max: http.phase, where: {{ target: 'http://{server}/' }}, over: 1s, below: 1h }} }}\n"
+    );
+    let (code, report) = check(&plan, &[]);
+    is(decided(code, &report, "phase"), 1, "no_go", "fail");
+    let phase = row(&report["gates"], "phase");
+    assert_eq!(phase["worst"]["target"], format!("http://127.0.0.1:{closed}/"));
+    assert_eq!(phase["reason"]["code"], "failed_attempts");
+    assert_eq!(row(&report["gates"], "all")["verdict"], "fail");
+    assert_eq!(row(&report["gates"], "good")["verdict"], "pass");
+}
+
+#[test]
 fn contract_a_failed_attempt_is_beyond_every_threshold() {
     // Every second attempt fails; those that succeed are quick.
     let count = std::sync::atomic::AtomicU64::new(0);
@@ -283,6 +302,70 @@ fn contract_what_was_measured_under_another_plan_is_no_evidence() {
     let arguments = ["check", "-c", &file, "--state", &state, "-o", "json", "--for", "0s"];
     let next: Value = serde_json::from_str(&out(&greenlight(&arguments))).expect("a document");
     assert_eq!(verdicts(&next), ["open", "open", "open"], "{next:#}");
+}
+
+#[test]
+fn contract_an_attempt_under_way_at_a_reload_is_evidence_of_the_plan_that_it_began_under() {
+    let (asked, heard) = std::sync::mpsc::channel();
+    let answers = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let held = answers.clone();
+    let server = web(move |_| {
+        // Who has heard of the first request has no ear for the others.
+        let _ = asked.send(());
+        while !held.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        (200, "{}".to_owned())
+    });
+    let plan = |status: u16| {
+        format!(
+            "checks: [ {{ id: w, http: {{ status: {status} }}, targets: [ 'http://{server}/' ], every: 5s, timeout: 4800ms }} ]\n\
+             gates: [ {{ id: g, require: {{ last: check.success, where: {{ check: w }}, above: 100% }} }} ]\n"
+        )
+    };
+    let (folder, file) = folder_with(&plan(200));
+    let daemon = Daemon::start(&file, &folder.path().join("state"), &[]);
+    heard.recv_timeout(Duration::from_secs(30)).expect("a request");
+    std::fs::write(&file, plan(404)).expect("written");
+    assert_eq!(daemon.post("/-/reload").0, 200);
+    answers.store(true, std::sync::atomic::Ordering::Relaxed);
+    // The next attempt is the first that says anything, and it fails.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let verdict = loop {
+        let verdict = row(&daemon.json("/api/v1/gates"), "g")["verdict"].clone();
+        if verdict != "open" {
+            break verdict;
+        }
+        assert!(Instant::now() < deadline, "nothing was tried any more");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(verdict, "fail");
+    daemon.end(nix::sys::signal::Signal::SIGTERM);
+}
+
+#[test]
+fn contract_what_another_node_saw_is_no_evidence_of_this_one() {
+    let platform = platform(Flaw::None);
+    let plan = |node: &str| {
+        format!(
+            "node: {{ name: {node} }}\n{}checks: [ {{ id: port, tcp: {{}}, targets: [ '{platform}' ], every: 2s }} ]\n\
+             gates:\n\
+             - {{ id: tries, require: {{ ratio: check.success, over: 4s, above: 99% }} }}\n\
+             - {{ id: sends, require: {{ complete: j, over: 3s, above: 100% }} }}\n\
+             - {{ id: has, require: {{ min: node.memory.available, over: 3s, above: 0% }} }}\n",
+            super::journey(platform)
+        )
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state").display().to_string();
+    let (code, report) = check(&plan("a"), &["--state", &state]);
+    is(decided(code, &report, "has"), 0, "go", "pass");
+    // Its disk was copied to the next machine.
+    let (code, report) = check(&plan("b"), &["--state", &state, "--for", "0s"]);
+    for id in ["tries", "sends", "has"] {
+        is(decided(code, &report, id), 2, "incomplete", "open");
+    }
+    assert!(report["journeys"].as_array().is_some_and(|all| all.iter().all(|j| j["rounds"] == 0)));
 }
 
 #[test]
