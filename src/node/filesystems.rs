@@ -20,7 +20,7 @@ use super::growth::History;
 use super::text::KernelFile;
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
-use crate::lanes::{Cells, Rounds};
+use crate::lanes::{CELLS_LIMIT, Cells, Rounds};
 use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
@@ -33,8 +33,18 @@ const STATVFS_DEADLINE: Duration = Duration::from_secs(2);
 /// How often space is asked for: waking a cell costs more than all of the other sources' reading.
 const STATVFS_EVERY: Duration = Duration::from_secs(2);
 
-/// An older value is none.
-const STALE_AFTER: Duration = Duration::from_secs(5);
+/// A question that has no answer for longer hangs.
+const HUNG_AFTER: Duration = Duration::from_secs(5);
+
+/// Those in cells of their own are asked so many at a time, those left out first the next time: a node
+/// may mount a hundred of them, and other sources need cells too.
+const ALONE_AT_ONCE: usize = 8;
+
+/// Cells that are left to others, however many filesystems hang.
+const LEFT_FREE: usize = 8;
+
+/// An older value is none: all have been asked by then, unless cells hang.
+const STALE_AFTER: Duration = Duration::from_secs(30);
 
 /// How often mountinfo is read though the kernel announces no change: a filesystem that turns
 /// itself read-only is not announced.
@@ -104,6 +114,8 @@ struct Filesystem {
     /// In a cell of its own: its resource and its work.
     alone: Option<(Arc<str>, Rounds)>,
     since: Mono,
+    /// Since when a question has had no answer.
+    waiting: Option<Mono>,
     was_writable: bool,
     /// Some filesystems have no size or no fixed number of inodes: nothing to judge.
     has_size: bool,
@@ -122,10 +134,11 @@ impl Filesystem {
     }
 
     /// Whether statvfs has not answered for too long; while nobody has asked, nothing is known.
-    fn hangs(&self) -> Slot {
+    fn hangs(&self, unasked: &Arc<Fault>) -> Slot {
         match &self.space {
             Ok(None) => Slot::Nothing,
             Err(fault) if Arc::ptr_eq(fault, &self.hung) => Slot::Number(1.0),
+            Err(fault) if Arc::ptr_eq(fault, unasked) => Slot::MISSING,
             Ok(Some(_)) | Err(_) => Slot::Number(0.0),
         }
     }
@@ -139,16 +152,20 @@ impl Filesystem {
     }
 
     /// Takes the newest answer; true where it changes what there is to judge.
-    fn take(&mut self, at: Mono) -> bool {
+    fn take(&mut self, at: Mono, unasked: &Arc<Fault>) -> bool {
         let answer = *locked(&self.watch.answer);
         let (size, inodes) = (self.has_size, self.has_inodes);
+        let answered = answer.map(|(when, _)| when);
+        self.waiting = self.waiting.filter(|asked| answered.is_none_or(|when| when < *asked));
         let dead = match answer {
-            Some((when, _)) if at.since(when) > STALE_AFTER => {
+            _ if self.waiting.is_some_and(|asked| at.since(asked) > HUNG_AFTER) => {
                 self.space = Err(Arc::clone(&self.hung));
                 false
             }
-            None if at.since(self.since) > STALE_AFTER => {
-                self.space = Err(Arc::clone(&self.hung));
+            _ if at.since(answered.unwrap_or(self.since)) > STALE_AFTER => {
+                // After the machine was suspended, the question has only just been asked.
+                let asked = self.waiting.is_some();
+                self.space = if asked { Ok(None) } else { Err(Arc::clone(unasked)) };
                 false
             }
             None => {
@@ -236,6 +253,10 @@ pub(super) struct Source {
     read_at: Option<Mono>,
     asked_at: Option<Mono>,
     filesystems: Vec<Filesystem>,
+    /// Which of those in cells of their own is asked first.
+    first: usize,
+    /// Why some could not be asked.
+    unasked: Arc<Fault>,
     local: Option<Local>,
     generation: u64,
     over: usize,
@@ -264,6 +285,11 @@ impl Source {
             read_at: None,
             asked_at: None,
             filesystems: Vec::new(),
+            first: 0,
+            unasked: Arc::new(Fault::new(
+                FaultCode::Exhausted,
+                "others hang in all the cells that could ask this filesystem",
+            )),
             local: None,
             generation: 0,
             over: 0,
@@ -354,12 +380,13 @@ impl Source {
         let watch =
             Arc::new(Watch { path, answer: Mutex::new(None), stuck: AtomicBool::new(false) });
         let local = LOCAL.contains(&mount.kind.as_str());
-        let hung = format!("statvfs of {} has not answered for {STALE_AFTER:?}", mount.point);
+        let hung = format!("statvfs of {} has not answered for {HUNG_AFTER:?}", mount.point);
         Filesystem {
             labels: [&mount.point, &mount.source, &mount.kind].map(|text| Arc::from(&**text)),
             alone: (!local).then(|| alone(&watch, &self.ask)),
             watch,
             since: at,
+            waiting: None,
             was_writable: !mount.super_readonly,
             mount,
             has_size: true,
@@ -384,27 +411,51 @@ impl Source {
         self.local = (!watches.is_empty()).then(|| Local::new(self.generation, watches, &self.ask));
     }
 
-    /// Starts what does not hang. Refused cells leave their values to grow old.
+    /// Starts what does not hang. What finds no cell is asked first the next time.
     fn ask_all(&mut self, at: Mono) {
-        let busy = self.ask_local().and_then(|local| self.cells.busy_for(&local.resource, at));
+        self.ask_local(at);
+        let local = self.local.as_ref();
+        let busy = local.and_then(|local| self.cells.busy_for(&local.resource, at));
         if busy.is_some_and(|busy| busy > STATVFS_DEADLINE) {
             self.set_apart();
-            self.ask_local();
+            self.ask_local(at);
         }
-        for filesystem in &self.filesystems {
-            if let Some((resource, work)) = &filesystem.alone
-                && !filesystem.watch.stuck.load(Relaxed)
-            {
-                let _ = self.cells.post(resource, STATVFS_DEADLINE, work);
+        let count = self.filesystems.len();
+        let (mut asked, first) = (0, self.first);
+        for place in (first..count).chain(0..first.min(count)) {
+            let Some(filesystem) = self.filesystems.get_mut(place) else { continue };
+            let Some((resource, work)) = &filesystem.alone else { continue };
+            if filesystem.watch.stuck.load(Relaxed) {
+                continue;
+            }
+            let taken = self.cells.in_use() + LEFT_FREE >= CELLS_LIMIT;
+            if asked == ALONE_AT_ONCE || taken {
+                self.first = place;
+                break;
+            }
+            match self.cells.post(resource, STATVFS_DEADLINE, work) {
+                Ok(true) => {
+                    asked += 1;
+                    filesystem.waiting.get_or_insert(at);
+                }
+                // What it was asked before has no answer yet.
+                Ok(false) => {}
+                Err(_) => {
+                    self.first = place;
+                    break;
+                }
             }
         }
     }
 
-    /// The local filesystems, where they are still being asked for what was asked before.
-    fn ask_local(&self) -> Option<&Local> {
-        let local = self.local.as_ref()?;
-        let queued = self.cells.queue(&local.resource, STATVFS_DEADLINE, &local.work);
-        (queued == Ok(false)).then_some(local)
+    /// The local filesystems, unless they are still being asked.
+    fn ask_local(&mut self, at: Mono) {
+        let Some(local) = &self.local else { return };
+        if self.cells.queue(&local.resource, STATVFS_DEADLINE, &local.work) == Ok(true) {
+            for filesystem in self.filesystems.iter_mut().filter(|fs| fs.alone.is_none()) {
+                filesystem.waiting.get_or_insert(at);
+            }
+        }
     }
 
     /// The local cell hangs: the filesystem that it hangs on gets a cell of its own, and the rest
@@ -416,6 +467,9 @@ impl Source {
         for filesystem in &mut self.filesystems {
             if Arc::ptr_eq(&filesystem.watch, culprit) {
                 filesystem.alone = Some(alone(&filesystem.watch, &self.ask));
+            } else if filesystem.alone.is_none() {
+                // It was asked behind the one that hangs.
+                filesystem.waiting = None;
             }
         }
         self.group();
@@ -445,13 +499,14 @@ impl super::Source for Source {
             self.cells.wake();
             self.asked_at = Some(tick.at);
             let until = Mono::now().plus(FIRST_LOOK);
-            let waiting = |fs: &Filesystem| locked(&fs.watch.answer).is_none();
+            let waiting =
+                |fs: &Filesystem| fs.waiting.is_some() && locked(&fs.watch.answer).is_none();
             while self.filesystems.iter().any(waiting) && Mono::now() < until {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let at = tick.at;
-        self.filesystems.iter_mut().fold(changed, |changed, fs| fs.take(at) | changed)
+        let (at, unasked) = (tick.at, &self.unasked);
+        self.filesystems.iter_mut().fold(changed, |changed, fs| fs.take(at, unasked) | changed)
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
@@ -463,10 +518,11 @@ impl super::Source for Source {
             let labels = [point, device, kind];
             sink.under(self.file().fault());
             sink.put(&metric::FS_READONLY, &place, filesystem.readonly);
-            sink.put(&metric::FS_HUNG, &place, filesystem.hangs());
-            if self.file().fault().is_none() {
-                sink.under(filesystem.space.as_ref().err());
-            }
+            let space = filesystem.space.as_ref().err();
+            let unasked = space.filter(|fault| Arc::ptr_eq(fault, &self.unasked));
+            sink.under(self.file().fault().or(unasked));
+            sink.put(&metric::FS_HUNG, &place, filesystem.hangs(&self.unasked));
+            sink.under(self.file().fault().or(space));
             let space = filesystem.space.as_ref().ok().copied().flatten();
             let slot = |of: fn(&Space) -> f64| {
                 space.as_ref().map_or(Slot::Nothing, |space| Slot::Number(of(space)))

@@ -38,17 +38,22 @@ const PSEUDO: [&str; 31] = [
 ];
 
 /// Mounts below these belong to the system, a session or a container.
-const HIDDEN: [&str; 9] = [
+const HIDDEN: [&str; 10] = [
     "/dev",
     "/proc",
     "/sys",
     "/run/credentials",
     "/run/user",
     "/run/containerd",
+    "/run/containers",
     "/var/lib/docker",
     "/var/lib/containers/storage",
     "/var/lib/kubelet/pods",
 ];
+
+/// Folders with what belongs to a single container, wherever a distribution keeps them: containerd's
+/// (k3s, k0s and MicroK8s have it elsewhere), kubelet's, and those of CRI-O and Podman.
+const WITHIN: [&str; 3] = ["/containerd/io.containerd.", "/kubelet/pods/", "/overlay-containers/"];
 
 /// One line of mountinfo (Documentation/filesystems/proc.rst, 3.5).
 #[derive(Clone, Debug, PartialEq)]
@@ -144,6 +149,7 @@ pub(super) fn chosen(text: &[u8]) -> Vec<Mount> {
         // A container's own root is an overlay.
         (!PSEUDO.contains(&mount.kind.as_str()) || (mount.kind == "overlay" && mount.point == "/"))
             && !HIDDEN.iter().any(|folder| below(&mount.point, folder))
+            && !WITHIN.iter().any(|folder| mount.point.contains(folder))
     });
     mounts.sort_by(|a, b| {
         let key = |m: &Mount| (m.root != "/", m.point.len());

@@ -75,6 +75,29 @@ fn one_a_device_and_none_that_is_pseudo() {
     assert_eq!(node.signal("node.fs.inodes_available", "/"), Some(Signal::Number(0.9)));
 }
 
+/// Each pod has a few mounts of its own, which come and go with it: a node with a hundred of them would
+/// have more filesystems than are looked at.
+#[test]
+fn mounts_of_containers_are_none_of_the_nodes() {
+    let text = String::from_utf8(fixture(&format!("idle/{MOUNTINFO}"))).unwrap();
+    let mut more = text.clone();
+    for (n, point) in [
+        "/run/k3s/containerd/io.containerd.grpc.v1.cri/sandboxes/9c1f/shm",
+        "/run/k0s/containerd/io.containerd.grpc.v1.cri/sandboxes/9c1f/shm",
+        "/var/snap/microk8s/common/run/containerd/io.containerd.grpc.v1.cri/sandboxes/9c1f/shm",
+        "/var/snap/microk8s/common/var/lib/kubelet/pods/4f0e/volumes/kubernetes.io~projected/t",
+        "/var/lib/k0s/kubelet/pods/4f0e/volumes/kubernetes.io~secret/t",
+        "/run/containers/storage/overlay-containers/9c1f/userdata/shm",
+        "/srv/images/overlay-containers/9c1f/userdata/shm",
+    ]
+    .iter()
+    .enumerate()
+    {
+        more += &format!("{0} 25 0:{0} / {point} rw - tmpfs shm rw,size=65536k\n", 900 + n);
+    }
+    assert_eq!(chosen(more.as_bytes()), chosen(text.as_bytes()));
+}
+
 #[test]
 fn mounted_read_only_is_no_fault_and_turned_read_only_is() {
     let mut node = Node::new(half_full);
@@ -158,15 +181,32 @@ fn a_hanging_statvfs_costs_its_own_values_only() {
             while HANG.load(Relaxed) {
                 std::thread::sleep(Duration::from_millis(5));
             }
+        } else if path.to_string_lossy().contains("/srv/homes/") {
+            std::thread::sleep(Duration::from_millis(20));
         }
         half_full(path)
     });
+    // More of other machines than there are cells: they take turns, and none of them hangs.
+    let homes: Vec<String> = (0..40).map(|n| format!("/srv/homes/{n}")).collect();
+    let mut text = String::from_utf8(fixture(&format!("idle/{MOUNTINFO}"))).unwrap();
+    for (n, home) in homes.iter().enumerate() {
+        text += &format!("{0} 27 0:{0} / {home} rw - nfs4 10.0.0.9:{home} rw\n", 900 + n);
+    }
+    node.copy.write(MOUNTINFO, text);
     let began = std::time::Instant::now();
     let mut slowest = Duration::ZERO;
-    while began.elapsed() < STALE_AFTER + Duration::from_secs(1) {
+    let mut answered = std::collections::BTreeSet::new();
+    while began.elapsed() < HUNG_AFTER + Duration::from_secs(2) {
         let tick = std::time::Instant::now();
         node.sample();
         slowest = slowest.max(tick.elapsed());
+        for home in &homes {
+            match node.signal("node.fs.hung", home) {
+                Some(Signal::Number(0.0)) => drop(answered.insert(home)),
+                Some(Signal::Nothing) => {}
+                other => panic!("{home} is {other:?}"),
+            }
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(slowest < Duration::from_secs(1), "a tick took {slowest:?}");
@@ -182,6 +222,8 @@ fn a_hanging_statvfs_costs_its_own_values_only() {
         assert_eq!(node.signal("node.fs.available", point), Some(Signal::Number(0.5)), "{point}");
         assert_eq!(node.signal("node.fs.hung", point), Some(Signal::Number(0.0)), "{point}");
     }
+    // Three turns, and perhaps a fourth.
+    assert!(answered.len() >= 3 * ALONE_AT_ONCE - 1, "{answered:?}");
     assert_eq!(cells.hung(Mono::now()), 2);
     assert_eq!(CALLS.load(Relaxed), 2, "no second while the first hangs");
 
@@ -196,6 +238,43 @@ fn a_hanging_statvfs_costs_its_own_values_only() {
         node.sample();
     }
     assert_eq!(cells.hung(Mono::now()), 0);
+}
+
+/// What was answered before the machine was suspended is old when it wakes, and nobody hangs.
+#[test]
+fn after_a_suspended_hour_nothing_hangs() {
+    let mut node = Node::new(half_full);
+    node.sample();
+    let hour = Now { mono: Mono::now().plus(Duration::from_secs(3600)), ..Now::default() };
+    node.sampler.sample(hour, &mut node.frame);
+    for point in ["/", "/run", "/mnt/share"] {
+        assert_eq!(node.signal("node.fs.hung", point), Some(Signal::Nothing), "{point}");
+        assert_eq!(node.signal("node.fs.available", point), Some(Signal::Nothing), "{point}");
+    }
+}
+
+/// Where others hang in every cell, it is not known whether this one does.
+#[test]
+fn what_can_not_be_asked_is_not_said_to_hang() {
+    let cells = Cells::new();
+    let mut node = Node::on(cells.clone(), half_full);
+    node.sample();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    for n in 0..CELLS_LIMIT {
+        let released = Arc::clone(&released);
+        let work: Rounds = Arc::new(move || {
+            let _ = locked(&released).recv();
+        });
+        assert_eq!(cells.post(&Arc::from(format!("{n}")), STATVFS_DEADLINE, &work), Ok(true));
+    }
+    let hour = Now { mono: Mono::now().plus(Duration::from_secs(3600)), ..Now::default() };
+    node.sampler.sample(hour, &mut node.frame);
+    match node.signal("node.fs.hung", "/") {
+        Some(Signal::Absent(fault)) => assert_eq!(fault.code, FaultCode::Exhausted),
+        other => panic!("{other:?}"),
+    }
+    drop(release);
 }
 
 #[test]
