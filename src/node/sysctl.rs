@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::text::{Seldom, once, single};
-use super::{Paths, Sink, Slot, Tick};
+use super::{Namespace, Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
+use crate::outcome::{Fault, FaultCode};
 
 /// Settings change when somebody changes them.
 const EVERY: Duration = Duration::from_secs(30);
@@ -38,17 +39,37 @@ struct Setting {
 pub(super) struct Source {
     settings: Vec<Setting>,
     due: Seldom,
+    /// Why those of the network are not known: whosever procfs it is, they are those of this process's
+    /// own network namespace.
+    elsewhere: Option<Arc<Fault>>,
 }
+
+/// What the settings of a network namespace begin with.
+const OF_NAMESPACE: &str = "net.";
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
+        Self::seen_from(paths, Namespace::of(paths))
+    }
+
+    fn seen_from(paths: &Paths, namespace: Namespace) -> Self {
         let setting = |name: &&str| Setting {
             name: Arc::from(*name),
             file: paths.procfs.join("sys").join(name.replace('.', "/")),
             there: false,
             value: None,
         };
-        Self { settings: SETTINGS.iter().map(setting).collect(), due: Seldom::every(EVERY) }
+        let text = format!(
+            "{} shows the network namespace of this process and not the node's: run in the host's \
+             (hostNetwork, --network host)",
+            paths.procfs.join("sys/net").display()
+        );
+        let fault = Arc::new(Fault::new(FaultCode::Unsupported, text));
+        Self {
+            settings: SETTINGS.iter().map(setting).collect(),
+            due: Seldom::every(EVERY),
+            elsewhere: Some(fault).filter(|_| namespace == Namespace::Other),
+        }
     }
 }
 
@@ -60,7 +81,8 @@ impl super::Source for Source {
         let mut changed = false;
         for setting in &mut self.settings {
             setting.value = once(&setting.file, &mut tick.buffer).and_then(single);
-            let there = setting.value.is_some() || setting.file.exists();
+            let hidden = self.elsewhere.is_some() && setting.name.starts_with(OF_NAMESPACE);
+            let there = hidden || setting.value.is_some() || setting.file.exists();
             changed |= std::mem::replace(&mut setting.there, there) != there;
         }
         changed
@@ -68,6 +90,8 @@ impl super::Source for Source {
 
     fn put(&self, sink: &mut Sink<'_>) {
         for setting in self.settings.iter().filter(|setting| setting.there) {
+            let elsewhere = self.elsewhere.as_ref();
+            sink.under(elsewhere.filter(|_| setting.name.starts_with(OF_NAMESPACE)));
             sink.put(&metric::KERNEL_SETTING, &[&setting.name], Slot::of(setting.value));
         }
     }
@@ -78,6 +102,25 @@ mod tests {
     use crate::lanes::Cells;
     use crate::node::tests::{Copy, sample};
     use crate::node::{Frame, Sampler, Signal};
+
+    /// A container with a network of its own forwards or does not, whatever the node does.
+    #[test]
+    fn settings_of_another_network_namespace_are_not_the_nodes() {
+        let copy = Copy::of("idle");
+        let source = super::Source::seen_from(&copy.paths(), super::Namespace::Other);
+        let mut sampler = Sampler::with(vec![Box::new(source)], &Cells::new());
+        let mut frame = Frame::default();
+        sample(&mut sampler, 0, &mut frame);
+        for name in super::SETTINGS {
+            match frame.find("node.settings.kernel", Some(name)) {
+                Some(Signal::Absent(fault)) if name.starts_with("net.") => {
+                    assert!(fault.text.contains("network namespace"), "{name}: {fault}");
+                }
+                Some(Signal::Number(_)) if !name.starts_with("net.") => {}
+                other => panic!("{name} is {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn settings_are_read_again_and_those_that_are_not_there_are_not_shown() {

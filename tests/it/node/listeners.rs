@@ -153,4 +153,8 @@ fn sockets_of_another_namespace_are_not_told_as_those_of_the_node() {
     assert!(fault.text.contains("network namespace"), "{fault}");
     let refused = Sampler::new(&view.paths(), &Cells::new()).sockets().listing(real_now());
     assert_eq!(refused.unwrap_err().code.word(), "unsupported");
+    // What a file of /proc/sys/net says is of whoever reads it.
+    let found = watched.frame.find("node.settings.kernel", Some("net.ipv4.ip_forward"));
+    let Some(Signal::Absent(fault)) = found else { panic!("{found:?}") };
+    assert!(fault.text.contains("network namespace"), "{fault}");
 }
