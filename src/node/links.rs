@@ -47,8 +47,9 @@ const STALE_AFTER: Duration = Duration::from_secs(21);
 
 const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Interfaces that come and go with a single container or virtual machine. Their totals are shown,
-/// but what they drop says nothing of the node, and gates over them would never be covered.
+/// Interfaces that come and go with a single container or virtual machine, where only their names tell
+/// it. Their totals are shown, but what they drop says nothing of the node, and gates over them would
+/// never be covered.
 const TRANSIENT: [&str; 6] = ["veth", "cali", "lxc", "tap", "vnet", "eni"];
 
 /// The columns that are used (net/core/net-procfs.c); drops of receiving include those for want of
@@ -107,6 +108,8 @@ struct Link {
     /// the wire of a container that we are in.
     wired: bool,
     paced: bool,
+    /// It is a container's, whatever its name is.
+    of_container: bool,
     shown: bool,
     now: [Direction; 2],
     before: [Direction; 2],
@@ -130,7 +133,8 @@ struct Form {
 
 impl Link {
     fn judged(&self) -> bool {
-        self.real || !TRANSIENT.iter().any(|prefix| self.name.starts_with(prefix))
+        let transient = || TRANSIENT.iter().any(|prefix| self.name.starts_with(prefix));
+        self.real || !self.of_container && !transient()
     }
 
     /// Takes what netlink told. True where its carrier came or went since, or it was switched on or off.
@@ -233,7 +237,8 @@ impl Source {
         }
     }
 
-    fn known(folder: &Path, name: &[u8], told: Option<&Told>) -> Link {
+    /// `machine`: there are devices here, so that this is no container itself.
+    fn known(folder: &Path, name: &[u8], told: Option<&Told>, machine: bool) -> Link {
         let name: Arc<str> = Arc::from(String::from_utf8_lossy(name));
         let folder = folder.join(&*name);
         let index = told.map(|told| told.index);
@@ -246,6 +251,7 @@ impl Source {
             real: make.map_or(device, |make| make == Make::Device),
             wired: make.map_or(device || bond, |make| make != Make::Other),
             paced: make.map_or(device || bond, |make| matches!(make, Make::Device | Make::Bond)),
+            of_container: machine && make == Some(Make::Veth) && told.is_some_and(|t| t.reaches_out),
             shown: false,
             now: Default::default(),
             before: Default::default(),
@@ -303,6 +309,7 @@ impl Source {
         folder: &Path,
         name: &[u8],
         told: Option<&Told>,
+        machine: bool,
     ) -> bool {
         // The kernel keeps its order, so the interface is nearly always where it was.
         let index = told.map(|told| told.index);
@@ -314,7 +321,7 @@ impl Source {
                 true
             }
             None => {
-                links.insert(count, Self::known(folder, name, told));
+                links.insert(count, Self::known(folder, name, told, machine));
                 true
             }
         }
@@ -338,7 +345,7 @@ impl Source {
     fn files(&mut self, tick: &mut Tick) -> bool {
         let mut changed = false;
         for (count, (name, now)) in self.counted.iter().enumerate() {
-            changed |= Self::place(&mut self.links, count, &self.folder, name.bytes(), None);
+            changed |= Self::place(&mut self.links, count, &self.folder, name.bytes(), None, false);
             if let Some(link) = self.links.get_mut(count) {
                 link.carry(tick.at, *now);
             }
@@ -374,6 +381,7 @@ impl Source {
             line.ask_now();
             answer = line.answer();
         }
+        let machine = answer.links.iter().any(|one| one.make == Make::Device);
         let (mut changed, mut count, mut rewired) = (false, 0, false);
         self.strangers = 0;
         for (place, (name, now)) in counted.iter().enumerate() {
@@ -381,7 +389,8 @@ impl Source {
                 self.strangers += 1;
                 continue;
             };
-            changed |= Self::place(links, count, &self.folder, name.bytes(), Some(one));
+            let name = name.bytes();
+            changed |= Self::place(links, count, &self.folder, name, Some(one), machine);
             if let Some(link) = links.get_mut(count) {
                 link.carry(at, *now);
                 rewired |= link.learn(detail(one, &answer.links));

@@ -25,11 +25,15 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_CARRIER: u16 = 33;
 const IFLA_CARRIER_CHANGES: u16 = 35;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BOND_SLAVE_MII_STATUS: u16 = 2;
 
 const ARPHRD_LOOPBACK: u16 = 772;
+
+/// Somebody has switched it on.
+const IFF_UP: u32 = 1;
 
 /// RFC 2863, as the kernel numbers it.
 const IF_OPER_UP: u8 = 6;
@@ -99,6 +103,8 @@ pub(super) struct Told {
     pub(super) carrier: Option<bool>,
     pub(super) carrier_changes: Option<u64>,
     pub(super) master: Option<u32>,
+    /// Its other end is in another network namespace.
+    pub(super) reaches_out: bool,
     /// As a slave of a bond: whether its link is up.
     pub(super) slave_up: Option<bool>,
     pub(super) queue: Option<Queue>,
@@ -128,6 +134,7 @@ fn told(body: &[u8]) -> Option<Told> {
     if kind == ARPHRD_LOOPBACK {
         told.make = Make::Other;
     }
+    let switched_on = u32_at(body, 8)? & IFF_UP != 0;
     for (attribute, value) in attributes(body.get(HEADER..)?) {
         let byte = value.first().copied();
         match attribute {
@@ -135,7 +142,9 @@ fn told(body: &[u8]) -> Option<Told> {
             IFLA_MTU => told.mtu = u32_at(value, 0),
             IFLA_MASTER => told.master = u32_at(value, 0),
             IFLA_OPERSTATE => told.up = byte.map(|state| state == IF_OPER_UP),
-            IFLA_CARRIER => told.carrier = byte.map(|carrier| carrier != 0),
+            // What is switched off may say anything.
+            IFLA_CARRIER => told.carrier = byte.map(|c| c != 0).filter(|_| switched_on),
+            IFLA_LINK_NETNSID => told.reaches_out = true,
             IFLA_STATS64 => told.counters = Counters::of(value),
             IFLA_CARRIER_CHANGES => told.carrier_changes = u32_at(value, 0).map(u64::from),
             IFLA_LINKINFO => {
@@ -145,6 +154,8 @@ fn told(body: &[u8]) -> Option<Told> {
                             told.make = match value.split(|byte| *byte == 0).next() {
                                 Some(b"bond" | b"team") => Make::Bond,
                                 Some(b"veth") => Make::Veth,
+                                // InfiniBand's, which its driver makes as others make a kind.
+                                Some(b"ipoib") => Make::Device,
                                 _ => Make::Other,
                             };
                         }

@@ -118,3 +118,16 @@ fn real_interfaces_come_first_where_there_are_too_many() {
     assert!(shown.iter().any(|link| &*link.name == "eth0"));
     assert_eq!(source.over, 200 + 1 - LINKS_LIMIT);
 }
+
+/// The host's end of a container's wire may be called anything: by OVN-Kubernetes, fifteen digits.
+#[test]
+fn the_hosts_end_of_a_containers_wire_is_not_judged() {
+    let folder = Path::new("/nonexistent");
+    let judged = |reaches_out, machine| {
+        let told = Told { make: Make::Veth, reaches_out, ..Told::default() };
+        Source::known(folder, b"4f0e8c21d7a9b35", Some(&told), machine).judged()
+    };
+    assert!(!judged(true, true));
+    // In a container it is the only wire; and one between two ends of the host is its own.
+    assert!(judged(true, false) && judged(false, true));
+}

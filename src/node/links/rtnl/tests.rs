@@ -13,6 +13,7 @@ fn link(index: u32, arphrd: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
     let mut body = vec![0, 0];
     body.extend(arphrd.to_ne_bytes());
     body.extend(index.to_ne_bytes());
+    body.extend(IFF_UP.to_ne_bytes());
     body.resize(HEADER, 0);
     body.extend(attributes.concat());
     body
@@ -62,6 +63,16 @@ fn an_interface_and_its_counters() {
     assert_eq!(kind(b"veth\0"), Make::Veth);
     assert_eq!(kind(b"bond\0"), Make::Bond);
     assert_eq!(kind(b"bridge\0"), Make::Other);
+    assert_eq!(kind(b"ipoib\0"), Make::Device);
+
+    // The kernel tells a carrier of an interface that is switched off; sysfs refuses to.
+    let mut off = slave();
+    off[8..12].fill(0);
+    assert_eq!(told(&off).unwrap().carrier, None);
+    assert!(!found.reaches_out);
+    let peer = attribute(IFLA_LINK_NETNSID, &0u32.to_ne_bytes());
+    let end = link(1, 1, &[attribute(IFLA_IFNAME, b"x\0"), peer]);
+    assert!(told(&end).unwrap().reaches_out);
     for name in [&b""[..], b"\0", b"a-name-that-is-too-long\0"] {
         assert_eq!(told(&link(1, 1, &[attribute(IFLA_IFNAME, name)])), None, "{name:?}");
     }
