@@ -47,9 +47,13 @@ impl Resource {
     /// steal or damaged packets.
     pub fn of(series: &str) -> Option<Self> {
         const IO: [&str; 2] = ["node.cpu.iowait", "node.procs.blocked"];
-        const NOBODY: [&str; 5] = [
+        const NOBODY: [&str; 9] = [
             "node.cpu.steal",
             "node.cpu.throttles",
+            "node.disk.errors",
+            "node.fs.errors",
+            "node.fs.hung",
+            "node.fs.readonly",
             "node.memory.ecc.",
             "node.memory.corrupted",
             "node.swap.size",
@@ -209,6 +213,9 @@ mod tests {
             ("node.psi.io.full", Some(Resource::Io)),
             ("node.disk.await", Some(Resource::Io)),
             ("node.fs.available", Some(Resource::Space)),
+            ("node.fs.readonly", None),
+            ("node.fs.errors", None),
+            ("node.disk.errors", None),
             ("node.memory.available", Some(Resource::Memory)),
             ("node.listen.overflows", Some(Resource::Listener)),
             ("node.listen.queue", Some(Resource::Listener)),

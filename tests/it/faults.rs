@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod listeners;
 mod memory;
+mod named;
 mod network;
 mod signals;
 mod table;
