@@ -78,7 +78,7 @@ metrics! {
 
     /// Memory by the names of /proc/meminfo.
     MEMORY_BYTES = Gauge "greenlight_node_memory_bytes" [kind] Bytes;
-    /// Share of the memory that new work could get without swapping, once a second.
+    /// Share of the memory that new work could get without swapping, once a second: of what is not set aside as huge pages, and with what ZFS would give back of its cache.
     MEMORY_AVAILABLE = Histogram(FREE) "greenlight_node_memory_available_ratio" [] Ratio as "node.memory.available";
     /// Share of the commit limit that is promised to processes. It limits anything only where vm.overcommit_memory is 2.
     MEMORY_COMMITTED = Histogram(RATIO) "greenlight_node_memory_committed_ratio" [] Ratio as "node.memory.committed";
@@ -251,7 +251,7 @@ metrics! {
 
     /// Control groups found.
     CGROUPS = Gauge "greenlight_node_cgroups" [] Count;
-    /// The largest share of its quota's periods in which any control group was throttled between the last two walks, once a second; 0 where none has a quota.
+    /// The largest share of its quota's periods in which any control group was throttled between the last two walks, and over the last minutes at least, once a second; 0 where none has a quota.
     CGROUP_THROTTLED_WORST = Histogram(RATIO) "greenlight_node_cgroup_worst_throttled_ratio" [] Ratio as "node.cgroup.throttled";
     /// Processors that the services and containers which use the most used between the last two walks.
     CGROUP_CPU = Gauge "greenlight_node_cgroup_cpus_used" [cgroup] Count;
@@ -316,6 +316,8 @@ metrics! {
     MTU_PROBE_FAILURES = Counter "greenlight_node_tcp_mtu_probe_failures_total" [] Count as "node.tcp.mtu_probe_failures";
     /// Packets that were too large for the next hop and were not to be fragmented, IPv4 and IPv6.
     FRAGMENT_FAILURES = Counter "greenlight_node_ip_fragment_failures_total" [] Count as "node.ip.fragment_failures";
+    /// Messages of others that a packet of this node was not delivered: no such host, network or port, forbidden, or too large for the way (ICMP type 3, ICMPv6 types 1 and 2). Ports where nobody listens are among them, so no pack judges it.
+    UNDELIVERED = Counter "greenlight_node_icmp_unreachable_total" [] Count as "node.icmp.unreachable";
     /// Packets of which not all fragments came, IPv4 and IPv6.
     REASSEMBLY_FAILURES = Counter "greenlight_node_ip_reassembly_failures_total" [] Count as "node.ip.reassembly_failures";
     /// Datagrams of UDP that were received and thrown away because a socket's buffer was full, IPv4 and IPv6.

@@ -51,8 +51,7 @@ impl super::Source for Source {
         match self.statistics.read(&mut tick.buffer).map(|text| statistics(text, &wanted)) {
             Some(Some([insert_failed, drops, early_drops, entries])) => {
                 // The whole table's on every line.
-                self.now.entries =
-                    entries.map(|column| column.largest).filter(|_| self.elsewhere);
+                self.now.entries = entries.map(|column| column.largest).filter(|_| self.elsewhere);
                 self.now.insert_failed = insert_failed.map(|column| column.sum);
                 self.now.drops = drops.map(|column| column.sum);
                 self.now.early_drops = early_drops.map(|column| column.sum);

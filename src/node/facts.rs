@@ -60,16 +60,14 @@ pub fn facts(paths: &Paths) -> BTreeMap<String, String> {
     fact("memory_bytes", memory);
 
     let info = proc("cpuinfo");
-    let model = info.as_deref().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
+    let told = |key: &str| {
+        let line = info.as_deref()?.lines().find(|line| line.starts_with(key))?;
         Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    fact("cpu_model", model);
-    let microcode = info.as_deref().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("microcode"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    fact("microcode", microcode);
+    };
+    // A processor of ARM has numbers for a name.
+    let arm = || Some(format!("ARM {} {}", told("CPU implementer")?, told("CPU part")?));
+    fact("cpu_model", told("model name").or_else(arm));
+    fact("microcode", told("microcode"));
     fact("psi", pressure(paths, "cpu"));
     fact("psi_irq", pressure(paths, "irq"));
     fact("overcommit_memory", proc("sys/vm/overcommit_memory"));
@@ -253,7 +251,7 @@ fn small(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::tests::tree;
+    use crate::node::tests::{Copy, tree};
 
     #[test]
     fn facts_of_a_recorded_node() {
@@ -269,6 +267,16 @@ mod tests {
         assert_eq!(fact("psi"), Some("true"));
         assert_eq!(super::facts(&tree("rhel7")).get("psi").map(String::as_str), Some("false"));
         assert_eq!(fact("uptime_seconds"), Some("350735.47"));
+    }
+
+    #[test]
+    fn a_processor_of_arm_is_named_by_its_numbers() {
+        let copy = Copy::of("idle");
+        let text = "processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd evtstrm aes\n\
+            CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\n\
+            CPU part\t: 0xd0c\nCPU revision\t: 1\n\n";
+        copy.write("proc/cpuinfo", text);
+        assert_eq!(facts(&copy.paths())["cpu_model"], "ARM 0x41 0xd0c");
     }
 
     #[test]

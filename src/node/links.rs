@@ -251,7 +251,9 @@ impl Source {
             real: make.map_or(device, |make| make == Make::Device),
             wired: make.map_or(device || bond, |make| make != Make::Other),
             paced: make.map_or(device || bond, |make| matches!(make, Make::Device | Make::Bond)),
-            of_container: machine && make == Some(Make::Veth) && told.is_some_and(|t| t.reaches_out),
+            of_container: machine
+                && make == Some(Make::Veth)
+                && told.is_some_and(|t| t.reaches_out),
             shown: false,
             now: Default::default(),
             before: Default::default(),

@@ -18,7 +18,7 @@ const OPENS_LEAST: f64 = 10.0;
 /// A counter by the name of its line and its own.
 type Wanted = (&'static [u8], &'static [u8]);
 
-const SNMP: [Wanted; 8] = [
+const SNMP: [Wanted; 9] = [
     (b"Tcp:", b"OutSegs"),
     (b"Tcp:", b"RetransSegs"),
     (b"Tcp:", b"ActiveOpens"),
@@ -27,6 +27,8 @@ const SNMP: [Wanted; 8] = [
     (b"Ip:", b"ReasmFails"),
     (b"Udp:", b"RcvbufErrors"),
     (b"Udp:", b"SndbufErrors"),
+    // The same as type 3 of IcmpMsg, which has no line before the first of them.
+    (b"Icmp:", b"InDestUnreachs"),
 ];
 
 const NETSTAT: [Wanted; 6] = [
@@ -39,8 +41,14 @@ const NETSTAT: [Wanted; 6] = [
 ];
 
 /// IPv6 has a line for each counter, with the protocol in its name.
-const SNMP6: [&[u8]; 4] =
-    [b"Ip6FragFails", b"Ip6ReasmFails", b"Udp6RcvbufErrors", b"Udp6SndbufErrors"];
+const SNMP6: [&[u8]; 6] = [
+    b"Ip6FragFails",
+    b"Ip6ReasmFails",
+    b"Udp6RcvbufErrors",
+    b"Udp6SndbufErrors",
+    b"Icmp6InDestUnreachs",
+    b"Icmp6InPktTooBigs",
+];
 
 /// Pairs of lines, names over values. Names are long, and the same for as long as the kernel runs: where the
 /// wanted ones stand in each pair of lines is found once.
@@ -136,7 +144,7 @@ fn listed<const N: usize>(text: &[u8], wanted: &[&[u8]; N]) -> Option<[Option<u6
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Reading {
-    snmp: [Option<u64>; 8],
+    snmp: [Option<u64>; 9],
     netstat: [Option<u64>; 6],
 }
 
@@ -177,7 +185,7 @@ pub(super) struct Source {
     seconds: Two,
     /// Of the seconds in which all is read.
     all: Two,
-    six: [Option<u64>; 4],
+    six: [Option<u64>; 6],
     six_there: bool,
     six_due: Seldom,
 }
@@ -198,7 +206,7 @@ impl Source {
             directions: ["active", "passive"].map(Arc::from),
             seconds: Two::none(),
             all: Two::none(),
-            six: [None; 4],
+            six: [None; 6],
             six_there: false,
             six_due: Seldom::every(SIX_EVERY),
         }
@@ -235,7 +243,7 @@ impl super::Source for Source {
         }
         self.seconds.take(now, tick.at);
         if self.six_due.now(tick.at) {
-            self.six = [None; 4];
+            self.six = [None; 6];
             self.six_there = true;
             match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
                 Some(Some(found)) => self.six = found,
@@ -248,7 +256,8 @@ impl super::Source for Source {
 
     fn put(&self, sink: &mut Sink<'_>) {
         let Reading { snmp: counted, netstat: extended } = self.seconds.now;
-        let [segments, again, active, passive, fragments, reassembly, received, sent] = counted;
+        let [segments, again, active, passive, fragments, reassembly, received, sent, undelivered] =
+            counted;
         let [overflows, drops, full, timeouts, syn, probes] = extended;
         let (snmp, netstat) = (self.snmp.fault(), self.netstat.fault());
         let sum = |a: Option<u64>, b: Option<u64>| Some(a?.saturating_add(b?));
@@ -291,13 +300,17 @@ impl super::Source for Source {
         sink.put(&metric::REASSEMBLY_FAILURES, &[], Slot::of(both(reassembly, 1)));
         sink.put(&metric::UDP_RECEIVE_LOSS, &[], Slot::of(both(received, 2)));
         sink.put(&metric::UDP_SEND_LOSS, &[], Slot::of(both(sent, 3)));
+        // IPv6 has a type of its own for what is too large.
+        sink.put(&metric::UNDELIVERED, &[], Slot::of(both(both(undelivered, 4), 5)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::tests::{fixture, mangled};
+    use crate::lanes::Cells;
+    use crate::node::tests::{Copy, exported, fixture, mangled, sample};
+    use crate::node::{Frame, Sampler};
 
     fn paired<const N: usize>(
         text: &[u8],
@@ -328,17 +341,27 @@ mod tests {
     fn names_stand_over_their_values() {
         let text = b"Ip: Forwarding ReasmFails FragFails\nIp: 1 5 6\n\
             Tcp: MaxConn ActiveOpens PassiveOpens OutSegs RetransSegs\nTcp: -1 11 12 2000 20\n\
-            Udp: RcvbufErrors SndbufErrors\nUdp: 7 8\n";
+            Udp: RcvbufErrors SndbufErrors\nUdp: 7 8\n\
+            Icmp: InMsgs InDestUnreachs\nIcmp: 30 9\n";
         let found = paired(text, &SNMP);
-        assert_eq!(found, Some([2000, 20, 11, 12, 6, 5, 7, 8].map(Some)));
+        assert_eq!(found, Some([2000, 20, 11, 12, 6, 5, 7, 8, 9].map(Some)));
         // An old kernel has fewer; what is cut off is not there.
         let found = paired(b"Tcp: OutSegs RetransSegs\nTcp: 9 1\nUdp: RcvbufErrors\nUdp: 4", &SNMP);
-        assert_eq!(found, Some([Some(9), Some(1), None, None, None, None, None, None]));
+        assert_eq!(found, Some([Some(9), Some(1), None, None, None, None, None, None, None]));
         for text in ["", "Tcp: OutSegs\nUdp: 4\n", "Tcp: OutSegs\n", "x\ny\n"] {
             assert_eq!(paired(text.as_bytes(), &SNMP), None, "{text:?}");
         }
         let six = listed(b"Ip6FragFails  \t3\nUdp6RcvbufErrors 4\nIp6ReasmFails x\n", &SNMP6);
-        assert_eq!(six, Some([Some(3), None, Some(4), None]));
+        assert_eq!(six, Some([Some(3), None, Some(4), None, None, None]));
+    }
+
+    #[test]
+    fn what_was_not_delivered_is_counted_for_both_families() {
+        let copy = Copy::of("idle");
+        let mut frame = Frame::default();
+        sample(&mut Sampler::new(&copy.paths(), &Cells::new()), 0, &mut frame);
+        let told = exported(&frame, "greenlight_node_icmp_unreachable_total", &[]);
+        assert_eq!(told, Some(21.0 + 5.0));
     }
 
     #[test]

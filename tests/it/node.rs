@@ -17,6 +17,7 @@ use greenlight::plan::{Facts, Plan};
 use greenlight::series::{Cadence, NODE_CHECK, TrackKey, Tracks, Value};
 use greenlight::time::{Mono, Now, Wall};
 
+mod clock;
 mod faults;
 mod listeners;
 mod network;

@@ -74,16 +74,16 @@ chmod 600 $work/disk/swap
 mkswap -q $work/disk/swap
 
 # The clock as a time daemon sets it: adjtimex(2), its modes, its offset in microseconds, its status (1 is
-# disciplined, 64 is not synchronised).
+# disciplined, 64 is not synchronised), its largest error in microseconds.
 discipline() {
     python3 - "$@" <<'PY'
 import ctypes, struct, sys
-modes, offset, status = map(int, sys.argv[1:])
-timex = ctypes.create_string_buffer(struct.pack("=I4xqqqqi4xq", modes, offset, 0, 1000, 1000, status, 10), 208)
+modes, offset, status, error = map(int, sys.argv[1:])
+timex = ctypes.create_string_buffer(struct.pack("=I4xqqqqi4xq", modes, offset, 0, error, 1000, status, 10), 208)
 assert ctypes.CDLL(None, use_errno=True).adjtimex(timex) >= 0, ctypes.get_errno()
 PY
 }
-synchronised() { discipline $((0x1 | 0x4 | 0x8 | 0x10 | 0x20)) 0 1; }
+synchronised() { discipline $((0x1 | 0x4 | 0x8 | 0x10 | 0x20)) 0 1 1000; }
 synchronised
 
 # Every connection is tracked.
@@ -151,9 +151,9 @@ settings vm.overcommit_memory=0 net.ipv4.ip_forward=0 fs.inotify.max_user_instan
 echo always >/sys/kernel/mm/transparent_hugepage/enabled
 swapon $work/disk/swap
 # Nobody keeps this clock, it is 0.4 s off as the last daemon knew, and somebody sets it.
-discipline $((0x1 | 0x10 | 0x20)) 400000 1
+discipline $((0x1 | 0x10 | 0x20)) 400000 1 1000
 red node.clock.offset
-discipline $((0x10)) 0 64
+discipline $((0x4 | 0x10)) 0 64 16000000
 date -s "+90 seconds" >/dev/null
 # Memory that can't be given back: the group's limit kills.
 (echo $BASHPID >/sys/fs/cgroup/small/cgroup.procs; exec perl -e '$held = "x" x (100 << 20)') || true

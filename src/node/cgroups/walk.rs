@@ -22,6 +22,11 @@ const DEPTH_LIMIT: usize = 12;
 /// for its throttling to be anybody's bottleneck.
 const PERIODS_LEAST: u64 = 10;
 
+/// Of hundreds of groups one is throttled at any time, which is nobody's bottleneck: a group counts as
+/// throttled as far as it was over the last minutes too, of which this is half (kubernetes-mixin looks
+/// at five).
+const HALF: Duration = Duration::from_secs(150);
+
 /// Walks closer than this tell no rate.
 const STEP_LEAST: Duration = Duration::from_millis(100);
 
@@ -30,6 +35,37 @@ const STEP_LEAST: Duration = Duration::from_millis(100);
 struct Group {
     counts: Counts,
     leaf: bool,
+    /// Periods, and those throttled, at the beginning of the two halves.
+    marks: [Option<(u64, u64)>; 2],
+}
+
+impl Group {
+    fn quota(&self) -> Option<(u64, u64)> {
+        self.counts.periods.zip(self.counts.throttled)
+    }
+
+    /// Takes over the marks of the walk before; a new half begins where it is time to.
+    fn mark(&mut self, before: Option<&Self>, turns: bool) {
+        let now = self.quota();
+        self.marks = match before.map(|before| before.marks) {
+            // One made anew has counted from 0.
+            Some([Some(first), second]) if now.is_some_and(|now| now.0 >= first.0) => {
+                if turns {
+                    [second, now]
+                } else {
+                    [Some(first), second]
+                }
+            }
+            _ => [now; 2],
+        };
+    }
+
+    /// The share of its periods in which it was throttled since the first mark.
+    fn throttled_lately(&self) -> Option<f64> {
+        let ((before, throttled_before), (now, throttled)) = self.marks[0].zip(self.quota())?;
+        let periods = now.checked_sub(before).filter(|periods| *periods > 0)?;
+        Some(throttled.checked_sub(throttled_before)? as f64 / periods as f64)
+    }
 }
 
 pub(super) struct Walker {
@@ -37,6 +73,8 @@ pub(super) struct Walker {
     buffer: Vec<u8>,
     before: BTreeMap<String, Group>,
     before_at: Option<Mono>,
+    /// When the second half began.
+    marked_at: Mono,
     sets: [Vec<Shown>; SETS.len()],
     layout: u64,
 }
@@ -48,6 +86,7 @@ impl Walker {
             buffer: Vec::new(),
             before: BTreeMap::new(),
             before_at: None,
+            marked_at: Mono::default(),
             sets: Default::default(),
             layout: 0,
         }
@@ -71,9 +110,16 @@ impl Walker {
         let mut names = BTreeSet::new();
         // Where no group has a quota nothing is throttled, and that is known.
         let mut worst = self.before_at.map(|_| 0.0f64);
-        for (path, group) in &groups {
-            let usage = usage(self.before.get(path), group, seconds);
-            worst = worst.map(|worst| worst.max(usage.throttled.unwrap_or(0.0)));
+        let turns = at.since(self.marked_at) >= HALF;
+        if turns {
+            self.marked_at = at;
+        }
+        for (path, group) in &mut groups {
+            let before = self.before.get(path);
+            group.mark(before, turns);
+            let usage = usage(before, group, seconds);
+            let lately = group.throttled_lately().unwrap_or(0.0);
+            worst = worst.map(|worst| worst.max(usage.throttled.unwrap_or(0.0).min(lately)));
             let Some(mut name) = name::name(path, group.leaf) else { continue };
             if names.contains(&name) {
                 name = name::longer(path, &name);
@@ -171,5 +217,60 @@ fn usage(before: Option<&Group>, now: &Group, seconds: Option<f64>) -> Usage {
             .map(|(periods, throttled)| (throttled as f64 / periods as f64).min(1.0)),
         memory: now.memory.map(|bytes| bytes as f64),
         io: rate(grown(|counts| counts.io)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(periods: u64, throttled: u64) -> Group {
+        let counts =
+            Counts { periods: Some(periods), throttled: Some(throttled), ..Counts::default() };
+        Group { counts, ..Group::default() }
+    }
+
+    /// Walks a quarter of a minute apart, with so many of 150 periods throttled: what each says by itself,
+    /// and what counts.
+    fn walked(throttled: impl Fn(u64) -> u64) -> Vec<(f64, f64)> {
+        let (mut before, mut sum) = (group(0, 0), 0);
+        before.mark(None, false);
+        let mut said = Vec::new();
+        for walk in 1..=60u64 {
+            sum += throttled(walk);
+            let mut now = group(walk * 150, sum);
+            now.mark(Some(&before), walk % 10 == 0);
+            let own = usage(Some(&before), &now, Some(15.0)).throttled.unwrap();
+            said.push((own, own.min(now.throttled_lately().unwrap())));
+            before = now;
+        }
+        said
+    }
+
+    #[test]
+    fn a_group_that_is_throttled_now_and_then_is_not_one_that_is_throttled() {
+        let now_and_then = walked(|walk| if walk % 20 == 0 { 150 } else { 0 });
+        assert!(now_and_then.iter().any(|(own, _)| *own == 1.0));
+        assert!(now_and_then.iter().all(|(_, counts)| *counts <= 0.1), "{now_and_then:?}");
+        // One that begins to be throttled counts so after five minutes, whatever went before.
+        let always = walked(|walk| if walk > 30 { 150 } else { 0 });
+        assert!(always.iter().take(30).all(|(_, counts)| *counts == 0.0), "{always:?}");
+        assert!(always.iter().skip(50).all(|(_, counts)| *counts == 1.0), "{always:?}");
+        // And as soon as it is not any more, it does not.
+        let ended = walked(|walk| if walk <= 30 { 150 } else { 0 });
+        assert!(ended.iter().take(30).all(|(_, counts)| *counts == 1.0), "{ended:?}");
+        assert!(ended.iter().skip(30).all(|(_, counts)| *counts == 0.0), "{ended:?}");
+    }
+
+    #[test]
+    fn a_group_that_is_made_anew_begins_anew() {
+        let mut before = group(1000, 1000);
+        before.mark(None, false);
+        let mut now = group(20, 1);
+        now.mark(Some(&before), false);
+        assert_eq!(now.throttled_lately(), None);
+        let mut later = group(40, 11);
+        later.mark(Some(&now), true);
+        assert_eq!(later.throttled_lately(), Some(0.5));
     }
 }

@@ -90,7 +90,11 @@ const SIGNALS: &[Signal] = &[
         "Timers of TCP that ran out, openings sent again",
         &["node.tcp.timeouts", "node.tcp.syn_retransmits"],
     ),
-    (39, "Packets too large for their way", &["node.ip", "node.tcp.mtu_probe_failures"]),
+    (
+        39,
+        "Packets too large for their way",
+        &["node.ip", "node.tcp.mtu_probe_failures", "node.icmp"],
+    ),
     (40, "Datagrams lost for want of buffers", &["node.udp"]),
     (41, "The table of tracked connections", &["node.conntrack"]),
     (42, "Memory of TCP, connections without a process", &["node.tcp.memory", "node.tcp.orphans"]),
