@@ -202,17 +202,53 @@ pub(super) fn mark(transaction: &Transaction<'_>, key: &str, value: &str) -> rus
         .map(drop)
 }
 
+/// The ids of tracks that were written.
+#[derive(Default)]
+pub(super) struct Tracks {
+    ids: HashMap<Arc<StoredTrack>, i64>,
+    /// Those of the row before, in its order: the next second has the same.
+    row: Vec<(Arc<StoredTrack>, i64)>,
+}
+
+impl Tracks {
+    pub(super) fn clear(&mut self) {
+        self.ids.clear();
+        self.row.clear();
+    }
+
+    /// The id of a row's track at its place.
+    fn id(
+        &mut self,
+        place: usize,
+        transaction: &Transaction<'_>,
+        track: &Arc<StoredTrack>,
+    ) -> rusqlite::Result<i64> {
+        if let Some((_, id)) = self.row.get(place).filter(|(known, _)| Arc::ptr_eq(known, track)) {
+            return Ok(*id);
+        }
+        let id = track_id(&mut self.ids, transaction, track)?;
+        let known = (Arc::clone(track), id);
+        match self.row.get_mut(place) {
+            Some(before) => *before = known,
+            None => self.row.push(known),
+        }
+        Ok(id)
+    }
+}
+
 /// Writes points, those of one instant in one row: a second of the node is one.
 pub(super) fn put_points<'a>(
     boot: i64,
-    tracks: &mut HashMap<Arc<StoredTrack>, i64>,
+    tracks: &mut Tracks,
     transaction: &Transaction<'_>,
     points: impl Iterator<Item = &'a (Wall, StoredPoint)>,
 ) -> rusqlite::Result<()> {
     let mut points = points.peekable();
     let mut bytes = Vec::new();
+    let mut place = 0;
     while let Some((wall, point)) = points.next() {
-        let id = track_id(tracks, transaction, &point.track)?;
+        let id = tracks.id(place, transaction, &point.track)?;
+        place += 1;
         packed::put(&mut bytes, id, point.value);
         let same = |next: &&(Wall, StoredPoint)| (next.0, next.1.at) == (*wall, point.at);
         if bytes.len() < ROW_LIMIT && points.peek().is_some_and(same) {
@@ -224,6 +260,7 @@ pub(super) fn put_points<'a>(
             )?
             .execute(params![wall.0, point.at.0, boot, bytes])?;
         bytes.clear();
+        place = 0;
     }
     Ok(())
 }

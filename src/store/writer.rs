@@ -1,7 +1,6 @@
 //! The lane's side: owns the lock and the connection, writes, cleans up, and comes back after
 //! the disk did.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use super::pending::Pending;
 use super::recover;
 use super::schema::{self, FILE};
 use super::tables;
-use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError, StoredTrack};
+use super::{Limits, RETRY, Reader, Recovered, RoundRecord, Shared, StoreError};
 use crate::gate::LoadWindow;
 use crate::outcome::{Fault, FaultCode};
 use crate::time::{Mono, Now};
@@ -79,7 +78,7 @@ pub(super) struct Writer {
 struct Open {
     db: Connection,
     boot: i64,
-    tracks: HashMap<Arc<StoredTrack>, i64>,
+    tracks: tables::Tracks,
 }
 
 impl Writer {
@@ -559,5 +558,5 @@ fn open_with_boot(path: &Path) -> Result<Open, schema::Refusal> {
     let name = recover::boot();
     db.execute("INSERT OR IGNORE INTO boot (name) VALUES (?1)", [&name])?;
     let boot = db.query_row("SELECT id FROM boot WHERE name = ?1", [&name], |row| row.get(0))?;
-    Ok(Open { db, boot, tracks: HashMap::new() })
+    Ok(Open { db, boot, tracks: tables::Tracks::default() })
 }
