@@ -227,7 +227,7 @@ impl JsonApi {
             self.take(item, seen, on).map_err(blind)?;
         }
         if let Some(said) = complaint(&answer) {
-            seen.found.lacks(format!("{asked} tells of an error in its answer: {said}"));
+            seen.found.lacks(format!("{asked} says that its answer is not whole: {said}"));
         }
         let next = self.next(page, &asked, &answer, items.len()).map_err(blind)?;
         if next.is_none()
@@ -336,6 +336,9 @@ impl JsonApi {
     }
 }
 
+/// By what search engines say, with a good status, that a part of them did not answer.
+const PARTIAL: [&str; 3] = ["timed_out", "is_partial", "isPartial"];
+
 /// What an answer that is no failure by its status says of one: such an answer may lack anything.
 fn complaint(answer: &Value) -> Option<String> {
     let says = |value: &&Value| match value {
@@ -346,8 +349,14 @@ fn complaint(answer: &Value) -> Option<String> {
         Value::Object(map) => !map.is_empty(),
         Value::Bool(true) => true,
     };
-    let said = ["error", "errors"].iter().find_map(|key| answer.get(key).filter(says))?;
-    Some(excerpt(plain(said).as_bytes()))
+    if let Some(said) = ["error", "errors"].iter().find_map(|key| answer.get(key).filter(says)) {
+        return Some(excerpt(plain(said).as_bytes()));
+    }
+    if let Some(key) = PARTIAL.iter().find(|key| answer.get(**key) == Some(&Value::Bool(true))) {
+        return Some(format!("`{key}` is true"));
+    }
+    let failed = answer.get("_shards")?.get("failed")?.as_u64().filter(|failed| *failed > 0)?;
+    Some(format!("{failed} shards failed"))
 }
 
 /// What the pages held so far.
@@ -479,6 +488,10 @@ mod tests {
             (json!({"error": null, "errors": []}), None),
             (json!({"error": "", "errors": false}), None),
             (json!({"errors": 0, "hits": [{"error": "of an event"}]}), None),
+            (json!({"timed_out": true, "hits": {}}), Some("`timed_out` is true")),
+            (json!({"isPartial": true}), Some("`isPartial` is true")),
+            (json!({"timed_out": false, "_shards": {"failed": 1}}), Some("1 shards failed")),
+            (json!({"timed_out": false, "_shards": {"failed": 0}, "is_partial": "x"}), None),
             (json!([{"error": "of an event"}]), None),
         ] {
             assert_eq!(complaint(&answer).as_deref(), said, "{answer}");
