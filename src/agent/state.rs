@@ -313,6 +313,8 @@ impl State {
         self.plan = Arc::new(self.plan.with_peers(peers));
         self.forget_targets();
         self.open(now);
+        // No report shows the new targets under verdicts on the old ones.
+        self.judge(now);
     }
 
     /// Drops what is known of targets that no check has any more.

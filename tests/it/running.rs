@@ -198,6 +198,14 @@ fn the_file_of_peers_is_followed_and_a_bad_one_keeps_the_last_good_members() {
     assert_eq!(targets, 2);
     daemon.until_verdict("g", "pass", PATIENCE);
     assert_eq!(daemon.json("/api/v1/plan")["digest"], digest, "members are no part of it");
+    members(&[]);
+    until("nobody is left, and nothing is known", || {
+        let report = daemon.json("/api/v1/ledger");
+        let up = crate::contract::row(&report["checks"], "up");
+        let empty = up["targets"].as_array().is_some_and(Vec::is_empty);
+        assert!(!empty || report["decision"] == "incomplete", "{report:#}");
+        empty
+    });
     let (code, said) = daemon.end(Signal::SIGTERM);
     assert_eq!(code, Some(0));
     assert!(said.contains("labls") && said.contains("last good members"), "{said}");
