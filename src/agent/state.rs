@@ -285,7 +285,16 @@ impl State {
         self.history = Arc::new(History::default());
         self.tracks
             .retain(|key| recovered::evidence_of(&old, key) == recovered::evidence_of(&plan, key));
+        // Nor is what it answered last shown as an answer to the new question.
+        let asks_the_same = |id: &str| {
+            old.check(id).map(|check| &check.evidence) == plan.check(id).map(|check| &check.evidence)
+        };
+        self.last.retain(|(check, _), _| asks_the_same(check));
         self.registry.retain(|metric, labels| {
+            let answers = metric.kind == Kind::Gauge && *metric != metric::CHECK_LAST_ATTEMPT;
+            if answers && labels.get("check").is_some_and(|id| !asks_the_same(id)) {
+                return false;
+            }
             // What gates export comes back with the judging below, with the levels and thresholds
             // that they have now.
             labels.get("gate").is_none()

@@ -292,6 +292,11 @@ fn contract_what_was_measured_under_another_plan_is_no_evidence() {
     let now = daemon.json("/api/v1/ledger");
     assert!(verdicts(&now).iter().all(|verdict| verdict != "pass"), "{now:#}");
     assert_eq!(row(&now["gates"], "holds")["reason"]["code"], "not_stable_yet");
+    // It answers to what is asked now, or not yet.
+    let last = &row(&now["checks"], "w")["targets"][0]["last"];
+    assert!(last.is_null() || last["outcome"] == "failure", "{last:#}");
+    assert_ne!(daemon.metric("greenlight_check_success", &["check=\"w\""]), Some(1.0));
+    assert_eq!(row(&now["checks"], "other")["targets"][0]["last"]["outcome"], "success");
     daemon.until_verdict("asks", "fail", Duration::from_secs(20));
     for id in ["sends", "holds"] {
         daemon.until_verdict(id, "pass", Duration::from_secs(30));
