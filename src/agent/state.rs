@@ -287,7 +287,8 @@ impl State {
             .retain(|key| recovered::evidence_of(&old, key) == recovered::evidence_of(&plan, key));
         // Nor is what it answered last shown as an answer to the new question.
         let asks_the_same = |id: &str| {
-            old.check(id).map(|check| &check.evidence) == plan.check(id).map(|check| &check.evidence)
+            old.check(id).map(|check| &check.evidence)
+                == plan.check(id).map(|check| &check.evidence)
         };
         self.last.retain(|(check, _), _| asks_the_same(check));
         self.registry.retain(|metric, labels| {

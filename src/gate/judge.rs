@@ -88,6 +88,15 @@ fn not_measured(parts: &[Finding]) -> Option<Finding> {
     })
 }
 
+/// Whether the way that another node looks at was taken is not known here: of a gate that no way of this
+/// node's own satisfies, nothing can be said.
+fn known_elsewhere(elsewhere: &[Finding], here: &[Finding]) -> Option<Finding> {
+    let reason = elsewhere.iter().find_map(|part| part.reason.as_ref())?;
+    let text = format!("no part that is judged here holds, and of another {}", reason.text);
+    let undecided = here.iter().any(Finding::may_change);
+    Some(Finding { undecided, ..Finding::open(ELSEWHERE, text) })
+}
+
 /// Of many criteria, the reason says which one speaks, and of which target.
 fn named(criterion: &Criterion, mut finding: Finding) -> Finding {
     if let Some(reason) = &mut finding.reason {
@@ -179,11 +188,15 @@ impl Judging<'_> {
             }
             // Where one way is enough and was taken, another that is missing does not matter.
             Requirement::Any(parts) => {
-                let parts = judged(parts);
-                if parts.iter().any(|part| part.verdict <= Verdict::Warn) {
-                    best(parts)
+                let (elsewhere, here): (Vec<_>, Vec<_>) = judged(parts)
+                    .into_iter()
+                    .partition(|part| part.verdict == Verdict::NotApplicable);
+                if here.is_empty() || here.iter().any(|part| part.verdict <= Verdict::Warn) {
+                    best(if here.is_empty() { elsewhere } else { here })
                 } else {
-                    not_measured(&parts).or_else(|| best(parts))
+                    not_measured(&here)
+                        .or_else(|| known_elsewhere(&elsewhere, &here))
+                        .or_else(|| best(here))
                 }
             }
         };

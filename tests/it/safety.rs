@@ -73,6 +73,12 @@ fn nothing_runs_outside_its_allowed_times_and_its_gates_are_open() {
 #[test]
 fn one_node_of_the_fleet_asks_for_all_and_the_others_say_which() {
     let names = ["n1", "n2", "n3"];
+    let either = |other: &str| {
+        format!(
+            "- {{ id: query-or-{other}, level: optional, require: {{ any: [ {{ ratio: check.success, where: {{ check: query }}, over: 1s, above: 99% }}, \
+             {{ ratio: check.success, where: {{ check: {other} }}, over: 1s, above: 99% }} ] }} }}\n"
+        )
+    };
     let mut askers = Vec::new();
     let mut same: Vec<(String, String, String)> = Vec::new();
     for name in names {
@@ -81,8 +87,11 @@ fn one_node_of_the_fleet_asks_for_all_and_the_others_say_which() {
             "node: {{ name: {name} }}\nnodes: [ n1, n2, n3 ]\n\
              checks:\n- {{ id: query, tcp: {{}}, targets: [ '${{at}}' ], every: 200ms, shared: true }}\n\
              - {{ id: own, tcp: {{}}, targets: [ '${{at}}' ], every: 200ms }}\n\
+             - {{ id: shut, tcp: {{}}, targets: [ '127.0.0.1:1' ], every: 200ms }}\n\
              gates:\n- {{ id: shared, require: {{ ratio: check.success, where: {{ check: query }}, over: 1s, above: 99% }} }}\n\
-             - {{ id: own, require: {{ ratio: check.success, where: {{ check: own }}, over: 1s, above: 99% }} }}\n"
+             - {{ id: own, require: {{ ratio: check.success, where: {{ check: own }}, over: 1s, above: 99% }} }}\n{}{}",
+            either("own"),
+            either("shut")
         ));
         let at = format!("at={}", listener.local_addr().unwrap());
         let state = folder.path().join("state").display().to_string();
@@ -93,9 +102,17 @@ fn one_node_of_the_fleet_asks_for_all_and_the_others_say_which() {
         let document: Value = serde_json::from_str(&out(&seen)).unwrap();
         assert_eq!(gate(&document, "own")["verdict"], "pass");
         let row = gate(&document, "shared");
+        assert_eq!(gate(&document, "query-or-own")["verdict"], "pass");
+        // Who asks knows; to another it is open, whatever its own part says.
+        let either = gate(&document, "query-or-shut");
         match row["verdict"].as_str().unwrap() {
-            "pass" => askers.push((name, None)),
+            "pass" => {
+                assert_eq!(either["verdict"], "pass", "{either:#}");
+                askers.push((name, None));
+            }
             "not_applicable" => {
+                assert_eq!(either["verdict"], "open", "{either:#}");
+                assert_eq!(either["reason"]["code"], "elsewhere");
                 assert_eq!(row["reason"]["code"], "elsewhere");
                 let text = row["reason"]["text"].as_str().unwrap().to_owned();
                 askers.push((name, text.split(' ').next().map(str::to_owned)));
