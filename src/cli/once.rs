@@ -46,6 +46,9 @@ pub(super) fn run(
     let trace = if how.debug { Trace::on() } else { Trace::off() };
     let (code, lines, text, json) = if let Some(check) = plan.check(id) {
         let seen = runtime()?.block_on(attempts(check, &plan, &trace));
+        if seen.is_empty() {
+            say(format_args!("greenlight: {id} has no target: no peer is selected"));
+        }
         let code = seen
             .iter()
             .map(|(seen, _)| code(&seen.reading.outcome))

@@ -456,6 +456,11 @@ fn contract_once_and_plan_have_every_format() {
     assert!(junit.contains("refused"), "{junit}");
     let planned = out(&greenlight(&["plan", "-c", &plan, "-o", "junit"]));
     assert!(planned.contains("port.open") && planned.contains("<skipped"), "{planned}");
+    let selected = "checks: [ { id: port, tcp: {}, targets: { peers: { zone: a } } } ]\n";
+    let (_folder, plan) = folder_with(selected);
+    let output = greenlight(&["once", "port", "-c", &plan]);
+    assert_eq!(code(&output), 2, "nothing was tried");
+    assert!(err(&output).contains("no peer is selected"), "{}", err(&output));
 }
 
 #[test]
