@@ -6,7 +6,8 @@ word() { sed -n "s/.*$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 here=$(dirname "$0")
 install -m 755 "$(word greenlight)" /usr/bin/greenlight
 install -D -m 644 "$here/../../deploy/greenlight.service" /etc/systemd/system/greenlight.service
-rm -rf /etc/greenlight && mkdir /etc/greenlight
+# The root is a view of this machine's, which may have an agent of its own.
+rm -rf /etc/greenlight /var/lib/greenlight /var/lib/private/greenlight && mkdir /etc/greenlight
 {
     echo 'include: [ "pack:linux-node" ]'
     echo 'vars:'
