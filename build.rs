@@ -4,7 +4,8 @@
 //! libraries stay at random addresses.
 //!
 //! What a running agent goes through stands side by side in it (`deploy/often.ld`): the kernel maps
-//! sixteen pages around each that is needed, and scattered over all of the code that was 8.5 MB.
+//! sixteen pages around each that is needed, and scattered over all of the code that was 8.5 MB. The
+//! list is a linker script that adds to the usual one, as GNU ld and lld take it.
 //!
 //! It is stripped here: Cargo forgets `strip` for a package with a profile of its own.
 
