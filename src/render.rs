@@ -7,6 +7,7 @@ use crate::gate::Verdict;
 use crate::ledger::Document;
 
 pub mod attack;
+pub mod history;
 pub mod html;
 pub mod json;
 pub mod junit;

@@ -20,8 +20,9 @@ use crate::metrics::Format;
 use crate::node::culprits::Capture;
 use crate::node::sockets::Listing;
 use crate::outcome::Fault;
-use crate::render::page::History;
+use crate::render::history::History;
 
+mod answer;
 mod connections;
 mod guard;
 mod negotiate;

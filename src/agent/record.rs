@@ -17,7 +17,7 @@ use crate::metrics::Format;
 use crate::node::culprits::{Capture, Found};
 use crate::outcome::{CheckId, Fault, Observation, TargetName};
 use crate::plan::{Peers, Plan};
-use crate::render::page::History;
+use crate::render::history::History;
 use crate::time::Now;
 
 /// The way to the recorder, behind a bounded queue. Cheap to clone.

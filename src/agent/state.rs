@@ -28,7 +28,7 @@ use crate::ledger::{self, Decision, Texts};
 use crate::metrics::{Format, Registry, Row};
 use crate::outcome::{CheckId, Observation, Outcome, TargetName};
 use crate::plan::{Check, Peers, Plan, StagePlan};
-use crate::render::page::History;
+use crate::render::history::History;
 use crate::series::{Cadence, JourneyRecord, LabelNames, TrackKey, Tracks, Value};
 use crate::spec::units::Period;
 use crate::store::{Recovered, Store, StoredPoint, StoredTrack, VerdictChange};

@@ -5,7 +5,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::page::History;
+use super::history::History;
 use super::quantity::{count, quantity};
 use super::sections::{
     Attempts, because, capital, checks_sentence, counts, evidence, groups, notes, parts, repeats,

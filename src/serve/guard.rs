@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::routes::Refusal;
+use super::answer::Refusal;
 use super::{Web, WebConfig};
 use crate::lanes::{Fill, Lane};
 

@@ -1,4 +1,4 @@
-//! The routes of the contract, and the one shape of an error.
+//! The routes of the contract.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,8 +16,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use serde::Serialize;
 
+use super::answer::{Refusal, json, typed};
 use super::guard::{Caller, Guard};
 use super::{Backend, Declaration, Shown, Web, WebhookError, negotiate};
 use crate::client::inbox;
@@ -318,49 +318,4 @@ async fn not_found(request: Request) -> Refusal {
 async fn method_not_allowed(method: Method, request: Request) -> Refusal {
     let text = format!("{} does not answer to {method}", request.uri().path());
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-}
-
-fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => typed("application/json", body),
-        Err(error) => {
-            let text = format!("the answer can't be written as JSON: {error}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", text).into_response()
-        }
-    }
-}
-
-fn typed(content_type: &'static str, body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response()
-}
-
-/// An error, as every route tells it: `{"error": {"code", "text"}}`.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    text: String,
-    header: Option<(HeaderName, HeaderValue)>,
-}
-
-impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
-        Self { status, code, text: text.into(), header: None }
-    }
-
-    pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
-        self
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let body = serde_json::json!({ "error": { "code": self.code, "text": self.text } });
-        let mut response = (self.status, json(&body)).into_response();
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
-        }
-        response
-    }
 }
