@@ -10,6 +10,7 @@ use greenlight::ledger::{
     CheckRow, ClockRow, Document, GateRow, JourneyRow, LastAttempt, Latency, Node, Plan,
     RecheckRow, StageRow, TargetRow, Tool, UseCaseRow, VERSION, Worst, decide,
 };
+use greenlight::render::history::History;
 use greenlight::render::{Form, Options, page, report};
 use serde_json::Value;
 
@@ -606,7 +607,7 @@ fn render_says_of_an_embedded_platform_that_it_is_one() {
         assert!(!plain(form).contains(&banner), "{}", form.word());
         assert_eq!(Form::parse(form.word()), Some(form));
     }
-    assert!(page::page(&sample(), &history::History::default(), Some(&banner)).contains(&banner));
+    assert!(page::page(&sample(), &History::default(), Some(&banner)).contains(&banner));
     assert_eq!(Form::parse("pdf"), None);
 }
 
@@ -616,7 +617,7 @@ fn values(document: &Document) -> impl Iterator<Item = (&str, Option<f64>)> {
 
 #[test]
 fn render_page_renews_itself_and_draws_recent_values() {
-    let mut history = history::History::default();
+    let mut history = History::default();
     let mut document = sample();
     for n in 0..200 {
         for gate in &mut document.gates {
