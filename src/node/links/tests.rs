@@ -131,3 +131,28 @@ fn the_hosts_end_of_a_containers_wire_is_not_judged() {
     // In a container it is the only wire; and one between two ends of the host is its own.
     assert!(judged(true, false) && judged(false, true));
 }
+
+#[test]
+fn speed_is_asked_for_anew_once_a_carrier_came_and_else_rarely() {
+    let copy = Copy::of("idle");
+    let cells = Cells::new();
+    let mut source = Source::new(&copy.paths(), &cells);
+    assert_eq!(source.every(), ATTRIBUTES_EVERY);
+    source.way = Way::Netlink(rtnl::Line::new(&cells));
+    assert_eq!(source.every(), SPEED_EVERY);
+
+    let mut link = Source::known(&copy.paths().sysfs.join("class/net"), b"eth0", None, false);
+    let detail = |carrier: f64, changes| Detail {
+        carrier: Some(carrier),
+        carrier_changes: Some(changes),
+        up: Some(carrier > 0.0),
+        ..Detail::default()
+    };
+    assert!(!link.learn(detail(1.0, 2)), "nobody wants to know of one that is not shown");
+    link.shown = true;
+    assert!(!link.learn(Detail { missed: Some(7), ..detail(1.0, 2) }), "it only counts on");
+    assert!(link.learn(detail(0.0, 3)), "its carrier is gone");
+    assert!(link.learn(detail(1.0, 4)), "and came back");
+    assert!(link.learn(detail(1.0, 6)), "both between two answers");
+    assert!(!link.learn(detail(1.0, 6)));
+}
