@@ -60,9 +60,9 @@ use text::Seldom;
 /// How often the node is sampled.
 pub const TICK: Duration = Duration::from_secs(1);
 
-/// How often all is read. What only counts up loses nothing by it, and a level that stands for two
-/// seconds is in one of the readings.
-const ALL_EVERY: Duration = Duration::from_secs(2);
+/// How often all is read: what only counts up loses nothing by it, and what a table overflows with is
+/// counted by the kernel too. Three times between two usual scrapes, for what is read that rarely is cold.
+const ALL_EVERY: Duration = Duration::from_secs(5);
 
 /// Readings further apart than this (the machine was suspended, the lane stood still) are no
 /// second any more: nothing is derived from them.

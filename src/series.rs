@@ -20,11 +20,13 @@ use crate::time::Mono;
 
 mod attempts;
 mod exact;
+mod points;
 mod running;
 mod tracks;
 
 pub use attempts::{Attempts, on_time};
 pub use exact::Exact;
+pub use points::{Point, Points};
 pub use running::{Keep, Totals, grown};
 pub use tracks::{Demand, POINTS_LIMIT, Place, TRACKS_LIMIT, Tracks};
 
@@ -205,43 +207,6 @@ pub enum Value {
     Inconclusive,
 }
 
-/// One sample, or the lack of it. All points of one attempt carry the instant at which it began;
-/// that is how they are told to be one attempt's.
-///
-/// Points are most of what a long window weighs, so each is kept in 16 bytes: the numbers that are
-/// not finite, which no measurement is, stand for the lack of one.
-#[derive(Clone, Copy, Debug)]
-pub struct Point {
-    pub at: Mono,
-    packed: f64,
-}
-
-impl Point {
-    const NOTHING: f64 = f64::INFINITY;
-    const FAILED: f64 = f64::NEG_INFINITY;
-    const INCONCLUSIVE: f64 = f64::NAN;
-
-    /// What is no finite number was not measured.
-    pub fn new(at: Mono, value: Value) -> Self {
-        let packed = match value {
-            Value::Number(number) if number.is_finite() => number,
-            Value::Nothing => Self::NOTHING,
-            Value::Failed => Self::FAILED,
-            Value::Number(_) | Value::Inconclusive => Self::INCONCLUSIVE,
-        };
-        Self { at, packed }
-    }
-
-    pub fn value(self) -> Value {
-        match self.packed {
-            number if number.is_finite() => Value::Number(number),
-            Self::NOTHING => Value::Nothing,
-            Self::FAILED => Value::Failed,
-            _ => Value::Inconclusive,
-        }
-    }
-}
-
 /// How often a track is due, since when, and how late a point may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cadence {
@@ -276,7 +241,7 @@ pub struct Track {
     cadence: Cadence,
     /// How far back some criterion looks.
     window: Duration,
-    points: VecDeque<Point>,
+    points: Points,
     attempts: Attempts,
     /// Some attempt left several points.
     several: bool,
@@ -294,7 +259,7 @@ impl Track {
             key,
             cadence,
             window,
-            points: VecDeque::new(),
+            points: Points::default(),
             attempts: Attempts::default(),
             several: false,
             gone: 0,
@@ -303,7 +268,7 @@ impl Track {
         }
     }
 
-    pub fn points(&self) -> &VecDeque<Point> {
+    pub fn points(&self) -> &Points {
         &self.points
     }
 
@@ -316,7 +281,7 @@ impl Track {
         if self.attempts.newest.is_none_or(|newest| newest <= now) {
             return Cow::Borrowed(&self.attempts);
         }
-        let seen = self.points.iter().map(|point| point.at).take_while(|at| *at <= now);
+        let seen = self.points.times().take_while(|at| *at <= now);
         Cow::Owned(Attempts::of(self.cadence.interval, seen))
     }
 
@@ -330,7 +295,7 @@ impl Track {
     }
 
     fn all_attempts(&self) -> Attempts {
-        Attempts::of(self.cadence.interval, self.points.iter().map(|point| point.at))
+        Attempts::of(self.cadence.interval, self.points.times())
     }
 
     /// Criteria look back no further than this from now on; what was asked for may not be any more.
@@ -341,10 +306,10 @@ impl Track {
 
     /// Adds a point, and forgets what no window can reach any more; returns how many went.
     fn take(&mut self, at: Mono, value: Value, now: Mono) -> usize {
-        if self.points.len() == self.points.capacity() {
+        if self.points.len() == self.points.room() {
             // Room for what the window holds and for no more: growing by doubling would leave up
             // to half of it empty.
-            self.points.reserve_exact(self.room().saturating_sub(self.points.len()));
+            self.points.make_room(self.room());
         }
         self.push(at, value);
         self.forget(now)
@@ -361,21 +326,18 @@ impl Track {
 
     /// Adds a point in its place by time. What is no finite number was not measured.
     fn push(&mut self, at: Mono, value: Value) {
-        let point = Point::new(at, value);
-        match self.points.back() {
-            Some(last) if last.at > at => {
-                let place = self.points.partition_point(|point| point.at <= at);
-                let before = place.checked_sub(1).and_then(|before| self.points.get(before));
-                self.several |= before.is_some_and(|before| before.at == at);
-                self.points.insert(place, point);
-                self.version += 1;
-                self.attempts = self.all_attempts();
-            }
-            last => {
-                self.several |= last.is_some_and(|last| last.at == at);
-                self.points.push_back(point);
-                self.attempts.push(self.cadence.interval, at);
-            }
+        let last = self.points.times().next_back();
+        self.several |= last == Some(at);
+        if last.is_some_and(|last| last > at) {
+            let place = self.points.before(|before| before <= at);
+            let before = place.checked_sub(1).and_then(|before| self.points.get(before));
+            self.several |= before.is_some_and(|before| before.at == at);
+            self.points.insert(place, at, value);
+            self.version += 1;
+            self.attempts = self.all_attempts();
+        } else {
+            self.points.insert(self.points.len(), at, value);
+            self.attempts.push(self.cadence.interval, at);
         }
     }
 
@@ -385,9 +347,9 @@ impl Track {
         let keep = self.window.saturating_add(self.cadence.longest_gap());
         let horizon = now.minus(keep);
         // Nearly always one or none: the others are not even looked at.
-        let old = self.points.iter().take_while(|point| point.at < horizon).count();
+        let old = self.points.times().take_while(|at| *at < horizon).count();
         self.drop_oldest(old);
-        if old > 0 && self.points.len() < self.points.capacity() / 4 {
+        if old > 0 && self.points.len() < self.points.room() / 4 {
             self.points.shrink_to(self.room().max(self.points.len() * 2));
         }
         old
@@ -395,9 +357,9 @@ impl Track {
 
     fn drop_oldest(&mut self, count: usize) {
         if count > 0 {
-            self.points.drain(..count);
+            self.points.drop_oldest(count);
             self.gone = self.gone.saturating_add(count as u64);
-            self.attempts.forget(self.points.front().map(|point| point.at));
+            self.attempts.forget(self.points.times().next());
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn last(
 ) -> Finding {
     let unit = criterion.unit();
     let newest =
-        track.points().iter().rev().find(|point| point.at <= now.mono).map(|point| point.at);
+        track.points().times().rev().find(|at| *at <= now.mono);
     let Some(at) = newest else {
         return Finding::open("no_evidence", "no attempt was seen yet");
     };
@@ -89,7 +89,7 @@ pub(super) fn fresh(
 ) -> Finding {
     let unit = criterion.unit();
     let points =
-        || tracks.iter().flat_map(|track| track.points()).filter(move |point| point.at <= now.mono);
+        || tracks.iter().flat_map(|track| track.points().iter()).filter(move |point| point.at <= now.mono);
     let newest = points()
         .filter(|point| matches!(point.value(), Value::Number(_)))
         .map(|point| point.at)

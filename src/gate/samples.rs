@@ -108,9 +108,9 @@ impl Samples {
         let mut conclusive = 0.0;
         let mut base: Option<f64> = None;
         // Ascending by time: of what is older than the window only the newest number matters.
-        let end = points.partition_point(|point| point.at <= window.now);
-        let start = points.partition_point(|point| point.at < window.start);
-        for point in points.iter().take(start).rev() {
+        let end = points.before(|at| at <= window.now);
+        let start = points.before(|at| at < window.start);
+        for point in (0..start).rev().filter_map(|place| points.get(place)) {
             if let Value::Number(number) = point.value() {
                 base = Some(number);
                 break;

@@ -25,8 +25,8 @@ pub(super) use name::place;
 use shown::{Shown, View};
 use walk::Walker;
 
-/// How often the tree is walked at most. Cells are asked every other second, a little early or late: it is
-/// every fourteen, which is once a usual scrape.
+/// How often the tree is walked at most. Cells are asked every five seconds, a little early or late: it is
+/// every fifteen, which is once a usual scrape.
 const WALK_EVERY: Duration = Duration::from_secs(13);
 
 /// A walk may take this share of the time until the next, so that a tree of hundreds of groups

@@ -20,7 +20,7 @@ use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// How often counters and states are read: each is one small file of sysfs, none of them changes in
-/// bursts, and more often than this nobody scrapes. Cells are asked every other second, a little early
+/// bursts, and more often than this nobody scrapes. Cells are asked every five seconds, a little early
 /// or late: it is every ten.
 const EVERY: Duration = Duration::from_secs(9);
 

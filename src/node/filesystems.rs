@@ -31,20 +31,20 @@ const FILESYSTEMS_LIMIT: usize = 64;
 const STATVFS_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How often space is asked for: waking a cell costs more than all of the other sources' reading.
-const STATVFS_EVERY: Duration = Duration::from_secs(2);
+const STATVFS_EVERY: Duration = Duration::from_secs(5);
 
 /// A question that has no answer for longer hangs.
 const HUNG_AFTER: Duration = Duration::from_secs(5);
 
 /// Those in cells of their own are asked so many at a time, those left out first the next time: a node
 /// may mount a hundred of them, and other sources need cells too.
-const ALONE_AT_ONCE: usize = 8;
+const ALONE_AT_ONCE: usize = 16;
 
 /// Cells that are left to others, however many filesystems hang.
 const LEFT_FREE: usize = 8;
 
 /// An older value is none: all have been asked by then, unless cells hang.
-const STALE_AFTER: Duration = Duration::from_secs(30);
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// How often mountinfo is read though the kernel announces no change: a filesystem that turns
 /// itself read-only is not announced.
@@ -485,7 +485,7 @@ fn alone(watch: &Arc<Watch>, ask: &Ask) -> (Arc<str>, Rounds) {
 impl super::Source for Source {
     fn begin(&mut self, at: Mono) {
         // Ticks come a little early or late.
-        let early = STATVFS_EVERY - Duration::from_millis(100);
+        let early = STATVFS_EVERY - Duration::from_millis(500);
         if self.asked_at.is_some_and(|asked| at.since(asked) >= early) {
             self.ask_all(at);
             self.asked_at = Some(at);

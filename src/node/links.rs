@@ -32,7 +32,7 @@ const LINKS_LIMIT: usize = 64;
 const LINES_LIMIT: usize = 4096;
 
 /// Carrier and MTU change rarely, and reading them takes the kernel's network lock. Cells are asked
-/// every other second, a little early or late: it is every ten.
+/// every five seconds, a little early or late: it is every ten.
 const ATTRIBUTES_EVERY: Duration = Duration::from_secs(9);
 
 /// Where netlink tells of carrier and MTU, speed and duplex are left. A device agrees on them as its carrier

@@ -30,10 +30,10 @@ const READING_SHARE: u32 = 400;
 
 /// How often the accept queues are read; what overflowed is counted by the kernel besides. A second of
 /// the node comes a little early at times.
-const QUEUES_EVERY: Duration = Duration::from_millis(1_900);
+const QUEUES_EVERY: Duration = Duration::from_millis(4_500);
 
 /// A connection that is closed here keeps its port for a minute, and the kernel walks its whole table of
-/// connections, empty as it may be. Cells are asked every other second, a little early or late: it is
+/// connections, empty as it may be. Cells are asked every five seconds, a little early or late: it is
 /// every thirty.
 const PORTS_EVERY: Duration = Duration::from_secs(29);
 

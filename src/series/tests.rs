@@ -92,22 +92,6 @@ fn a_late_point_takes_its_place_and_no_number_is_no_measurement() {
 }
 
 #[test]
-fn a_point_keeps_what_it_was_given_in_sixteen_bytes() {
-    assert_eq!(size_of::<Point>(), 16);
-    let numbers = [0.0, -0.0, 1.5, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324];
-    for number in numbers {
-        let kept = Point::new(Mono(7), Value::Number(number)).value();
-        assert!(matches!(kept, Value::Number(same) if same.to_bits() == number.to_bits()));
-    }
-    for value in [Value::Nothing, Value::Failed, Value::Inconclusive] {
-        assert_eq!(Point::new(Mono(7), value).value(), value);
-    }
-    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        assert_eq!(Point::new(Mono(7), Value::Number(number)).value(), Value::Inconclusive);
-    }
-}
-
-#[test]
 fn room_is_made_once_and_for_one_window() {
     let mut tracks =
         Tracks::new(vec![Demand { selection: Selection::all(&ICMP_RTT), window: secs(900) }]);
@@ -117,14 +101,14 @@ fn room_is_made_once_and_for_one_window() {
     for second in (0..3_000).chain(9_000..12_000) {
         let at = Mono::from_secs(second);
         tracks.push(&key, cadence, at, Value::Number(1.0), at);
-        rooms.push(tracks.get(&key).map(|track| track.points.capacity()));
+        rooms.push(tracks.get(&key).map(|track| track.points.room()));
     }
     rooms.dedup();
     assert_eq!(rooms, [Some(905)], "whether it fills, runs over or begins anew");
     tracks.demand(vec![Demand { selection: Selection::all(&ICMP_RTT), window: secs(60) }]);
     let at = Mono::from_secs(12_000);
     tracks.push(&key, cadence, at, Value::Number(1.0), at);
-    let room = tracks.get(&key).map(|track| track.points.capacity());
+    let room = tracks.get(&key).map(|track| track.points.room());
     assert!(room.is_some_and(|room| room < 200), "a shorter window gives back: {room:?}");
 }
 
@@ -146,7 +130,7 @@ fn too_many_points_cut_the_longest_track_and_too_many_tracks_are_remembered() {
         tracks.select(&Selection { target: Some(target.to_owned()), ..Selection::all(&ICMP_RTT) })
     };
     assert_eq!(select("b")[0].points.len(), 4, "the short track keeps all");
-    assert!(select("a")[0].points[0].at > Mono::from_secs(100), "the oldest went");
+    assert!(select("a")[0].points.times().next() > Some(Mono::from_secs(100)), "the oldest went");
     assert!(!tracks.incomplete(&ICMP_RTT));
     tracks.push(&key(&ICMP_RTT, "core", "c", &[]), cadence, Mono(0), Value::Failed, Mono(0));
     assert!(tracks.incomplete(&ICMP_RTT), "a refused target must not look like a healthy one");

@@ -120,7 +120,7 @@ fn a_window_that_moves_is_one_that_is_looked_at_anew() {
                         for over in [7, 50] {
                             let window = Window::ending(now, Duration::from_secs(over));
                             let coverage = Coverage::by(track, window);
-                            let all = track.points().iter().map(|point| point.at);
+                            let all = track.points().times();
                             let all = all.take_while(|at| *at <= now.mono);
                             let anew = Attempts::of(track.cadence().interval, all);
                             let anew = Coverage::of(window, track.cadence(), &anew);

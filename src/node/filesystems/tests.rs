@@ -222,8 +222,8 @@ fn a_hanging_statvfs_costs_its_own_values_only() {
         assert_eq!(node.signal("node.fs.available", point), Some(Signal::Number(0.5)), "{point}");
         assert_eq!(node.signal("node.fs.hung", point), Some(Signal::Number(0.0)), "{point}");
     }
-    // Three turns, and perhaps a fourth.
-    assert!(answered.len() >= 3 * ALONE_AT_ONCE - 1, "{answered:?}");
+    // Two turns; one of those asked hangs.
+    assert!(answered.len() >= 2 * ALONE_AT_ONCE - 1, "{answered:?}");
     assert_eq!(cells.hung(Mono::now()), 2);
     assert_eq!(CALLS.load(Relaxed), 2, "no second while the first hangs");
 

@@ -43,12 +43,11 @@ const HEADER: usize = 16;
 
 const LINKS_LIMIT: usize = 4096;
 
-/// How often they are asked for though none came or went. Cells are asked every other second, so it is
-/// every six.
+/// How often they are asked for though none came or went: as often as cells are.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Of more interfaces than this the kernel tells for milliseconds, and holds its network lock meanwhile:
-/// then it is every fourteen, which is once a usual scrape.
+/// then it is every fifteen, which is once a usual scrape.
 const MANY: usize = 64;
 const MANY_EVERY: Duration = Duration::from_secs(13);
 
