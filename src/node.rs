@@ -409,7 +409,7 @@ impl Sampler {
             Box::new(softnet::Source::new(paths)),
             Box::new(protocols::Source::new(paths)),
             Box::new(sockstat::Source::new(paths)),
-            Box::new(neighbours::Source::new(paths)),
+            Box::new(neighbours::Source::new(paths, cells)),
             Box::new(conntrack::Source::new(paths)),
             Box::new(sockets::Source::new(paths, cells, &sockets)),
         ];

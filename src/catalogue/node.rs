@@ -218,6 +218,8 @@ metrics! {
     LINK_ERRORS = Counter "greenlight_node_link_errors_total" [interface] Count as "node.link.errors";
     /// Packets thrown away, both directions together, those missed among them. Interfaces of single containers and virtual machines are left out.
     LINK_DROPS = Counter "greenlight_node_link_drops_total" [interface] Count as "node.link.drops";
+    /// Packets thrown away in seconds in which one direction lost at least ten, and half a per cent of what it carried. Interfaces of single containers and virtual machines are left out.
+    LINK_LOST = Counter "greenlight_node_link_lost_total" [interface] Count as "node.link.lost";
 
     /// Between the clock and what this node's time daemon takes for the time; the kernel's own figure (adjtimex).
     CLOCK_OFFSET_NOW = Gauge "greenlight_node_clock_offset_seconds" [] Seconds;
@@ -353,7 +355,9 @@ metrics! {
     NEIGHBOURS = Gauge "greenlight_node_neighbours" [family] Count;
     /// The most neighbours that the table of an address family holds (gc_thresh3).
     NEIGHBOURS_LIMIT = Gauge "greenlight_node_neighbours_limit" [family] Count;
-    /// The fuller of the two tables of neighbours, once a second.
+    /// Neighbours in the table of an address family that its limit does not count: permanent ones, and those that a routing daemon taught the kernel (Linux 5.0 and newer).
+    NEIGHBOURS_EXEMPT = Gauge "greenlight_node_neighbours_exempt" [family] Count;
+    /// The fuller of the two tables of neighbours by what their limit counts, once a second.
     NEIGHBOURS_FILL = Histogram(RATIO) "greenlight_node_neighbours_fill_ratio" [] Ratio as "node.neighbours.fill";
     /// Neighbours that found no place in their table, both families together.
     NEIGHBOURS_REFUSED = Counter "greenlight_node_neighbours_table_full_total" [] Count as "node.neighbours.refused";

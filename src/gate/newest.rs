@@ -17,8 +17,7 @@ pub(super) fn last(
     now: Now,
 ) -> Finding {
     let unit = criterion.unit();
-    let newest =
-        track.points().times().rev().find(|at| *at <= now.mono);
+    let newest = track.points().times().rev().find(|at| *at <= now.mono);
     let Some(at) = newest else {
         return Finding::open("no_evidence", "no attempt was seen yet");
     };
@@ -88,8 +87,12 @@ pub(super) fn fresh(
     now: Now,
 ) -> Finding {
     let unit = criterion.unit();
-    let points =
-        || tracks.iter().flat_map(|track| track.points().iter()).filter(move |point| point.at <= now.mono);
+    let points = || {
+        tracks
+            .iter()
+            .flat_map(|track| track.points().iter())
+            .filter(move |point| point.at <= now.mono)
+    };
     let newest = points()
         .filter(|point| matches!(point.value(), Value::Number(_)))
         .map(|point| point.at)

@@ -45,6 +45,12 @@ const TOLD_AT_LAST: Duration = Duration::from_secs(40);
 /// Attributes that are due for so long are none: sysfs hangs.
 const STALE_AFTER: Duration = Duration::from_secs(21);
 
+/// Drops count as lost where a direction has so many in a second, and so large a share of its packets
+/// (ceph-mixin CephNodeNetworkPacketDrops). Fewer are of packets that nobody wanted: a switch's own
+/// protocols; a smaller share is what a busy link lives with.
+const LOST_LEAST: f64 = 10.0;
+const LOST_SHARE: f64 = 0.005;
+
 const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Interfaces that come and go with a single container or virtual machine, where only their names tell
@@ -76,6 +82,20 @@ fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
     let plain = |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control();
     (!name.is_empty() && name.iter().all(plain))
         .then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
+}
+
+/// Drops that count, of those between two readings.
+fn lost(step: Step, before: &Direction, now: &Direction) -> u64 {
+    let packets = step.rate(Some(before.packets), Some(now.packets));
+    match (step.rate(Some(before.drops), Some(now.drops)), packets) {
+        (Slot::Number(drops), Slot::Number(packets))
+            // Those that met a full ring are not among the packets.
+            if drops >= LOST_LEAST && drops >= LOST_SHARE * (packets + drops) =>
+        {
+            now.drops.saturating_sub(before.drops)
+        }
+        _ => 0,
+    }
 }
 
 /// What is known of an interface in this second besides its totals.
@@ -115,6 +135,8 @@ struct Link {
     before: [Direction; 2],
     read_at: Option<Mono>,
     step: Step,
+    /// Drops that count, since it is watched.
+    lost: u64,
     detail: Detail,
     files: Option<Files>,
     watch: Arc<Watch>,
@@ -147,6 +169,9 @@ impl Link {
     fn carry(&mut self, at: Mono, now: [Direction; 2]) {
         self.step = Step::between(self.read_at.replace(at), at);
         self.before = std::mem::replace(&mut self.now, now);
+        let directions = self.before.iter().zip(&self.now);
+        let lost = directions.map(|(before, now)| lost(self.step, before, now)).sum();
+        self.lost = self.lost.saturating_add(lost);
     }
 
     /// The larger direction's share of the speed; each direction has all of it.
@@ -259,6 +284,7 @@ impl Source {
             before: Default::default(),
             read_at: None,
             step: Step::between(None, Mono::default()),
+            lost: 0,
             detail: Detail::default(),
             files: told.is_none().then(|| Files {
                 missed: KernelFile::new(folder.join("statistics/rx_missed_errors")),
@@ -559,6 +585,7 @@ impl super::Source for Source {
                 let errors = receive.errors.saturating_add(sent);
                 sink.put(&metric::LINK_ERRORS, &[name], Slot::of(Some(errors)));
                 sink.put(&metric::LINK_DROPS, &[name], both(|d| d.drops));
+                sink.put(&metric::LINK_LOST, &[name], Slot::of(Some(link.lost)));
                 sink.under(file.or(untold));
                 sink.put(&metric::LINK_MISSED, &[name], Slot::of(detail.missed));
                 if link.wired {

@@ -125,7 +125,7 @@ impl Queues {
 }
 
 /// The newest answer to a question.
-struct Answer<T, E> {
+pub(super) struct Answer<T, E> {
     at: Option<Mono>,
     took: Duration,
     outcome: Result<(), E>,
@@ -138,7 +138,7 @@ impl<T: Default, E> Default for Answer<T, E> {
     }
 }
 
-type Told<T, E> = Arc<Mutex<Answer<T, E>>>;
+pub(super) type Told<T, E> = Arc<Mutex<Answer<T, E>>>;
 
 /// A panic while a lock was held left plain data behind.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -146,7 +146,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A question that is asked again and again, in a cell.
-struct Pace<T, E> {
+pub(super) struct Pace<T, E> {
     resource: Arc<str>,
     every: Duration,
     work: Rounds,
@@ -155,7 +155,7 @@ struct Pace<T, E> {
     stale: Arc<Fault>,
     /// The last fault made and what of, so that a lasting one costs nothing.
     made: Option<(E, Arc<Fault>)>,
-    fault: Option<Arc<Fault>>,
+    pub(super) fault: Option<Arc<Fault>>,
 }
 
 impl<T, E> Pace<T, E>
@@ -163,7 +163,7 @@ where
     T: Send + Sync + 'static,
     E: Copy + PartialEq + Send + 'static,
 {
-    fn new(
+    pub(super) fn new(
         resource: &str,
         every: Duration,
         answer: &Told<T, E>,
@@ -197,7 +197,7 @@ where
     }
 
     /// Asks again where it is time to.
-    fn begin(&mut self, cells: &Cells, at: Mono) {
+    pub(super) fn begin(&mut self, cells: &Cells, at: Mono) {
         if self.asked.is_some_and(|asked| at.since(asked) >= self.pause())
             && cells.queue(&self.resource, DEADLINE, &self.work) == Ok(true)
         {
@@ -206,7 +206,7 @@ where
     }
 
     /// What was told last, or None before there is an answer.
-    fn turn(&mut self, cells: &Cells, at: Mono, why: fn(E) -> Fault) -> Option<Arc<T>> {
+    pub(super) fn turn(&mut self, cells: &Cells, at: Mono, why: fn(E) -> Fault) -> Option<Arc<T>> {
         if self.asked.is_none() {
             self.asked = Some(at);
             let work = Arc::clone(&self.work);

@@ -247,7 +247,7 @@ fn idle(c: &mut Counters) {
     c.queue_ms += 10;
     c.flushes += 1;
     c.flush_ms += 2;
-    c.drops += 1;
+    c.drops += 1_200;
     (c.root_readonly, c.array_lacks, c.array_failed, c.swap_kb) = (false, false, false, 0);
     c.wait += 2_000_000;
     c.refaults += 3;
@@ -594,7 +594,7 @@ fn every_gate_of_linux_node_turns_red_and_green_again_on_a_recorded_fault() {
         ("node.fs.errors", |c| c.fs_errors += 1),
         ("node.fs.writable", |c| c.root_readonly = true),
         ("node.link.errors", |c| c.errors += 3),
-        ("node.link.drops", |c| c.drops += 2000),
+        ("node.link.drops", |c| c.drops += 9_000),
     ];
 
     let mut red = Vec::new();

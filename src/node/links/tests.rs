@@ -44,6 +44,32 @@ fn lines_of_net_dev() {
 }
 
 #[test]
+fn few_drops_and_a_small_share_of_them_are_not_lost() {
+    let of = |packets, drops| Direction { packets, drops, ..Direction::default() };
+    let within = |seconds, packets: u64, drops: u64| {
+        lost(Step { seconds }, &of(700, 70), &of(700 + packets, 70 + drops))
+    };
+    assert_eq!(within(Some(1.0), 10, 3), 0, "three of ten");
+    assert_eq!(within(Some(1.0), 1_000_000, 1_000), 0, "a thousand of a million");
+    assert_eq!(within(Some(1.0), 1_000_000, 6_000), 6_000);
+    assert_eq!(within(Some(1.0), 1_000, 10), 10);
+    assert_eq!(within(Some(2.0), 1_000, 19), 0, "fewer than ten in a second");
+    assert_eq!(within(Some(1.0), 0, 50), 50, "no packet found a place");
+    assert_eq!(within(None, 0, 50), 0, "nobody knows in how long");
+    // The counters began anew.
+    assert_eq!(lost(Step { seconds: Some(1.0) }, &of(9, 9), &of(900, 2)), 0);
+
+    // One direction's packets say nothing of the other's; what was lost adds up.
+    let folder = Path::new("/nonexistent");
+    let mut link = Source::known(folder, b"eth0", None, true);
+    for second in 0..4u64 {
+        let (busy, broken) = (of(second * 1_000_000, 0), of(second * 100, second * 20));
+        link.carry(Mono::from_secs(second.cast_signed()), [busy, broken]);
+    }
+    assert_eq!(link.lost, 60);
+}
+
+#[test]
 fn carrier_speed_and_mtu_come_from_sysfs() {
     let copy = Copy::of("idle");
     let mut sampler = sampler(&copy);

@@ -41,6 +41,13 @@ fn network_gates_turn_red_on_real_faults_and_green_again() {
     let net = Routed::new(1500, 1500);
     let _open: Vec<_> =
         (81..=83).flat_map(|port| FAR.map(|far| net.far.listen(at(far, port)))).collect();
+    // What an overlay does: neighbours that the kernel never forgets, beside those that it learns.
+    net.near.sh("for host in $(seq 100 139); do
+             echo neigh add 10.80.1.$host lladdr 02:00:00:00:00:02 dev e0 nud permanent
+         done | ip -batch -
+         ip neigh add 10.80.1.140 lladdr 02:00:00:00:00:02 dev e0 nud permanent extern_learn
+         ip neigh add 10.80.1.141 lladdr 02:00:00:00:00:02 dev e0 nud reachable
+         ip neigh add fd80:1::7 lladdr 02:00:00:00:00:02 dev e0 nud permanent");
     net.near.run(|| async { watch(&net) });
 }
 
@@ -49,6 +56,11 @@ fn watch(net: &Routed) {
     let hosts = FAR.map(str::to_owned);
     let port = |port| FAR.map(|far| at(far, port).to_string());
     agent.green(&GATES);
+    for (family, exempt) in [("ipv4", 41.0), ("ipv6", 1.0)] {
+        let label = format!("family=\"{family}\"");
+        let count = agent.daemon.metric("greenlight_node_neighbours_exempt", &[&label]);
+        assert_eq!(count, Some(exempt), "{family}");
+    }
 
     // Half of the echoes are lost on the way (only those of `echo`: 56 bytes and the headers), one
     // port answers with a reset, one with a prohibition, one not at all, and the router's next

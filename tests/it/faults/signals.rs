@@ -79,7 +79,11 @@ const SIGNALS: &[Signal] = &[
         &["node.fs.readonly", "node.fs.errors", "node.fs.hung"],
     ),
     (31, "What interfaces carry against their speed", &["node.link.throughput"]),
-    (32, "Packets that interfaces threw away or missed", &["node.link.drops", "node.link.missed"]),
+    (
+        32,
+        "Packets that interfaces threw away or missed",
+        &["node.link.drops", "node.link.lost", "node.link.missed"],
+    ),
     (33, "Packets that came damaged", &["node.link.errors"]),
     (34, "Packets that processors took off late or never", &["node.softnet"]),
     (35, "Packets that wait or are lost in an interface's queue", &["node.qdisc"]),
