@@ -1,9 +1,8 @@
 //! /proc/net/snmp, netstat and snmp6: what IP, TCP and UDP count (RFC 1213 and Linux's own).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::text::{KernelFile, Seldom, fields, lines, number};
+use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Step, Tick, network_folder};
 use crate::catalogue::node as metric;
 use crate::outcome::Fault;
@@ -181,17 +180,10 @@ pub(super) struct Source {
     /// Not there where IPv6 is switched off, which is no fault.
     snmp6: KernelFile,
     directions: [Arc<str>; 2],
-    /// Of each second; `netstat`, which has four times as many counters as `snmp`, as it was last read.
-    seconds: Two,
-    /// Of the seconds in which all is read.
-    all: Two,
+    two: Two,
     six: [Option<u64>; 6],
     six_there: bool,
-    six_due: Seldom,
 }
-
-/// A hundred lines for four totals of which none is a rate.
-const SIX_EVERY: Duration = Duration::from_secs(5);
 
 impl Source {
     pub(super) fn new(paths: &Paths) -> Self {
@@ -204,11 +196,9 @@ impl Source {
             netstat_pairs: Paired::new(&NETSTAT),
             snmp6: file("snmp6"),
             directions: ["active", "passive"].map(Arc::from),
-            seconds: Two::none(),
-            all: Two::none(),
+            two: Two::none(),
             six: [None; 6],
             six_there: false,
-            six_due: Seldom::every(SIX_EVERY),
         }
     }
 }
@@ -225,37 +215,35 @@ fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        let mut now = Reading { netstat: self.seconds.now.netstat, ..Reading::default() };
+        if !tick.all {
+            return false;
+        }
+        let mut now = Reading::default();
         if let Some(text) = self.snmp.read(&mut tick.buffer) {
             match self.snmp_pairs.read(text) {
                 Some(found) => now.snmp = found,
                 None => self.snmp.garbled("does not hold pairs of names and values"),
             }
         }
-        if tick.all {
-            let text = self.netstat.read(&mut tick.buffer);
-            let found = text.map(|text| self.netstat_pairs.read(text));
-            if found == Some(None) {
-                self.netstat.garbled("does not hold pairs of names and values");
+        if let Some(text) = self.netstat.read(&mut tick.buffer) {
+            match self.netstat_pairs.read(text) {
+                Some(found) => now.netstat = found,
+                None => self.netstat.garbled("does not hold pairs of names and values"),
             }
-            now.netstat = found.flatten().unwrap_or_default();
-            self.all.take(now, tick.at);
         }
-        self.seconds.take(now, tick.at);
-        if self.six_due.now(tick.at) {
-            self.six = [None; 6];
-            self.six_there = true;
-            match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
-                Some(Some(found)) => self.six = found,
-                Some(None) => self.snmp6.garbled("holds none of the counters that are looked for"),
-                None => self.six_there = !self.snmp6.missing(),
-            }
+        self.two.take(now, tick.at);
+        self.six = [None; 6];
+        self.six_there = true;
+        match self.snmp6.read(&mut tick.buffer).map(|text| listed(text, &SNMP6)) {
+            Some(Some(found)) => self.six = found,
+            Some(None) => self.snmp6.garbled("holds none of the counters that are looked for"),
+            None => self.six_there = !self.snmp6.missing(),
         }
         false
     }
 
     fn put(&self, sink: &mut Sink<'_>) {
-        let Reading { snmp: counted, netstat: extended } = self.seconds.now;
+        let Reading { snmp: counted, netstat: extended } = self.two.now;
         let [segments, again, active, passive, fragments, reassembly, received, sent, undelivered] =
             counted;
         let [overflows, drops, full, timeouts, syn, probes] = extended;
@@ -267,19 +255,18 @@ impl super::Source for Source {
         sink.under(snmp);
         sink.put(&metric::TCP_SEGMENTS, &[], Slot::of(segments));
         sink.put(&metric::TCP_RETRANSMITTED, &[], Slot::of(again));
-        let Self { seconds, all, .. } = self;
-        let (resending, sending) = (seconds.growth(|r| r.snmp[1]), seconds.growth(segments_of));
-        let retransmits = share(resending, sending, seconds.step, SEGMENTS_LEAST);
+        let two = &self.two;
+        let sending = two.growth(segments_of);
+        let retransmits = share(two.growth(|r| r.snmp[1]), sending, two.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_RETRANSMITS, &[], retransmits);
         for (direction, opens) in self.directions.iter().zip([active, passive]) {
             sink.put(&metric::TCP_OPENS, &[direction], Slot::of(opens));
         }
 
         sink.under(netstat.or(snmp));
-        let syns = share(all.growth(|r| r.netstat[4]), all.growth(opens_of), all.step, OPENS_LEAST);
+        let syns = share(two.growth(|r| r.netstat[4]), two.growth(opens_of), two.step, OPENS_LEAST);
         sink.put(&metric::TCP_SYN_RETRANSMITS, &[], syns);
-        let (timing, sending) = (all.growth(|r| r.netstat[3]), all.growth(segments_of));
-        let timing = share(timing, sending, all.step, SEGMENTS_LEAST);
+        let timing = share(two.growth(|r| r.netstat[3]), sending, two.step, SEGMENTS_LEAST);
         sink.put(&metric::TCP_TIMEOUT_RATIO, &[], timing);
 
         sink.under(netstat);
