@@ -188,6 +188,9 @@ pub struct SlotDef {
     pub metric: &'static Metric,
     /// Values of the metric's labels, in their declared order.
     pub labels: Vec<Arc<str>>,
+    /// Its instance comes and goes with what uses it, as a container's network does: it holds no gate up
+    /// before it has been there for a whole window.
+    pub passing: bool,
 }
 
 impl SlotDef {
@@ -297,12 +300,15 @@ struct Sink<'a> {
     slots: &'a mut Vec<Slot>,
     faults: &'a mut Vec<Arc<Fault>>,
     over: Option<Slot>,
+    /// Whether what is put now is of an instance that comes and goes.
+    passing: bool,
 }
 
 impl Sink<'_> {
     fn put(&mut self, metric: &'static Metric, labels: &[&Arc<str>], slot: Slot) {
         if let Some(defs) = &mut self.defs {
-            defs.push(SlotDef { metric, labels: labels.iter().map(|l| Arc::clone(l)).collect() });
+            let labels = labels.iter().map(|label| Arc::clone(label)).collect();
+            defs.push(SlotDef { metric, labels, passing: self.passing });
         }
         let slot = match self.over.unwrap_or(slot) {
             // No kernel file yields these, but a division might.
@@ -471,6 +477,7 @@ impl Sampler {
             slots: &mut frame.slots,
             faults: &mut frame.faults,
             over: None,
+            passing: false,
         };
         for source in &self.sources {
             sink.under(None);

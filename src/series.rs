@@ -245,6 +245,8 @@ pub struct Track {
     attempts: Attempts,
     /// Some attempt left several points.
     several: bool,
+    /// What it is of comes and goes with what uses it.
+    passing: bool,
     /// Points that were forgotten, ever.
     gone: u64,
     /// Grows when a point takes its place before another.
@@ -262,6 +264,7 @@ impl Track {
             points: Points::default(),
             attempts: Attempts::default(),
             several: false,
+            passing: false,
             gone: 0,
             version: 0,
             running: RefCell::default(),
@@ -270,6 +273,12 @@ impl Track {
 
     pub fn points(&self) -> &Points {
         &self.points
+    }
+
+    /// Whether what it is of comes and goes with what uses it: while its window is not covered it can only
+    /// speak against.
+    pub fn passing(&self) -> bool {
+        self.passing
     }
 
     pub fn cadence(&self) -> &Cadence {

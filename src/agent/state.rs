@@ -503,6 +503,7 @@ impl State {
             let paced = |gate| Paced { judged: None, window: shortest_window(gate) };
             self.paced = plan.gates.iter().map(paced).collect();
         }
+        self.tracks.forget_departed(now.mono);
         let mut findings = std::mem::take(&mut self.findings);
         let load = gate::spans(&self.load);
         for (index, gate) in plan.gates.iter().enumerate() {

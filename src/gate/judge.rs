@@ -16,7 +16,7 @@ use super::{
 use crate::catalogue::journey::FALSE_ALARMS;
 use crate::outcome::ReasonCode;
 use crate::series::{LabelNames, NODE_CHECK, Selection, Track};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// The most that a standing remembers: targets of all criteria of one gate.
 const PARTS_LIMIT: usize = 10_000;
@@ -252,8 +252,9 @@ impl Judging<'_> {
 
     fn series(&mut self, criterion: &Criterion, selection: &Selection, path: &str) -> Finding {
         let tracks = self.evidence.tracks.select(selection);
+        let gone: Vec<_> = self.evidence.tracks.departed(selection).collect();
         let name = selection.metric.series.unwrap_or(selection.metric.name);
-        if tracks.is_empty() {
+        if tracks.is_empty() && gone.is_empty() {
             let text = format!("no attempt that measures {name} was seen yet");
             return Finding::open("no_evidence", text);
         }
@@ -261,7 +262,7 @@ impl Judging<'_> {
             let text = format!("there are more series of {name} than the agent keeps");
             return Finding::open("too_many_series", text);
         }
-        if criterion.pooled {
+        if criterion.pooled && !tracks.is_empty() {
             let key = format!("{path}\u{1f}pooled");
             let bound = self.bound(criterion, &key);
             let finding = self.pooled(criterion, &tracks, bound);
@@ -269,12 +270,11 @@ impl Judging<'_> {
             return finding;
         }
         let mut findings = Vec::with_capacity(tracks.len());
+        // What comes and goes with its users holds nothing up before its window is covered, unless there is
+        // nothing else.
+        let mut young = Vec::new();
         for track in &tracks {
-            let mut key = format!("{path}\u{1f}{}\u{1f}{}", track.key.check, track.key.target);
-            for label in &track.key.labels {
-                key.push('\u{1f}');
-                key.push_str(label);
-            }
+            let key = part_of(path, track);
             let bound = self.bound(criterion, &key);
             let mut finding = self.track(criterion, track, bound);
             finding.worst = Some((track.key.check.to_string(), track.key.target.to_string()));
@@ -287,10 +287,52 @@ impl Judging<'_> {
                 ReasonCode::FalseAlarm.word().clone_into(&mut reason.code);
                 reason.text = format!("unexpected for the benign twin: {}", reason.text);
             }
-            findings.push(self.settle(criterion, &key, finding));
+            let finding = self.settle(criterion, &key, finding);
+            let holds_up = finding.verdict != Verdict::Open || !track.passing();
+            if holds_up { &mut findings } else { &mut young }.push(finding);
         }
-        worst_target(findings)
-            .unwrap_or_else(|| Finding::open("no_evidence", "no attempt was seen"))
+        for (since, track) in gone {
+            // What came back by the same name has a standing of its own.
+            let back = tracks.iter().any(|living| living.key == track.key);
+            let key = part_of(path, track);
+            let bound = if back { criterion.fails() } else { self.bound(criterion, &key) };
+            let Some(finding) = self.of_gone(criterion, track, since, bound) else { continue };
+            let finding = if back { finding } else { self.settle(criterion, &key, finding) };
+            findings.extend(Some(finding).filter(|finding| finding.verdict != Verdict::Open));
+        }
+        worst_target(if findings.is_empty() { young } else { findings }).unwrap_or_else(|| {
+            let text = format!("nothing measures {name} any more");
+            Finding::open("no_evidence", text)
+        })
+    }
+
+    /// What is gone speaks by what the window still holds of it, and only against. Of what is judged as it
+    /// stands, it stands no more.
+    fn of_gone(
+        &self,
+        criterion: &Criterion,
+        track: &Track,
+        since: Mono,
+        bound: Option<Bound>,
+    ) -> Option<Finding> {
+        if matches!(criterion.function, Function::Last | Function::Fresh) {
+            return None;
+        }
+        let window = self.window(criterion);
+        let from = window.start.max(track.cadence().since);
+        let covered = since.since(from).min(window.over);
+        // More than it left will not come.
+        let coverage = Coverage { full: true, covered, missed: 0, under_way: false };
+        let samples = Samples::of(track, window, &coverage, criterion.function);
+        let mut finding = decide(self.gate, criterion, &samples, &coverage, bound);
+        if !matches!(finding.verdict, Verdict::Warn | Verdict::Fail) {
+            return None;
+        }
+        if let Some(reason) = &mut finding.reason {
+            reason.text.push_str(&format!("; gone for {}", span(self.now.mono.since(since))));
+        }
+        finding.worst = Some((track.key.check.to_string(), track.key.target.to_string()));
+        Some(finding)
     }
 
     /// A criterion that asks for load is open where none was declared in its window.
@@ -471,6 +513,16 @@ impl Judging<'_> {
                 .any(|track| &*track.key.check == check && &*track.key.target == target),
         }
     }
+}
+
+/// What a standing remembers a track by.
+fn part_of(path: &str, track: &Track) -> String {
+    let mut key = format!("{path}\u{1f}{}\u{1f}{}", track.key.check, track.key.target);
+    for label in &track.key.labels {
+        key.push('\u{1f}');
+        key.push_str(label);
+    }
+    key
 }
 
 /// The time held so far, and the step since the judging before, where that is short enough to be

@@ -573,6 +573,7 @@ impl super::Source for Source {
         let stale_after = self.every() + STALE_AFTER;
         for link in self.links.iter().filter(|link| link.shown) {
             let name = &link.name;
+            sink.passing = !link.real && !link.wired;
             sink.under(file);
             let [receive, transmit] = &link.now;
             let both = |of: fn(&Direction) -> u64| {
@@ -646,6 +647,7 @@ impl super::Source for Source {
                 sink.put(&metric::LINK_HALF_DUPLEX, &[name], gauge(half));
             }
         }
+        sink.passing = false;
     }
 }
 

@@ -178,3 +178,46 @@ fn a_round_is_counted_by_fate() {
     };
     assert_eq!((count.decided(), count.undecided(), count.gone(), count.flawed()), (8, 2, 2, 4));
 }
+
+#[test]
+fn what_is_gone_is_kept_for_its_window_and_bounded() {
+    let mut tracks =
+        Tracks::new(vec![Demand { selection: Selection::all(&ICMP_RTT), window: secs(2_000) }]);
+    let cadence = Cadence::every(secs(1), Mono(0));
+    let stays = key(&ICMP_RTT, "core", "stays", &[]);
+    tracks.push(&stays, cadence, Mono(0), Value::Failed, Mono(0));
+    // One after the other comes, is seen for a while and goes.
+    for number in 0..200_u32 {
+        let own = key(&ICMP_RTT, "core", &number.to_string(), &[]);
+        for second in 0..1_000 {
+            let at = Mono::from_secs(second);
+            tracks.push(&own, cadence, at, Value::Number(1.0), at);
+        }
+        tracks.depart(|key| *key == stays);
+    }
+    let all = Selection::all(&ICMP_RTT);
+    assert_eq!(tracks.select(&all).len(), 1);
+    let gone = |tracks: &Tracks| -> Vec<String> {
+        tracks.departed(&all).map(|(_, track)| track.key.target.to_string()).collect()
+    };
+    assert_eq!(gone(&tracks).len(), 100, "a hundred thousand points, the newest");
+    assert_eq!(gone(&tracks).last().map(String::as_str), Some("199"));
+    assert_eq!((tracks.points(), tracks.cut()), (100_001, 100_000));
+    assert!(tracks.departed(&all).all(|(since, _)| since == Mono::from_secs(999)));
+    tracks.forget_departed(Mono::from_secs(2_999));
+    assert_eq!(gone(&tracks).len(), 100);
+    tracks.forget_departed(Mono::from_secs(3_000));
+    assert_eq!((gone(&tracks).len(), tracks.points()), (0, 1));
+
+    // One that nothing was seen of leaves nothing; a shorter window is a shorter memory.
+    let own = key(&ICMP_RTT, "core", "short", &[]);
+    tracks.open(&own, cadence);
+    tracks.depart(|key| *key == stays);
+    assert_eq!(gone(&tracks).len(), 0);
+    tracks.push(&own, cadence, Mono(0), Value::Failed, Mono(0));
+    tracks.depart(|key| *key == stays);
+    tracks.demand(vec![Demand { selection: all.clone(), window: secs(60) }]);
+    assert_eq!(gone(&tracks), ["short"]);
+    tracks.forget_departed(Mono::from_secs(61));
+    assert_eq!(gone(&tracks).len(), 0);
+}

@@ -1,6 +1,6 @@
 //! All tracks of an agent: opened as checks run, kept as long as some gate looks back, bounded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{Cadence, Selection, Track, TrackKey, Value};
@@ -13,6 +13,11 @@ pub const POINTS_LIMIT: usize = 1_000_000;
 
 /// The most tracks: against label values without a bound.
 pub const TRACKS_LIMIT: usize = 10_000;
+
+/// The most that is kept of what is gone, 1.6 MB: where mounts come and go by the hundred, the oldest evidence
+/// gives way.
+const DEPARTED_POINTS_LIMIT: usize = 100_000;
+const DEPARTED_LIMIT: usize = 1_000;
 
 /// Some criterion looks at these series, and so far back.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +32,10 @@ pub struct Tracks {
     demands: Vec<Demand>,
     /// By the metric's name, and for each in the order of their keys.
     families: Vec<(&'static str, Vec<Track>)>,
+    /// Of what is gone (a disk, an interface), the first that went first: evidence stays until its window
+    /// has passed. What is not there any more can't be green again, and can't hold a gate open either: these
+    /// only speak against. What comes back by the same name begins a track of its own.
+    departed: VecDeque<Departed>,
     /// Grows whenever a track comes or goes: places are of one layout.
     layout: u64,
     points: usize,
@@ -34,6 +43,12 @@ pub struct Tracks {
     /// Metrics of which a track was refused: what is known of them is not all there is.
     refused: BTreeSet<&'static str>,
     limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+struct Departed {
+    since: Mono,
+    track: Track,
 }
 
 /// Where a track is, for as long as none comes or goes: pushing there looks nothing up.
@@ -78,7 +93,15 @@ impl Tracks {
             }
             None => false,
         });
+        self.departed.retain_mut(|Departed { track, .. }| match window_of(&demands, &track.key) {
+            Some(window) => {
+                track.look_back(window);
+                true
+            }
+            None => false,
+        });
         self.demands = demands;
+        self.count();
     }
 
     /// Whether any criterion looks at this metric: a cheap question before a key is made.
@@ -161,6 +184,11 @@ impl Tracks {
     /// Takes the oldest quarter from the longest track. Its window then begins later than it
     /// should and is not covered until it has filled again: open, never a silent pass.
     fn cut_largest(&mut self) {
+        if let Some(Departed { track, .. }) = self.departed.pop_front() {
+            self.points = self.points.saturating_sub(track.points.len());
+            self.cut = self.cut.saturating_add(track.points.len() as u64);
+            return;
+        }
         let all = self.families.iter_mut().flat_map(|(_, tracks)| tracks);
         let Some(track) = all.max_by_key(|track| track.points.len()) else { return };
         let count = track.points.len().div_ceil(4);
@@ -201,7 +229,54 @@ impl Tracks {
         for (_, tracks) in &mut self.families {
             tracks.retain_mut(&mut keep);
         }
-        self.points = self.iter().map(|track| track.points.len()).sum();
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let departed = self.departed.iter().map(|Departed { track, .. }| track.points.len());
+        self.points =
+            departed.sum::<usize>() + self.iter().map(|track| track.points.len()).sum::<usize>();
+    }
+
+    /// Takes the tracks away of what is gone, and keeps what they hold until no window reaches it any more.
+    pub fn depart(&mut self, stays: impl Fn(&TrackKey) -> bool) {
+        self.layout += 1;
+        for (_, tracks) in &mut self.families {
+            let gone = tracks.extract_if(.., |track| !stays(&track.key));
+            self.departed.extend(gone.filter_map(|mut track| {
+                track.points.shrink_to(0);
+                Some(Departed { since: track.attempts.newest?, track })
+            }));
+        }
+        let mut held: usize = self.departed.iter().map(|one| one.track.points.len()).sum();
+        while held > DEPARTED_POINTS_LIMIT || self.departed.len() > DEPARTED_LIMIT {
+            let Some(Departed { track, .. }) = self.departed.pop_front() else { break };
+            held = held.saturating_sub(track.points.len());
+            self.cut = self.cut.saturating_add(track.points.len() as u64);
+        }
+        self.count();
+    }
+
+    /// Forgets what is gone for longer than any window reaches.
+    pub fn forget_departed(&mut self, now: Mono) {
+        let before = self.departed.len();
+        self.departed.retain(|Departed { since, track }| since.plus(track.window) >= now);
+        if self.departed.len() != before {
+            self.count();
+        }
+    }
+
+    /// What is gone and a criterion still looks at, and the newest attempt of it.
+    pub fn departed(&self, selection: &Selection) -> impl Iterator<Item = (Mono, &Track)> {
+        let found = self.departed.iter().filter(|one| selection.matches(&one.track.key));
+        found.map(|one| (one.since, &one.track))
+    }
+
+    /// Says of a track that what it is of comes and goes with what uses it.
+    pub fn passes(&mut self, place: Place) {
+        if let Some(track) = self.at(place) {
+            track.passing = true;
+        }
     }
 
     pub fn get(&self, key: &TrackKey) -> Option<&Track> {

@@ -50,6 +50,12 @@ struct TrackCase {
     since: i64,
     #[serde(default)]
     points: Vec<String>,
+    /// When it was seen to be gone.
+    #[serde(default)]
+    gone: Option<i64>,
+    /// It comes and goes with what uses it.
+    #[serde(default)]
+    passing: bool,
 }
 
 #[derive(Deserialize)]
@@ -127,13 +133,21 @@ impl Case {
                 labels: Vec::new(),
             };
             let cadence = Cadence::every(track.every.0, Mono::from_secs(track.since));
-            tracks.open(&key, cadence);
+            if cadence.since > now {
+                continue;
+            }
+            let place = tracks.open(&key, cadence);
+            place.filter(|_| track.passing).into_iter().for_each(|place| tracks.passes(place));
             for line in &track.points {
                 for (at, values) in attempts(line, track.every.0) {
                     for value in values.iter().filter(|_| at <= now) {
                         tracks.push(&key, cadence, at, *value, at);
                     }
                 }
+            }
+            if track.gone.is_some_and(|gone| Mono::from_secs(gone) <= now) {
+                tracks.depart(|other| *other != key);
+                tracks.forget_departed(now);
             }
         }
         let journeys = self.journeys.iter().map(|journey| journey.record(now)).collect();

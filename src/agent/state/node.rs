@@ -45,6 +45,7 @@ struct LookedAt {
     key: TrackKey,
     stored: Arc<StoredTrack>,
     place: Option<Place>,
+    passing: bool,
 }
 
 impl State {
@@ -70,7 +71,7 @@ impl State {
             if let (Some(row), Signal::Number(value)) = (wanted.histogram, signal) {
                 self.registry.observe_row(row, value);
             }
-            if let Some(LookedAt { key, stored, place }) = &mut wanted.looked_at {
+            if let Some(LookedAt { key, stored, place, passing }) = &mut wanted.looked_at {
                 let value = match signal {
                     Signal::Number(value) => Value::Number(value),
                     Signal::Nothing => Value::Nothing,
@@ -78,6 +79,10 @@ impl State {
                 };
                 if place.is_none_or(|place| !self.tracks.stands(place)) {
                     *place = self.tracks.open(key, cadence);
+                    place
+                        .filter(|_| *passing)
+                        .into_iter()
+                        .for_each(|place| self.tracks.passes(place));
                 }
                 if let Some(place) = *place {
                     self.tracks.push_at(place, frame.at.mono, value, now.mono);
@@ -146,8 +151,9 @@ impl State {
                         && pairs().all(|(name, value)| labels.get(name) == Some(&**value))
                 })
         });
-        // So do they with their tracks: a gate on what is gone would stay open for ever.
-        self.tracks.retain(|key| {
+        // Their tracks depart: a gate on what is gone would stay open for ever, and evidence must not go with
+        // the disk that it is of.
+        self.tracks.depart(|key| {
             &*key.check != NODE_CHECK
                 || layout.slots.iter().any(|def| {
                     def.metric == key.metric
@@ -178,7 +184,7 @@ impl State {
             watches.extend(watch);
             let looked_at = key.map(|key| {
                 let stored = Arc::new(StoredTrack::of(&key).evidence_of(&self.plan.evidence));
-                LookedAt { key, stored, place: None }
+                LookedAt { key, stored, place: None, passing: def.passing }
             });
             let histogram = row.filter(|_| def.sampled());
             shown.push(row.filter(|_| !def.sampled()));
@@ -196,5 +202,81 @@ impl State {
             Signal::Absent(fault) if def.metric.series == Some(series) => Some(fault),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use crate::agent::{Agent, Options, node};
+    use crate::metrics::Format;
+    use crate::node::Paths;
+    use crate::plan::{Plan, load::Inputs};
+
+    const PLAN: &str = "
+gates:
+  - { id: young, require: { increase: node.link.errors, over: 4s, at_least: 1, below: 0 } }
+  - { id: lasting, require: { increase: node.link.errors, over: 1h, at_least: 1, below: 0 } }
+";
+
+    async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(120);
+        while !holds().await {
+            assert!(Instant::now() < until, "{what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A container's network comes and holds nothing up, a device goes and leaves what it counted.
+    #[tokio::test]
+    async fn what_goes_leaves_its_evidence_and_what_only_passes_opens_no_gate() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let paths = Paths { procfs: root.join("proc"), sysfs: root.join("sys"), rootfs: root };
+        for device in ["eth0", "eth1"] {
+            let folder = paths.sysfs.join("class/net").join(device).join("device");
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::create_dir_all(paths.procfs.join("net")).unwrap();
+        let dev = paths.procfs.join("net/dev");
+        let links = |links: &[(&str, u64)]| {
+            let line = |(name, errors): &(&str, u64)| {
+                format!("{name}: 9 9 {errors} 0 0 0 0 0 9 9 0 0 0 0 0 0\n")
+            };
+            std::fs::write(&dev, links.iter().map(line).collect::<String>()).unwrap();
+        };
+        links(&[("lo", 0), ("eth0", 3), ("eth1", 0)]);
+        let texts = vec![("plan".to_owned(), PLAN.to_owned())];
+        let inputs = Inputs { texts, ..Inputs::default() };
+        let plan = Plan::compile(&inputs, &node::plan_facts(&paths)).map_err(|e| e.render(false));
+        let options = Options { inputs, paths, state: None, listen: None, banner: None };
+        let agent = Agent::start(Arc::new(plan.unwrap()), options).await.unwrap();
+        let verdict = async |gate: &str| {
+            let document = agent.snapshot().await.unwrap().document.clone();
+            let found = document.gates.iter().find(|one| one.id == gate).unwrap();
+            let why = found.reason.as_ref().map(|reason| reason.text.clone());
+            (found.verdict.word(), why.unwrap_or_default())
+        };
+        let shown = async |link: &str| {
+            let text = String::from_utf8(agent.metrics(Format::Text).await).unwrap();
+            let (name, label) = ("greenlight_node_link_errors_total{", format!("\"{link}\""));
+            text.lines().any(|row| row.starts_with(name) && row.contains(&label))
+        };
+        until("covered", async || verdict("young").await.0 == "pass").await;
+        assert_eq!(verdict("lasting").await.0, "open");
+
+        links(&[("lo", 0), ("eth0", 3), ("eth1", 0), ("br-4f0e8c21", 7)]);
+        until("the bridge is seen", async || shown("br-4f0e8c21").await).await;
+        assert_eq!(verdict("young").await, ("pass", String::new()));
+
+        links(&[("lo", 0), ("eth0", 3), ("eth1", 5)]);
+        until("damage is seen", async || verdict("lasting").await.0 == "fail").await;
+        links(&[("lo", 0), ("eth0", 3)]);
+        until("the device is gone", async || !shown("eth1").await).await;
+        let (word, why) = verdict("lasting").await;
+        assert!(word == "fail" && why.contains("gone for"), "{word}: {why}");
+        until("its window has passed", async || verdict("young").await.0 == "pass").await;
     }
 }
