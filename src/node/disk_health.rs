@@ -37,7 +37,15 @@ const STALE_AFTER: Duration = Duration::from_secs(35);
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// Devices of each kind that are shown.
-const LIMIT: usize = 64;
+const LIMIT: usize = 256;
+
+/// Of those beyond the limit nobody knows how they are: they are one more, of which nothing is known.
+const BEYOND: &str = "more";
+
+fn beyond(over: usize) -> Option<Arc<Fault>> {
+    let text = format!("{over} devices more than {LIMIT} are not asked for their health");
+    (over > 0).then(|| Arc::new(Fault::new(FaultCode::Unsupported, text)))
+}
 
 /// No such attribute is longer.
 const ATTRIBUTE_LIMIT: u64 = 256;
@@ -162,8 +170,10 @@ fn counts(folder: &Path, file: &str, over: &mut usize) -> Vec<(Arc<str>, Found<u
         .into_iter()
         .filter_map(|name| Some((Arc::from(&*name), count(&folder.join(&name).join(file))?)))
         .collect();
-    *over += counts.len().saturating_sub(LIMIT);
+    let more = counts.len().saturating_sub(LIMIT);
+    *over += more;
     counts.truncate(LIMIT);
+    counts.extend(beyond(more).map(|fault| (Arc::from(BEYOND), Err(fault))));
     counts
 }
 
@@ -186,9 +196,15 @@ impl Look {
         let filesystems = counts(&self.sysfs.join("fs/ext4"), "errors_count", &mut over);
         let folder = self.sysfs.join("class/nvme");
         let mut all = names(&folder);
-        over += all.len().saturating_sub(LIMIT);
+        let more = all.len().saturating_sub(LIMIT);
+        over += more;
         all.truncate(LIMIT);
         locked(&self.asked).retain(|(name, _, _)| all.iter().any(|known| **known == **name));
+        let more = beyond(more).map(|fault| Controller {
+            name: Arc::from(BEYOND),
+            not_live: Err(Arc::clone(&fault)),
+            health: Err(fault),
+        });
         let controllers = all
             .into_iter()
             .filter_map(|name| {
@@ -197,6 +213,7 @@ impl Look {
                 let not_live = state.map(|state| state != "live");
                 Some(Controller { health: self.health(&name), name, not_live })
             })
+            .chain(more)
             .collect();
         let findings = Findings { disks, filesystems, controllers, over };
         *locked(&self.fresh) = Some((Mono::now(), findings));

@@ -25,7 +25,7 @@ use crate::outcome::{Fault, FaultCode};
 use crate::time::Mono;
 
 /// Filesystems shown; each has about fifty rows.
-const FILESYSTEMS_LIMIT: usize = 64;
+const FILESYSTEMS_LIMIT: usize = 256;
 
 /// A statvfs that takes longer hangs.
 const STATVFS_DEADLINE: Duration = Duration::from_secs(2);
@@ -545,7 +545,14 @@ impl super::Source for Source {
         }
         if let (name, Some(fault)) = &self.beyond {
             sink.under(Some(fault));
-            for metric in [&metric::FS_READONLY, &metric::FS_HUNG, &metric::FS_AVAILABLE] {
+            for metric in [
+                &metric::FS_READONLY,
+                &metric::FS_HUNG,
+                &metric::FS_AVAILABLE,
+                &metric::FS_INODES_AVAILABLE,
+                &metric::FS_FULL_IN,
+                &metric::FS_SCARCE_FULL_IN,
+            ] {
                 sink.put(metric, &[name], Slot::MISSING);
             }
         }

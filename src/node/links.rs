@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::text::{KernelFile, fields, lines, number, single};
+use super::text::{KernelFile, lines, single};
 use super::{Namespace, Paths, Sink, Slot, Step, Tick, network_folder};
 use crate::catalogue::node as metric;
 use crate::client::netlink::{Netlink, Protocol, Trouble};
@@ -20,12 +20,18 @@ use crate::time::Mono;
 mod queues;
 mod rtnl;
 mod sysfs;
+mod traffic;
 
 use queues::Queue;
 use rtnl::{Make, Name, Told};
 use sysfs::{Attributes, Slaves, Watch};
+use traffic::{Direction, lost, parse};
 
-/// Interfaces shown, real ones first: a node full of containers has hundreds of virtual ones.
+/// Devices shown: a network card may show each of its virtual functions.
+const DEVICES_LIMIT: usize = 256;
+
+/// Interfaces shown if there are not as many devices, those that are judged first: a node full of containers
+/// has hundreds of virtual ones.
 const LINKS_LIMIT: usize = 64;
 
 /// Lines remembered; what follows is counted as over the limit.
@@ -45,58 +51,12 @@ const TOLD_AT_LAST: Duration = Duration::from_secs(40);
 /// Attributes that are due for so long are none: sysfs hangs.
 const STALE_AFTER: Duration = Duration::from_secs(21);
 
-/// Drops count as lost where a direction has so many in a second, and so large a share of its packets
-/// (ceph-mixin CephNodeNetworkPacketDrops). Fewer are of packets that nobody wanted: a switch's own
-/// protocols; a smaller share is what a busy link lives with.
-const LOST_LEAST: f64 = 10.0;
-const LOST_SHARE: f64 = 0.005;
-
 const ATTRIBUTES_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Interfaces that come and go with a single container or virtual machine, where only their names tell
 /// it. Their totals are shown, but what they drop says nothing of the node, and gates over them would
 /// never be covered.
 const TRANSIENT: [&str; 6] = ["veth", "cali", "lxc", "tap", "vnet", "eni"];
-
-/// The columns that are used (net/core/net-procfs.c); drops of receiving include those for want of
-/// buffers in the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Direction {
-    bytes: u64,
-    packets: u64,
-    errors: u64,
-    drops: u64,
-}
-
-fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let name = line.get(..colon)?.trim_ascii();
-    let mut columns = [0; 16];
-    let mut words = fields(line.get(colon + 1..)?);
-    for column in &mut columns {
-        *column = number(words.next()?)?;
-    }
-    let [rb, rp, re, rd, _, _, _, _, tb, tp, te, td, ..] = columns;
-    let direction = |bytes, packets, errors, drops| Direction { bytes, packets, errors, drops };
-    // A name with a blank in it is the file's heading.
-    let plain = |byte: &u8| !byte.is_ascii_whitespace() && !byte.is_ascii_control();
-    (!name.is_empty() && name.iter().all(plain))
-        .then_some((name, [direction(rb, rp, re, rd), direction(tb, tp, te, td)]))
-}
-
-/// Drops that count, of those between two readings.
-fn lost(step: Step, before: &Direction, now: &Direction) -> u64 {
-    let packets = step.rate(Some(before.packets), Some(now.packets));
-    match (step.rate(Some(before.drops), Some(now.drops)), packets) {
-        (Slot::Number(drops), Slot::Number(packets))
-            // Those that met a full ring are not among the packets.
-            if drops >= LOST_LEAST && drops >= LOST_SHARE * (packets + drops) =>
-        {
-            now.drops.saturating_sub(before.drops)
-        }
-        _ => 0,
-    }
-}
 
 /// What is known of an interface in this second besides its totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -226,6 +186,8 @@ pub(super) struct Source {
     stale: Arc<Fault>,
     links: Vec<Link>,
     over: usize,
+    /// Of devices beyond the limit nobody knows what they lose: they are one more, of which nothing is known.
+    beyond: (Arc<str>, Option<Arc<Fault>>),
 }
 
 impl Source {
@@ -259,6 +221,7 @@ impl Source {
             stale: Arc::new(Fault::new(FaultCode::Hung, stale)),
             links: Vec::new(),
             over: 0,
+            beyond: (Arc::from("more"), None),
         }
     }
 
@@ -296,18 +259,30 @@ impl Source {
         }
     }
 
-    /// Shows the real ones, then the others as far as they fit. The loopback is no link.
+    /// Shows the devices, then what else is judged, then the others, as far as they fit.
     fn choose(&mut self) {
-        let real = self.links.iter().filter(|link| link.real).count().min(LINKS_LIMIT);
-        let mut left = [LINKS_LIMIT - real, real];
+        // The loopback is none.
+        let kind = |link: &Link| match () {
+            () if &*link.name == "lo" => 3,
+            () if link.real => 0,
+            () if link.judged() => 1,
+            () => 2,
+        };
+        let count = |of| self.links.iter().filter(|link| kind(link) == of).count();
+        let devices = count(0).min(DEVICES_LIMIT);
+        let judged = count(1).min(LINKS_LIMIT.saturating_sub(devices));
+        let mut left = [devices, judged, LINKS_LIMIT.saturating_sub(devices + judged), 0];
+        let over = count(0) - devices;
+        let text = format!("{over} interfaces more than {DEVICES_LIMIT} are not looked at");
+        let fault = || Arc::new(Fault::new(FaultCode::Unsupported, text));
+        self.beyond.1 = (over > 0).then(fault);
         self.over = 0;
         for link in &mut self.links {
-            let left = &mut left[usize::from(link.real)];
-            let wanted = &*link.name != "lo";
-            let shown = wanted && *left > 0;
-            *left -= usize::from(shown);
-            self.over += usize::from(wanted && !shown);
-            link.shown = shown;
+            let kind = kind(link);
+            let left = &mut left[kind];
+            link.shown = *left > 0;
+            *left -= usize::from(link.shown);
+            self.over += usize::from(!link.shown && kind != 3);
         }
     }
 
@@ -648,6 +623,18 @@ impl super::Source for Source {
             }
         }
         sink.passing = false;
+        if let (name, Some(fault)) = &self.beyond {
+            sink.under(Some(fault));
+            for metric in [
+                &metric::LINK_ERRORS,
+                &metric::LINK_DROPS,
+                &metric::LINK_LOST,
+                &metric::LINK_MISSED,
+                &metric::LINK_CARRIER_CHANGES,
+            ] {
+                sink.put(metric, &[name], Slot::MISSING);
+            }
+        }
     }
 }
 

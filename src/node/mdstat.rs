@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::text::{KernelFile, fields, lines, number};
 use super::{Paths, Sink, Slot, Tick};
 use crate::catalogue::node as metric;
+use crate::outcome::{Fault, FaultCode};
 
 /// Arrays shown.
-const ARRAYS_LIMIT: usize = 32;
+const ARRAYS_LIMIT: usize = 64;
 
 /// What an array can be busy with (md_seq_show and status_resync in drivers/md/md.c).
 const ACTIONS: [&str; 4] = ["resync", "recovery", "check", "reshape"];
@@ -88,6 +89,8 @@ pub(super) struct Source {
     actions: [Arc<str>; 4],
     arrays: Vec<Array>,
     over: usize,
+    /// Of those beyond the limit nobody knows whether one is whole: they are one more.
+    beyond: (Arc<str>, Option<Arc<Fault>>),
 }
 
 impl Source {
@@ -98,12 +101,13 @@ impl Source {
             actions: ACTIONS.map(Arc::from),
             arrays: Vec::new(),
             over: 0,
+            beyond: (Arc::from("more"), None),
         }
     }
 
     fn take(&mut self, text: &[u8]) -> bool {
         let (mut count, mut changed, mut open) = (0_usize, false, false);
-        self.over = 0;
+        let before = std::mem::take(&mut self.over);
         for line in lines(text) {
             let Some((name, reading)) = head(line) else {
                 // An empty line ends an array.
@@ -132,7 +136,12 @@ impl Source {
         }
         changed |= self.arrays.len() > count;
         self.arrays.truncate(count);
-        changed
+        if self.over != before {
+            let text = format!("{} arrays more than {ARRAYS_LIMIT} are not looked at", self.over);
+            let fault = Arc::new(Fault::new(FaultCode::Unsupported, text));
+            self.beyond.1 = Some(fault).filter(|_| self.over > 0);
+        }
+        changed | ((self.over > 0) != (before > 0))
     }
 }
 
@@ -163,6 +172,11 @@ impl super::Source for Source {
                 let on = f64::from(u8::from(now.action == Some(index)));
                 sink.put(&metric::MD_ACTION, &[name, action], Slot::Number(on));
             }
+        }
+        if let (name, Some(fault)) = &self.beyond {
+            sink.under(Some(fault));
+            sink.put(&metric::MD_MISSING, &[name], Slot::MISSING);
+            sink.put(&metric::MD_FAILED, &[name], Slot::MISSING);
         }
     }
 }
@@ -235,6 +249,9 @@ mod tests {
             (0..ARRAYS_LIMIT + 3).map(|n| format!("md{n} : active raid0 x[0]\n")).collect();
         assert!(source.take(many.as_bytes()));
         assert_eq!((source.arrays.len(), source.over), (ARRAYS_LIMIT, 3));
+        let why = source.beyond.1.clone().map(|fault| fault.text.clone());
+        assert!(why.is_some_and(|text| text.starts_with("3 arrays more than")));
+        assert!(source.take(b"md1 : active raid1 b[0]\n") && source.beyond.1.is_none());
     }
 
     #[test]

@@ -7,9 +7,9 @@ use super::{Cadence, Selection, Track, TrackKey, Value};
 use crate::catalogue::Metric;
 use crate::time::Mono;
 
-/// The most points of all tracks together: 16 MB at 16 bytes each, far above what a plan of
-/// hundreds of targets and windows of an hour needs.
-pub const POINTS_LIMIT: usize = 1_000_000;
+/// The most points of all tracks together: 48 MB at 16 bytes each, far above what a plan of hundreds of
+/// targets and windows of an hour needs, and what `linux-node` asks of 256 disks and as many filesystems.
+pub const POINTS_LIMIT: usize = 3_000_000;
 
 /// The most tracks: against label values without a bound.
 pub const TRACKS_LIMIT: usize = 10_000;

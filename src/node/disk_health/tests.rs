@@ -157,3 +157,32 @@ fn pages_and_counters_of_any_bytes() {
         assert_eq!(whole(text), None, "{text}");
     }
 }
+
+#[test]
+fn of_devices_beyond_the_limit_nothing_is_known() {
+    let mut node = Node::new(|_| Ok(page(0)));
+    let paths = node.copy.paths();
+    let put = |folder: PathBuf, text: &str| {
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        fs::write(folder, text).unwrap();
+    };
+    let found = |folder: &str| names(&paths.sysfs.join(folder)).len();
+    let controllers = LIMIT + 2 - found("class/nvme");
+    for number in 0..controllers {
+        put(paths.sysfs.join(format!("class/nvme/nvme{}/state", 100 + number)), "live\n");
+    }
+    for number in 0..LIMIT + 3 {
+        let disk = paths.sysfs.join(format!("block/sd{number:03}/device/ioerr_cnt"));
+        put(disk, "0x0\n");
+    }
+    node.sample(10);
+    let series = ["node.disk.errors", "node.nvme.not_live", "node.nvme.warning"];
+    for series in series.into_iter().chain(["node.nvme.used", "node.nvme.media_errors"]) {
+        match node.signal(series, BEYOND) {
+            Some(Signal::Absent(fault)) => assert!(fault.text.contains("devices more than 256")),
+            other => panic!("{series} is {other:?}"),
+        }
+    }
+    assert_eq!(node.signal("node.disk.errors", "sd089"), Some(Signal::Number(0.0)));
+    assert_eq!(node.signal("node.fs.errors", BEYOND), None);
+}

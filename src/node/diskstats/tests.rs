@@ -161,11 +161,15 @@ fn a_hung_device_does_not_look_idle() {
 #[test]
 fn devices_over_the_limit_are_counted() {
     let copy = Copy::of("rhel7");
-    let text: String = (0..DEVICES_LIMIT + 7)
-        .map(|minor| format!("9 {minor} md{minor} 1 2 3 4 5 6 7 8 9 10 11\n"))
-        .collect();
-    copy.write("proc/diskstats", text);
-    assert_eq!(shown(&copy).len(), DEVICES_LIMIT);
+    let write = |count: usize| {
+        let line = |minor| format!("9 {minor} md{minor} 1 2 3 4 5 6 7 8 9 10 11\n");
+        copy.write("proc/diskstats", (0..count).map(line).collect::<String>());
+    };
+    // A storage node's, each by its name.
+    write(90);
+    assert!(shown(&copy).len() == 90 && !shown(&copy).contains(&"more".to_owned()));
+    write(DEVICES_LIMIT + 7);
+    assert_eq!(shown(&copy).len(), DEVICES_LIMIT + 1);
     let mut source = Source::new(&copy.paths());
     let mut tick = Tick {
         at: Mono::from_secs(1),
@@ -181,8 +185,12 @@ fn devices_over_the_limit_are_counted() {
     let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
     let mut frame = Frame::default();
     sample(&mut sampler, 0, &mut frame);
-    for series in ["node.disk.await", "node.disk.queue"] {
-        assert!(matches!(frame.find(series, Some("more")), Some(Signal::Absent(_))), "{series}");
+    for series in ["await", "queue", "busy", "flush_await"].map(|name| format!("node.disk.{name}"))
+    {
+        match frame.find(&series, Some("more")) {
+            Some(Signal::Absent(fault)) => assert!(fault.text.starts_with("7 disks more than")),
+            other => panic!("{series} is {other:?}"),
+        }
     }
     copy.write("proc/diskstats", "9 0 md0 1 2 3 4 5 6 7 8 9 10 11\n");
     sample(&mut sampler, 1, &mut frame);

@@ -287,8 +287,9 @@ fn filesystems_over_the_limit_are_counted() {
     node.sample();
     // Of those beyond nobody knows whether one is full.
     assert_eq!(node.points().len(), FILESYSTEMS_LIMIT + 1);
-    for series in ["node.fs.available", "node.fs.readonly", "node.fs.hung"] {
-        match node.frame.find(series, Some("more")) {
+    let series = ["available", "readonly", "hung", "inodes_available", "full_in", "scarce_full_in"];
+    for series in series.map(|name| format!("node.fs.{name}")) {
+        match node.frame.find(&series, Some("more")) {
             Some(Signal::Absent(fault)) => assert!(fault.text.starts_with("3 filesystems more")),
             other => panic!("{series} is {other:?}"),
         }

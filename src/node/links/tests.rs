@@ -127,6 +127,7 @@ fn real_interfaces_come_first_where_there_are_too_many() {
     let copy = Copy::of("idle");
     let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
     let mut text: String = (0..200).map(|n| line(&format!("veth{n}"))).collect();
+    text.push_str(&line("flannel.1"));
     text.push_str(&line("eth0"));
     text.push_str(&line("lo"));
     copy.write("proc/net/dev", text);
@@ -141,8 +142,27 @@ fn real_interfaces_come_first_where_there_are_too_many() {
     assert!(crate::node::Source::read(&mut source, &mut tick));
     let shown: Vec<_> = source.links.iter().filter(|link| link.shown).collect();
     assert_eq!(shown.len(), LINKS_LIMIT);
-    assert!(shown.iter().any(|link| &*link.name == "eth0"));
-    assert_eq!(source.over, 200 + 1 - LINKS_LIMIT);
+    for name in ["eth0", "flannel.1"] {
+        assert!(shown.iter().any(|link| &*link.name == name), "{name}");
+    }
+    assert_eq!(source.over, 200 + 2 - LINKS_LIMIT);
+
+    // A hundred devices are judged each by its name, and of more than are looked at nothing is known.
+    let mut frame = Frame::default();
+    let mut write = |count: usize| {
+        let name = |n| format!("vf{n}");
+        for n in 0..count {
+            let folder = copy.paths().sysfs.join("class/net").join(name(n)).join("device");
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let lines: String = (0..count).map(|n| line(&name(n))).collect();
+        copy.write("proc/net/dev", lines + &line("lo"));
+        sampler(&copy).sample(Now::default(), &mut frame);
+        (self::shown(&frame).len(), frame.find("node.link.lost", Some("more")).is_some())
+    };
+    assert_eq!(write(100), (100, false));
+    assert_eq!(write(DEVICES_LIMIT + 1), (DEVICES_LIMIT + 1, true));
+    assert!(matches!(frame.find("node.link.lost", Some("more")), Some(Signal::Absent(_))));
 }
 
 /// The host's end of a container's wire may be called anything: by OVN-Kubernetes, fifteen digits.
