@@ -61,6 +61,12 @@ fn exempt(body: &[u8]) -> Option<usize> {
     exempt.then_some(table)
 }
 
+/// Whether a kernel of this release holds its limit against all entries.
+fn counts_all(release: &[u8]) -> bool {
+    let major = release.split(|byte| *byte == b'.').next().and_then(number);
+    major.is_some_and(|major| major < EXEMPTS)
+}
+
 fn count(netlink: &mut Netlink) -> Result<[u64; 2], Trouble> {
     let mut counts = [0, 0];
     netlink.dump(RTM_GETNEIGH, &[0; HEADER], |kind, body| {
@@ -84,9 +90,8 @@ enum Exempt {
 
 impl Exempt {
     fn of(paths: &Paths) -> Self {
-        let release = std::fs::read(paths.procfs.join("sys/kernel/osrelease")).ok();
-        let major = release.as_deref().and_then(|text| number(text.split(|b| *b == b'.').next()?));
-        if major.is_some_and(|major| major < EXEMPTS) {
+        let release = std::fs::read(paths.procfs.join("sys/kernel/osrelease"));
+        if release.is_ok_and(|release| counts_all(&release)) {
             return Self::Nothing;
         }
         match Namespace::of(paths) {
@@ -292,6 +297,8 @@ mod tests {
             let _ = exempt(&entry(AF_INET, reachable, 0, NTF_EXT_EXT_VALIDATED)[..end]);
         }
 
+        assert!(counts_all(b"4.18.0-553.el8_10.x86_64\n") && counts_all(b"3.10.0-1160\n"));
+        assert!(!counts_all(b"5.0.0\n") && !counts_all(b"10.2\n") && !counts_all(b"\n"));
         let table = |entries| Table { entries, refused: Some(0), limit: Some(1000) };
         let of = |entries: [u64; 2], exempt| fullest(&entries.map(|n| table(Some(n))), exempt);
         assert_eq!(of([5100, 40], Some([5000, 0])), Some(Slot::Number(0.1)));

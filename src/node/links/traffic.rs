@@ -37,6 +37,9 @@ pub(super) fn parse(line: &[u8]) -> Option<(&[u8], [Direction; 2])> {
 
 /// Drops that count, of those between two readings.
 pub(super) fn lost(step: Step, before: &Direction, now: &Direction) -> u64 {
+    if now.drops <= before.drops {
+        return 0;
+    }
     let packets = step.rate(Some(before.packets), Some(now.packets));
     match (step.rate(Some(before.drops), Some(now.drops)), packets) {
         (Slot::Number(drops), Slot::Number(packets))
