@@ -274,6 +274,8 @@ struct Tick {
     cpus: usize,
     /// Tasks that exist, from `loadavg`.
     tasks: Option<u64>,
+    /// Whether the kernel tells how long tasks stalled for want of memory, from `psi`.
+    pressure: bool,
     /// Devices that carry a mounted filesystem, from `filesystems`.
     mounted: filesystems::Mounted,
 }
@@ -400,8 +402,9 @@ impl Sampler {
             // After the load: that file counts the tasks.
             Box::new(limits::Source::new(paths)),
             Box::new(meminfo::Source::new(paths)),
-            Box::new(vmstat::Source::new(paths)),
             Box::new(psi::Source::new(paths)),
+            // After the pressure: where that is told, what memory is short of is known from it.
+            Box::new(vmstat::Source::new(paths)),
             Box::new(filesystems::Source::new(paths, cells)),
             // After the filesystems: what is mounted decides which devices are shown.
             Box::new(diskstats::Source::new(paths)),

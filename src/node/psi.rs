@@ -45,6 +45,9 @@ struct Resource {
     step: Step,
 }
 
+/// Its place.
+const MEMORY: usize = 1;
+
 pub(super) struct Source {
     resources: [Resource; 4],
     shares: [Arc<str>; 2],
@@ -92,6 +95,8 @@ impl super::Source for Source {
             resource.before = std::mem::replace(&mut resource.now, now);
             resource.step = Step::between(resource.before_at.replace(tick.at), tick.at);
         }
+        let memory = self.resources.get(MEMORY);
+        tick.pressure = memory.is_some_and(|memory| memory.before_at.is_some());
         false
     }
 

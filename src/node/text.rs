@@ -318,24 +318,29 @@ pub(super) struct Named {
     place: fn(&[u8]) -> Option<usize>,
     /// What stands behind it.
     value: fn(&[u8]) -> Option<u64>,
-    /// The name of each line, and its place.
-    lines: Vec<(Box<[u8]>, Option<usize>)>,
+    /// The names of all lines, side by side, since each tick looks at all of them.
+    names: Vec<u8>,
+    /// How long the name of each line is, and its place.
+    lines: Vec<(u32, Option<u8>)>,
     found: Vec<(usize, Option<u64>)>,
 }
 
 impl Named {
     pub(super) fn new(place: fn(&[u8]) -> Option<usize>, value: fn(&[u8]) -> Option<u64>) -> Self {
-        Self { place, value, lines: Vec::new(), found: Vec::new() }
+        Self { place, value, names: Vec::new(), lines: Vec::new(), found: Vec::new() }
     }
 
     /// The places of what is wanted, with their values, in the order of the text.
     pub(super) fn read(&mut self, text: &[u8]) -> &[(usize, Option<u64>)] {
         if !self.take(text) {
-            let known = |line: &[u8]| {
+            self.names.clear();
+            self.lines.clear();
+            for line in lines(text) {
                 let name = line.split(is_blank).next().unwrap_or_default();
-                (Box::from(name), (self.place)(name))
-            };
-            self.lines = lines(text).map(known).collect();
+                self.names.extend_from_slice(name);
+                let place = (self.place)(name).and_then(|place| u8::try_from(place).ok());
+                self.lines.push((u32::try_from(name.len()).unwrap_or(u32::MAX), place));
+            }
             self.take(text);
         }
         &self.found
@@ -345,13 +350,18 @@ impl Named {
     fn take(&mut self, text: &[u8]) -> bool {
         self.found.clear();
         let mut known = self.lines.iter();
+        let mut names = self.names.as_slice();
         for line in lines(text) {
-            let Some((name, place)) = known.next() else { return false };
-            let Some(rest) = line.strip_prefix(&**name) else { return false };
+            let Some((length, place)) = known.next() else { return false };
+            let Some((name, others)) = names.split_at_checked(*length as usize) else {
+                return false;
+            };
+            let Some(rest) = line.strip_prefix(name) else { return false };
             if !rest.first().is_none_or(is_blank) {
                 return false;
             }
-            self.found.extend(place.map(|place| (place, (self.value)(rest))));
+            names = others;
+            self.found.extend(place.map(|place| (usize::from(place), (self.value)(rest))));
         }
         known.next().is_none()
     }

@@ -108,6 +108,10 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
+        // A stall of a second is seen by its pressure; these count up, and lose nothing.
+        if tick.pressure && !tick.all {
+            return false;
+        }
         let Some(text) = self.file.read(&mut tick.buffer) else {
             self.before_at = None;
             return false;
@@ -146,7 +150,9 @@ impl super::Source for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::tests::{fixture, mangled};
+    use crate::lanes::Cells;
+    use crate::node::tests::{Copy, fixture, mangled, sample};
+    use crate::node::{Frame, Sampler, Signal};
 
     fn parse(text: &[u8]) -> Option<Reading> {
         taken(Named::new(place, value).read(text))
@@ -173,6 +179,28 @@ mod tests {
         // Linux 3.10: one counter of stalls, none of kills.
         let older = parse(b"pgmajfault 5\nallocstall 3\n").unwrap();
         assert_eq!((older.stalls, older.oom_kills), (Some(3), None));
+    }
+
+    #[test]
+    fn without_pressure_it_is_read_in_each_second() {
+        for (told, expected) in [(true, [None, Some(8.0)]), (false, [Some(40.0), Some(0.0)])] {
+            let copy = Copy::of("idle");
+            if !told {
+                copy.remove("proc/pressure/memory");
+            }
+            let mut sampler = Sampler::new(&copy.paths(), &Cells::new());
+            let mut frame = Frame::default();
+            sample(&mut sampler, 0, &mut frame);
+            copy.replace("proc/vmstat", "pswpin 11", "pswpin 51");
+            let seen = [1, 5].map(|second| {
+                sample(&mut sampler, second, &mut frame);
+                match frame.find("node.swap.in", None) {
+                    Some(Signal::Number(rate)) => Some(rate.round()),
+                    _ => None,
+                }
+            });
+            assert_eq!(seen, expected, "pressure is told: {told}");
+        }
     }
 
     #[test]
