@@ -306,8 +306,9 @@ impl Judging<'_> {
         })
     }
 
-    /// What is gone speaks by what the window still holds of it, and only against. Of what is judged as it
-    /// stands, it stands no more.
+    /// What is gone speaks by what the window still holds of it, and only against. Where only the newest sample
+    /// is judged, a device speaks as it was last seen: one that dies is taken away. What was mounted, somebody
+    /// unmounted, and how an interface was does not matter any more.
     fn of_gone(
         &self,
         criterion: &Criterion,
@@ -315,16 +316,21 @@ impl Judging<'_> {
         since: Mono,
         bound: Option<Bound>,
     ) -> Option<Finding> {
-        if matches!(criterion.function, Function::Last | Function::Fresh) {
-            return None;
-        }
-        let window = self.window(criterion);
-        let from = window.start.max(track.cadence().since);
-        let covered = since.since(from).min(window.over);
-        // More than it left will not come.
-        let coverage = Coverage { full: true, covered, missed: 0, under_way: false };
-        let samples = Samples::of(track, window, &coverage, criterion.function);
-        let mut finding = decide(self.gate, criterion, &samples, &coverage, bound);
+        let device = LabelNames::of(track.key.metric).target == Some("device");
+        let mut finding = match criterion.function {
+            Function::Fresh => return None,
+            Function::Last if !device => return None,
+            Function::Last => last(criterion, track, bound, Now { mono: since, ..self.now }),
+            _ => {
+                let window = self.window(criterion);
+                let from = window.start.max(track.cadence().since);
+                let covered = since.since(from).min(window.over);
+                // More than it left will not come.
+                let coverage = Coverage { full: true, covered, missed: 0, under_way: false };
+                let samples = Samples::of(track, window, &coverage, criterion.function);
+                decide(self.gate, criterion, &samples, &coverage, bound)
+            }
+        };
         if !matches!(finding.verdict, Verdict::Warn | Verdict::Fail) {
             return None;
         }

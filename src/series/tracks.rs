@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Cadence, Selection, Track, TrackKey, Value};
+use super::{Cadence, LabelNames, Selection, Track, TrackKey, Value};
 use crate::catalogue::Metric;
 use crate::time::Mono;
 
@@ -18,6 +18,10 @@ pub const TRACKS_LIMIT: usize = 10_000;
 /// gives way.
 const DEPARTED_POINTS_LIMIT: usize = 100_000;
 const DEPARTED_LIMIT: usize = 1_000;
+
+/// How long a device counts as it was last seen, where that is all that is judged of it: one that is dead is
+/// taken away by the kernel itself. Half an hour, as long as the errors of disks count in `linux-node`.
+const DEVICE_COUNTS: Duration = Duration::from_secs(30 * 60);
 
 /// Some criterion looks at these series, and so far back.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,14 @@ pub struct Tracks {
 struct Departed {
     since: Mono,
     track: Track,
+}
+
+impl Departed {
+    /// How long it may still be judged.
+    fn counts(&self) -> Duration {
+        let device = LabelNames::of(self.track.key.metric).target == Some("device");
+        self.track.window.max(if device { DEVICE_COUNTS } else { Duration::ZERO })
+    }
 }
 
 /// Where a track is, for as long as none comes or goes: pushing there looks nothing up.
@@ -257,10 +269,10 @@ impl Tracks {
         self.count();
     }
 
-    /// Forgets what is gone for longer than any window reaches.
+    /// Forgets what is gone for so long that nothing is judged by it any more.
     pub fn forget_departed(&mut self, now: Mono) {
         let before = self.departed.len();
-        self.departed.retain(|Departed { since, track }| since.plus(track.window) >= now);
+        self.departed.retain(|gone| gone.since.plus(gone.counts()) >= now);
         if self.departed.len() != before {
             self.count();
         }
