@@ -27,9 +27,9 @@ use crate::time::Mono;
 /// instead of filling it with threads.
 pub const CELLS_LIMIT: usize = 32;
 
-/// An idle cell's thread waits so long for other work before it ends: longer than the sampler's
-/// tick, so that reading every second does not start a thread every second.
-const CELL_LINGERS: Duration = Duration::from_secs(5);
+/// An idle cell's thread waits so long for other work before it ends: longer than the node waits
+/// between its questions, so that none of them starts a thread.
+const CELL_LINGERS: Duration = Duration::from_secs(12);
 
 /// What panics when nothing is queued must not spin.
 const AFTER_PANIC: Duration = Duration::from_secs(1);

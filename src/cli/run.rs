@@ -12,12 +12,12 @@ use crate::agent::{Agent, Options};
 use crate::client::kernel;
 use crate::serve;
 
-/// By then everything that is done every minute has been done.
-const SETTLED: Duration = Duration::from_secs(75);
+/// By then most of what is done again and again has been done.
+const SETTLED: Duration = Duration::from_secs(10);
 /// However short systemd's patience is.
 const FED_AT_MOST_EVERY: Duration = Duration::from_millis(100);
-/// How often memory that is not used is given back.
-const GIVE_BACK: Duration = Duration::from_secs(600);
+/// How often memory that is not used is given back in the end.
+const GIVE_BACK: Duration = Duration::from_secs(300);
 
 pub(super) fn run(
     global: &Global,
@@ -164,9 +164,10 @@ async fn looked_after(
     mut hangup: Option<&mut Signal>,
 ) -> Result<(), Failure> {
     let mut judged = agent.judged();
-    // Once everything has been done for the first time, and where something is done no more.
-    let since = tokio::time::Instant::now() + SETTLED;
-    let mut give_back = tokio::time::interval_at(since, GIVE_BACK);
+    // Once everything has been done for the first time, and then twice as long after each time.
+    let mut pause = SETTLED;
+    let mut give_back = tokio::time::interval(GIVE_BACK);
+    give_back.reset_after(pause);
     // A reload may wait for the command of a secret; signals and the watchdog do not wait with it.
     let mut reload = None;
     let mut once_more = false;
@@ -184,7 +185,11 @@ async fn looked_after(
         tokio::select! {
             () = stop.asked() => break,
             () = hung_up(hangup.as_deref_mut()) => once_more = true,
-            _ = give_back.tick() => kernel::give_back_memory(),
+            _ = give_back.tick() => {
+                kernel::give_back_memory();
+                pause = (pause * 2).min(GIVE_BACK);
+                give_back.reset_after(pause);
+            }
             // The log says what came of it.
             () = reloaded => {
                 reload = None;

@@ -21,8 +21,8 @@ use crate::time::Mono;
 
 /// How often counters and states are read: each is one small file of sysfs, none of them changes in
 /// bursts, and more often than this nobody scrapes. Cells are asked every five seconds, a little early
-/// or late: it is every ten.
-const EVERY: Duration = Duration::from_secs(9);
+/// or late: it is every fifteen.
+const EVERY: Duration = Duration::from_secs(14);
 
 /// How often a controller is asked for its health: a command takes its time from requests.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const HEALTH_EVERY: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// An older reading is none.
-const STALE_AFTER: Duration = Duration::from_secs(35);
+const STALE_AFTER: Duration = Duration::from_secs(50);
 
 /// How long the first tick waits, so that its frame has values.
 const FIRST_LOOK: Duration = Duration::from_millis(100);

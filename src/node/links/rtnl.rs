@@ -43,8 +43,8 @@ const HEADER: usize = 16;
 
 const LINKS_LIMIT: usize = 4096;
 
-/// How often they are asked for though none came or went: as often as cells are.
-const EVERY: Duration = Duration::from_secs(5);
+/// How often they are asked for though none came or went: every other time that cells are.
+const EVERY: Duration = Duration::from_secs(10);
 
 /// Of more interfaces than this the kernel tells for milliseconds, and holds its network lock meanwhile:
 /// then it is every fifteen, which is once a usual scrape.
