@@ -283,7 +283,7 @@ struct Tick {
 /// One file of the kernel, or one family of them.
 trait Source: Send {
     /// Queues in the cells what may hang; it is done while the rest is read. Called where all is read,
-    /// so that the cells, too, are woken up every other second only.
+    /// so that the cells, too, are woken up as rarely.
     fn begin(&mut self, _at: Mono) {}
     /// Takes the reading; true where instances came or went.
     fn read(&mut self, tick: &mut Tick) -> bool;
@@ -306,7 +306,24 @@ struct Sink<'a> {
     passing: bool,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    fn new(
+        defs: Option<Vec<SlotDef>>,
+        slots: &'a mut Vec<Slot>,
+        faults: &'a mut Vec<Arc<Fault>>,
+    ) -> Self {
+        Self { defs, slots, faults, over: None, passing: false }
+    }
+
+    /// Takes all that the sources put, and returns the descriptions.
+    fn take(mut self, sources: &[Box<dyn Source>]) -> Option<Vec<SlotDef>> {
+        for source in sources {
+            self.under(None);
+            source.put(&mut self);
+        }
+        self.defs
+    }
+
     fn put(&mut self, metric: &'static Metric, labels: &[&Arc<str>], slot: Slot) {
         if let Some(defs) = &mut self.defs {
             let labels = labels.iter().map(|label| Arc::clone(label)).collect();
@@ -372,9 +389,21 @@ impl Step {
     }
 }
 
+/// The beginning of each frame: what was put where all was read last.
+#[derive(Default)]
+struct Kept {
+    slots: Vec<Slot>,
+    faults: Vec<Arc<Fault>>,
+}
+
 /// Takes frames. Lives in a lane: it blocks, for well under a millisecond.
 pub struct Sampler {
+    /// Read in each second.
     sources: Vec<Box<dyn Source>>,
+    /// Read where all is, after the others. In between, what they put stands as it was kept: nothing of
+    /// them is touched, for all that is touched once a second is cold.
+    seldom: Vec<Box<dyn Source>>,
+    kept: Kept,
     tick: Tick,
     layout: Arc<Layout>,
     common: [Arc<Fault>; 2],
@@ -398,9 +427,6 @@ impl Sampler {
             Box::new(clock::Source::new(clock)),
             Box::new(stat::Source::new(paths)),
             Box::new(schedstat::Source::new(paths)),
-            Box::new(loadavg::Source::new(paths)),
-            // After the load: that file counts the tasks.
-            Box::new(limits::Source::new(paths)),
             Box::new(meminfo::Source::new(paths)),
             Box::new(psi::Source::new(paths)),
             // After the pressure: where that is told, what memory is short of is known from it.
@@ -409,20 +435,25 @@ impl Sampler {
             // After the filesystems: what is mounted decides which devices are shown.
             Box::new(diskstats::Source::new(paths)),
             Box::new(disk_health::Source::new(paths, cells)),
-            Box::new(mdstat::Source::new(paths)),
             Box::new(links::Source::new(paths, cells)),
+            Box::new(cgroups::Source::new(paths, cells)),
+            Box::new(sockets::Source::new(paths, cells, &sockets)),
+        ];
+        let seldom: Vec<Box<dyn Source>> = vec![
+            Box::new(loadavg::Source::new(paths)),
+            // After the load: that file counts the tasks.
+            Box::new(limits::Source::new(paths)),
+            Box::new(mdstat::Source::new(paths)),
             Box::new(hardware::Source::new(paths)),
             Box::new(settings::Source::new(paths)),
             Box::new(sysctl::Source::new(paths)),
-            Box::new(cgroups::Source::new(paths, cells)),
             Box::new(softnet::Source::new(paths)),
             Box::new(protocols::Source::new(paths)),
             Box::new(sockstat::Source::new(paths)),
             Box::new(neighbours::Source::new(paths, cells)),
             Box::new(conntrack::Source::new(paths)),
-            Box::new(sockets::Source::new(paths, cells, &sockets)),
         ];
-        Self { sockets, ..Self::with(sources, cells) }
+        Self { sockets, seldom, ..Self::with(sources, cells) }
     }
 
     /// What it learns of this node's sockets.
@@ -441,6 +472,8 @@ impl Sampler {
     fn with(sources: Vec<Box<dyn Source>>, cells: &Cells) -> Self {
         Self {
             sources,
+            seldom: Vec::new(),
+            kept: Kept::default(),
             tick: Tick::default(),
             all_due: Seldom::every(ALL_EVERY),
             sockets: Sockets::new(&Paths::default()),
@@ -459,34 +492,34 @@ impl Sampler {
         let mut changed = self.layout.generation == 0;
         self.tick.now = now;
         self.tick.all = self.all_due.now(now.mono);
+        let seldom = if self.tick.all { self.seldom.as_mut_slice() } else { &mut [] };
         if self.tick.all {
-            for source in &mut self.sources {
+            for source in self.sources.iter_mut().chain(seldom.iter_mut()) {
                 source.begin(now.mono);
             }
             self.cells.wake();
         }
-        for source in &mut self.sources {
+        for source in self.sources.iter_mut().chain(seldom) {
             self.tick.at = now.mono.plus(Mono::now().since(entry));
             changed |= source.read(&mut self.tick);
         }
 
+        let mut defs = changed.then(Vec::new);
+        if changed || self.tick.all {
+            self.kept.slots.clear();
+            self.kept.faults.clear();
+            self.kept.faults.extend(self.common.iter().cloned());
+            let sink = Sink::new(defs, &mut self.kept.slots, &mut self.kept.faults);
+            defs = sink.take(&self.seldom);
+        }
         frame.at = now;
         frame.slots.clear();
         frame.slots.reserve(self.layout.slots.len());
+        frame.slots.extend_from_slice(&self.kept.slots);
         frame.faults.clear();
-        frame.faults.extend(self.common.iter().cloned());
-        let mut sink = Sink {
-            defs: changed.then(Vec::new),
-            slots: &mut frame.slots,
-            faults: &mut frame.faults,
-            over: None,
-            passing: false,
-        };
-        for source in &self.sources {
-            sink.under(None);
-            source.put(&mut sink);
-        }
-        if let Some(slots) = sink.defs {
+        frame.faults.extend(self.kept.faults.iter().cloned());
+        defs = Sink::new(defs, &mut frame.slots, &mut frame.faults).take(&self.sources);
+        if let Some(slots) = defs {
             self.layout = Arc::new(Layout { generation: self.layout.generation + 1, slots });
         }
         frame.layout = Arc::clone(&self.layout);

@@ -43,9 +43,6 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         self.now = Reading::default();
         let wanted: [&[u8]; 4] = [b"insert_failed", b"drop", b"early_drop", b"entries"];
         match self.statistics.read(&mut tick.buffer).map(|text| statistics(text, &wanted)) {

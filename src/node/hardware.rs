@@ -192,7 +192,7 @@ mod tests {
         }
         // Read again ten seconds later, not before.
         copy.write("sys/devices/system/edac/mc/mc1/ce_count", "10\n");
-        sample(&mut sampler, 9, &mut frame);
+        sample(&mut sampler, 5, &mut frame);
         assert_eq!(value(&frame, "greenlight_node_memory_corrected_errors_total"), Some(11.0));
         sample(&mut sampler, 10, &mut frame);
         assert_eq!(value(&frame, "greenlight_node_memory_corrected_errors_total"), Some(12.0));

@@ -73,9 +73,6 @@ fn share(used: Option<u64>, limit: Option<u64>) -> Slot {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         self.tasks = tick.tasks;
         self.open = self.files.read(&mut tick.buffer).and_then(files);
         if self.open.is_none() && self.files.fault().is_none() {

@@ -40,9 +40,6 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         self.cpus = tick.cpus;
         tick.tasks = None;
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };

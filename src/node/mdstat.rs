@@ -147,9 +147,6 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
         if !text.starts_with(b"Personalities") {
             self.file.garbled("does not begin with its personalities");

@@ -218,9 +218,6 @@ impl super::Source for Source {
     }
 
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         for family in &mut self.families {
             family.read(tick);
         }

@@ -215,9 +215,6 @@ fn share(of: Slot, base: Slot, step: Step, least: f64) -> Slot {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         let mut now = Reading::default();
         if let Some(text) = self.snmp.read(&mut tick.buffer) {
             match self.snmp_pairs.read(text) {

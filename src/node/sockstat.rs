@@ -91,9 +91,6 @@ fn limit(text: &[u8]) -> Option<u64> {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         self.now = [None; 9];
         match self.file.read(&mut tick.buffer).map(|text| parse(text, &SOCKETS)) {
             Some(Some(now)) => self.now = now,

@@ -51,9 +51,6 @@ impl Source {
 
 impl super::Source for Source {
     fn read(&mut self, tick: &mut Tick) -> bool {
-        if !tick.all {
-            return false;
-        }
         let Some(text) = self.file.read(&mut tick.buffer) else { return false };
         match parse(text) {
             Some(Reading { processors, drops, squeezes }) => {

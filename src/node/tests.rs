@@ -529,9 +529,10 @@ fn a_tick_costs_little() {
         sampler.sample(Now { mono: Mono::now(), wall: at(tick).wall }, &mut frame);
         std::thread::sleep(Duration::from_millis(300));
     }
-    let mut took = vec![Vec::new(); sampler.sources.len()];
+    let mut took = vec![Vec::new(); sampler.sources.len() + sampler.seldom.len()];
     for _ in 0..12 {
-        for (source, took) in sampler.sources.iter_mut().zip(&mut took) {
+        let sources = sampler.sources.iter_mut().chain(&mut sampler.seldom);
+        for (source, took) in sources.zip(&mut took) {
             sampler.tick.at = Mono::now();
             let began = cpu_time();
             source.begin(sampler.tick.at);
@@ -542,7 +543,7 @@ fn a_tick_costs_little() {
         std::thread::sleep(Duration::from_millis(300));
     }
     let mut sum = 0;
-    for (source, took) in sampler.sources.iter().zip(&mut took) {
+    for (source, took) in sampler.sources.iter().chain(&sampler.seldom).zip(&mut took) {
         took.sort_unstable();
         let median = took[took.len() / 2];
         sum += median;

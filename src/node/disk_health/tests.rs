@@ -71,14 +71,14 @@ fn counters_states_and_health_of_a_recorded_node() {
     node.copy.write("sys/block/sda/device/ioerr_cnt", "0x1f\n");
     node.copy.write("sys/class/nvme/nvme0/state", "resetting\n");
     node.copy.write("sys/fs/ext4/sda1/errors_count", "2\n");
-    node.sample(11);
+    node.sample(15);
     assert_eq!(node.signal("node.disk.errors", "sda"), number(31.0));
     assert_eq!(node.signal("node.nvme.not_live", "nvme0"), number(1.0));
     assert_eq!(node.signal("node.fs.errors", "sda1"), number(2.0));
     let generation = node.frame.layout.generation;
     node.copy.remove("sys/block/sda/device/ioerr_cnt");
     node.copy.write("sys/fs/ext4/sda1/errors_count", "many\n");
-    node.sample(22);
+    node.sample(30);
     assert_eq!(node.frame.layout.generation, generation + 1);
     assert_eq!(node.signal("node.disk.errors", "sda"), None);
     match node.signal("node.fs.errors", "sda1") {
@@ -175,7 +175,7 @@ fn of_devices_beyond_the_limit_nothing_is_known() {
         let disk = paths.sysfs.join(format!("block/sd{number:03}/device/ioerr_cnt"));
         put(disk, "0x0\n");
     }
-    node.sample(10);
+    node.sample(15);
     let series = ["node.disk.errors", "node.nvme.not_live", "node.nvme.warning"];
     for series in series.into_iter().chain(["node.nvme.used", "node.nvme.media_errors"]) {
         match node.signal(series, BEYOND) {
