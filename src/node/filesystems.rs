@@ -44,7 +44,7 @@ const ALONE_AT_ONCE: usize = 16;
 const LEFT_FREE: usize = 8;
 
 /// An older value is none: all have been asked by then, unless cells hang.
-const STALE_AFTER: Duration = Duration::from_secs(60);
+const STALE_AFTER: Duration = Duration::from_secs(90);
 
 /// How often mountinfo is read though the kernel announces no change: a filesystem that turns
 /// itself read-only is not announced.

@@ -79,10 +79,9 @@ impl State {
                 };
                 if place.is_none_or(|place| !self.tracks.stands(place)) {
                     *place = self.tracks.open(key, cadence);
-                    place
-                        .filter(|_| *passing)
-                        .into_iter()
-                        .for_each(|place| self.tracks.passes(place));
+                    if let Some(place) = place.filter(|_| *passing) {
+                        self.tracks.passes(place);
+                    }
                 }
                 if let Some(place) = *place {
                     self.tracks.push_at(place, frame.at.mono, value, now.mono);
