@@ -22,6 +22,7 @@ mod attempts;
 mod exact;
 mod points;
 mod running;
+mod times;
 mod tracks;
 
 pub use attempts::{Attempts, on_time};

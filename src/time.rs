@@ -43,6 +43,12 @@ impl Mono {
         Self(self.0.saturating_sub(nanos(span)))
     }
 
+    /// The same, or less than a microsecond before.
+    #[must_use]
+    pub fn whole_micros(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(1_000)))
+    }
+
     /// The time from `earlier` to here; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

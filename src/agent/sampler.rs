@@ -10,7 +10,7 @@ use super::clock;
 use super::seconds::Seconds;
 use crate::lanes::Lane;
 use crate::node::{Sampler, TICK};
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -37,8 +37,10 @@ impl Ticking {
             self.due = self.due.plus(TICK * u32::try_from(missed).unwrap_or(u32::MAX)).plus(TICK);
         }
         let mut second = self.seconds.blank();
-        // The instant is read here: the lane may be woken late.
-        self.sampler.sample(clock::now(), &mut second.frame);
+        // The instant is read here: the lane may be woken late. Whole microseconds take half the room.
+        let now = clock::now();
+        let now = Now { mono: now.mono.whole_micros(), ..now };
+        self.sampler.sample(now, &mut second.frame);
         self.seconds.put(second);
         self.due.since(Mono::now())
     }

@@ -1,10 +1,10 @@
-//! The points of one track, oldest first. They are most of what an agent with long windows holds: a time
-//! and a value take eight bytes each, and a value that has not changed (most counters of what should
-//! never happen) is kept once.
+//! The points of one track, oldest first. They are most of what an agent with long windows holds: a value
+//! takes eight bytes, and one that has not changed (most counters of what should never happen) is kept once.
 
 use std::collections::VecDeque;
 
 use super::Value;
+use super::times::Times;
 use crate::time::Mono;
 
 /// One sample, or the lack of it. All points of one attempt carry the instant at which it began;
@@ -58,7 +58,7 @@ impl Packed {
 
 #[derive(Clone, Debug)]
 pub struct Points {
-    times: VecDeque<Mono>,
+    times: Times,
     values: Values,
 }
 
@@ -71,7 +71,7 @@ enum Values {
 
 impl Default for Points {
     fn default() -> Self {
-        Self { times: VecDeque::new(), values: Values::Same(Packed::new(Value::Nothing)) }
+        Self { times: Times::default(), values: Values::Same(Packed::new(Value::Nothing)) }
     }
 }
 
@@ -81,11 +81,11 @@ impl Points {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.times.is_empty()
+        self.len() == 0
     }
 
     pub fn get(&self, place: usize) -> Option<Point> {
-        let at = *self.times.get(place)?;
+        let at = self.times.get(place)?;
         let packed = match &self.values {
             Values::Same(value) => *value,
             Values::Each(values) => *values.get(place)?,
@@ -98,12 +98,12 @@ impl Points {
     }
 
     pub fn times(&self) -> impl DoubleEndedIterator<Item = Mono> {
-        self.times.iter().copied()
+        (0..self.len()).filter_map(|place| self.times.get(place))
     }
 
     /// How many come first of which this is true, where it is true of no later one.
     pub fn before(&self, is_before: impl Fn(Mono) -> bool) -> usize {
-        self.times.partition_point(|at| is_before(*at))
+        self.times.before(is_before)
     }
 
     /// Adds one in its place by time, of which there is `room` before more has to be made.
@@ -116,7 +116,7 @@ impl Points {
             && !same.is(value)
         {
             let mut each = VecDeque::new();
-            each.reserve_exact(self.times.capacity());
+            each.reserve_exact(self.times.room());
             each.extend(std::iter::repeat_n(same, self.len()));
             self.values = Values::Each(each);
         }
@@ -127,7 +127,7 @@ impl Points {
     }
 
     pub(super) fn drop_oldest(&mut self, count: usize) {
-        self.times.drain(..count.min(self.times.len()));
+        self.times.drop_oldest(count);
         if let Values::Each(values) = &mut self.values {
             values.drain(..count.min(values.len()));
         }
@@ -135,12 +135,12 @@ impl Points {
 
     /// Points that find room as it is.
     pub(super) fn room(&self) -> usize {
-        self.times.capacity()
+        self.times.room()
     }
 
     /// Makes room for so many in all.
     pub(super) fn make_room(&mut self, room: usize) {
-        self.times.reserve_exact(room.saturating_sub(self.times.len()));
+        self.times.make_room(room);
         if let Values::Each(values) = &mut self.values {
             values.reserve_exact(room.saturating_sub(values.len()));
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_value_is_kept_as_it_was_given_in_eight_bytes() {
-        assert_eq!((size_of::<Packed>(), size_of::<Mono>()), (8, 8));
+        assert_eq!(size_of::<Packed>(), 8);
         let numbers = [0.0, -0.0, 1.5, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324];
         for number in numbers {
             let kept = kept(Value::Number(number));
