@@ -194,7 +194,8 @@ fn every_gate_of_the_network_turns_red_and_green_again_on_a_recorded_fault() {
     let mut node = Recorded::new(true, &super::SCALED);
     for (gate, series, fault) in FAULTS {
         node.settle();
-        node.pass(9, fault);
+        // What is read every five seconds is so in all of the window.
+        node.pass(12, fault);
         let mut findings = node.watched.judge();
         let found = findings.remove(gate).unwrap();
         assert_eq!(found.verdict, Verdict::Fail, "{gate}: {found:?}");

@@ -63,16 +63,15 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for _ in range({sent}): s.sendto(b'x' * 1000, ('10.80.1.2', 7001))
 \""
     ));
-    watched.sample(real_now());
     receiver.set_nonblocking(true).unwrap();
     let mut buffer = [0; 2000];
     let mut kept = 0;
     while receiver.recv(&mut buffer).is_ok() {
         kept += 1;
     }
+    watched.until("node.udp.buffers", Verdict::Fail);
     let lost = total(&watched, "greenlight_node_udp_receive_buffer_errors_total");
     assert_eq!(lost, f64::from(sent - kept), "{kept} of {sent} were kept");
-    watched.until("node.udp.buffers", Verdict::Fail);
 
     // A packet that may not be fragmented and does not fit.
     far.sh("ip route add 10.99.0.0/24 via 10.80.1.1 mtu lock 1000

@@ -95,7 +95,7 @@ fn sockets_are_counted_as_the_kernel_counts_them() {
     for turn in 0.. {
         let before = used();
         // So far apart that all is read in each; the first opens sockets of its own.
-        let mono = Mono::now().plus(2 * turn * TICK);
+        let mono = Mono::now().plus(5 * turn * TICK);
         sampler.sample(Now { mono, ..now() }, &mut frame);
         if turn > 0 && before == used() {
             assert_eq!(find(&frame, "greenlight_node_sockets", &["used"]), Some(before));
