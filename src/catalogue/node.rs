@@ -1,8 +1,9 @@
 //! Every signal of the node's frame.
 //!
 //! Totals and gauges are the kernel's own figures, exported as they stand. What gates judge is
-//! derived once a second; such a series has no label, or its instance (device, mount point,
-//! interface) as its first, which gates know as the target of the check `node`.
+//! derived once a second, from what is read in each or, as it stands, from what was read in the last five
+//! (src/node.rs says which); such a series has no label, or its instance (device, mount point, interface) as
+//! its first, which gates know as the target of the check `node`.
 
 use super::{DEPTH, FREE, LATENCY, PER_CORE, RATE, RATIO, SHARE, YES_NO, metrics};
 
@@ -101,15 +102,15 @@ metrics! {
     REFAULTS = Counter "greenlight_node_refaults_total" [kind] Count;
     /// Tasks that the kernel killed for want of memory, in cgroups or in the whole node.
     OOM_KILLS = Counter "greenlight_node_oom_kills_total" [] Count as "node.oom.kills";
-    /// Major page faults in each second.
+    /// Major page faults a second; of five seconds together where the kernel tells the pressure of memory.
     MAJOR_FAULT_RATE = Histogram(RATE) "greenlight_node_major_faults_per_second" [] Count as "node.memory.major_faults";
-    /// Allocations in each second that had to wait while memory was freed for them.
+    /// Allocations a second that had to wait while memory was freed for them; of five seconds together where the kernel tells the pressure of memory.
     STALL_RATE = Histogram(RATE) "greenlight_node_allocation_stalls_per_second" [] Count as "node.memory.stalls";
-    /// Pages in each second that were in use, were taken away for want of memory, and had to be read again.
+    /// Pages a second that were in use, were taken away for want of memory, and had to be read again; of five seconds together where the kernel tells the pressure of memory.
     REFAULT_RATE = Histogram(RATE) "greenlight_node_refaults_per_second" [] Count as "node.memory.refaults";
-    /// Pages swapped in, in each second.
+    /// Pages swapped in, a second; of five seconds together where the kernel tells the pressure of memory.
     SWAP_IN_RATE = Histogram(RATE) "greenlight_node_swap_in_pages_per_second" [] Count as "node.swap.in";
-    /// Pages swapped out, in each second.
+    /// Pages swapped out, a second; of five seconds together where the kernel tells the pressure of memory.
     SWAP_OUT_RATE = Histogram(RATE) "greenlight_node_swap_out_pages_per_second" [] Count as "node.swap.out";
 
     /// Seconds in which some or all tasks stalled for want of a resource.
@@ -284,7 +285,7 @@ metrics! {
     QDISC_OVERLIMITS = Counter "greenlight_node_qdisc_overlimits_total" [interface] Count;
     /// Packets that wait in an interface's queue.
     QDISC_PACKETS = Gauge "greenlight_node_qdisc_backlog_packets" [interface] Count;
-    /// Bytes that wait in an interface's queue, once a second, as it was read in the last six seconds; only where there is one.
+    /// Bytes that wait in an interface's queue, once a second, as it was read in the last ten seconds; only where there is one.
     QDISC_BACKLOG = Histogram(QUEUED) "greenlight_node_qdisc_backlog_bytes" [interface] Bytes as "node.qdisc.backlog";
 
     /// Packets thrown away because a processor had too many waiting (net.core.netdev_max_backlog).
@@ -296,17 +297,17 @@ metrics! {
     TCP_SEGMENTS = Counter "greenlight_node_tcp_sent_segments_total" [] Count;
     /// Segments of TCP that were sent again.
     TCP_RETRANSMITTED = Counter "greenlight_node_tcp_retransmitted_segments_total" [] Count;
-    /// Segments sent again as a share of those sent in each second, of a hundred where fewer were sent: one lost segment of an idle node is no rate.
+    /// Segments sent again as a share of those sent in five seconds, of a hundred where fewer were sent: one lost segment of an idle node is no rate.
     TCP_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_retransmits_ratio" [] Ratio as "node.tcp.retransmits";
     /// Connections of TCP that were opened, by direction.
     TCP_OPENS = Counter "greenlight_node_tcp_opens_total" [direction] Count;
     /// Openings (SYN and SYN/ACK) that had to be sent again.
     TCP_SYN_RETRANSMITTED = Counter "greenlight_node_tcp_syn_retransmits_total" [] Count;
-    /// Openings sent again as a share of the connections opened in each second, of ten where fewer were opened.
+    /// Openings sent again as a share of the connections opened in five seconds, of ten where fewer were opened.
     TCP_SYN_RETRANSMITS = Histogram(SHARE) "greenlight_node_tcp_syn_retransmits_ratio" [] Ratio as "node.tcp.syn_retransmits";
     /// Times that TCP's retransmission timer ran out: nothing at all came back meanwhile.
     TCP_TIMEOUTS = Counter "greenlight_node_tcp_timeouts_total" [] Count;
-    /// Timeouts as a share of the segments sent in each second, of a hundred where fewer were sent.
+    /// Timeouts as a share of the segments sent in five seconds, of a hundred where fewer were sent.
     TCP_TIMEOUT_RATIO = Histogram(SHARE) "greenlight_node_tcp_timeouts_ratio" [] Ratio as "node.tcp.timeouts";
     /// Connections that were thrown away because a listener's accept queue was full.
     LISTEN_OVERFLOWS = Counter "greenlight_node_listen_overflows_total" [] Count as "node.listen.overflows";
