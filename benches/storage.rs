@@ -16,9 +16,8 @@ const TURNS: usize = 7;
 const BAR: f64 = 0.15;
 
 /// A profile: the probe's name of it, and fio's options. The probe overwrites what it wrote before, so
-/// fio is told to. Ten thousand requests, sixteen at a time, are over in a tenth of a second: the probe
-/// makes them when it has long been at work, of fio's the first tenth is that of a process which has just
-/// started (134 µs at the median of writes, and 95 of ten times as many), so it makes more.
+/// fio is told to. Ten thousand requests, sixteen at a time, are over in a tenth of a second, of which the
+/// start of a process would be a part: fio makes more.
 const PROFILES: [(&str, &[&str]); 5] = [
     ("disk_sync", &["--rw=write", "--ioengine=sync", "--fdatasync=1", "--size=22m", "--bs=2300"]),
     ("random_read", &["--rw=randread", "--iodepth=1", "--number_ios=10000"]),
