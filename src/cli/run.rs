@@ -164,7 +164,8 @@ async fn looked_after(
     mut hangup: Option<&mut Signal>,
 ) -> Result<(), Failure> {
     let mut judged = agent.judged();
-    // Once everything has been done for the first time, and then twice as long after each time.
+    // Once everything has been done for the first time, and then six times as long after each time: most
+    // of what it takes from what goes on working has to come back.
     let mut pause = SETTLED;
     let mut give_back = tokio::time::interval(GIVE_BACK);
     give_back.reset_after(pause);
@@ -187,7 +188,7 @@ async fn looked_after(
             () = hung_up(hangup.as_deref_mut()) => once_more = true,
             _ = give_back.tick() => {
                 kernel::give_back_memory();
-                pause = (pause * 2).min(GIVE_BACK);
+                pause = (pause * 6).min(GIVE_BACK);
                 give_back.reset_after(pause);
             }
             // The log says what came of it.
